@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "mantissa/v1/job.pb.h"
+#include "mantissa/v1/telemetry.pb.h"
+
+namespace mantissa::server {
+
+// What must be true of the stored attempt for a write to it to count: the fence (Note [Lease fencing]).
+struct AttemptGuard {
+  std::string token;                         // 16 bytes
+  std::vector<v1::Attempt::State> states;    // any of these
+};
+
+// A new attempt has no guard; its number must be one more than the job's newest.
+struct AttemptWrite {
+  v1::Attempt attempt;  // placements carry the token
+  std::optional<AttemptGuard> guard;
+};
+
+// A job row to insert or replace. `expected_etag` is what the stored row must still have; empty for a new job.
+struct JobWrite {
+  v1::Job job;
+  std::string expected_etag;
+};
+
+// Entries of a job's telemetry, already numbered: `segment.first_sequence` is set.
+struct TelemetryWrite {
+  std::string job_id;
+  v1::Segment segment;
+};
+
+struct IdempotencyWrite {
+  std::string tenant;
+  std::string request_id;
+  std::string request;                // canonical text of the request's fields, see Scheduler::Submit
+  std::vector<std::string> job_ids;   // in order; empty string where a spec was refused
+};
+
+struct ArtifactWrite {
+  std::string job_id;
+  int32_t attempt = 0;
+  v1::Artifact artifact;
+};
+
+// Everything one decision, or one batch of them, wants stored. Plain data: the core makes it, a JobStore commits it as
+// one transaction, and after that its listeners learn of it. Nothing in here is visible to anyone before.
+struct Changes {
+  std::vector<JobWrite> jobs;
+  std::vector<AttemptWrite> attempts;
+  std::vector<v1::Checkpoint> checkpoints;
+  std::vector<std::string> deleted_checkpoints;  // "<job id>/<checkpoint name>"
+  std::vector<ArtifactWrite> artifacts;
+  std::vector<TelemetryWrite> telemetry;
+  std::vector<IdempotencyWrite> idempotency;
+  // Workers whose desired state has changed; not stored, tells listeners whom to answer.
+  std::set<std::string> touched_workers;
+
+  bool NeedsCommit() const {
+    return !jobs.empty() || !attempts.empty() || !checkpoints.empty() || !deleted_checkpoints.empty() ||
+           !artifacts.empty() || !telemetry.empty() || !idempotency.empty();
+  }
+};
+
+}  // namespace mantissa::server

@@ -1,0 +1,67 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "mantissa/v1/job.pb.h"
+#include "mantissa/v1/job_service.pb.h"
+#include "mantissa/v1/telemetry.pb.h"
+#include "server/core/changes.h"
+#include "server/core/scheduler.h"
+
+namespace mantissa::server {
+
+struct JobPage {
+  std::vector<v1::Job> jobs;  // newest first
+  bool more = false;
+};
+
+struct TelemetryPage {
+  std::vector<v1::Segment> segments;  // in order, numbered
+  int64_t last_sequence = 0;          // newest stored entry of the job at the time of the read
+};
+
+// What outlives every process: jobs, attempts, checkpoints, artifacts, telemetry, idempotency keys.
+//
+// Commit is called by one thread at a time; reads may come from any thread at any time and see only what is durable.
+class JobStore {
+ public:
+  virtual ~JobStore() = default;
+
+  // All or nothing, durable when it returns OK. A guard that does not hold is ABORTED and nothing is written.
+  // RESOURCE_EXHAUSTED (disk full) and UNAVAILABLE (busy): certainly rolled back. UNKNOWN: the outcome is not known,
+  // and what was in memory must be loaded anew.
+  virtual absl::Status Commit(const Changes& changes) = 0;
+
+  // For Scheduler::Load.
+  virtual absl::StatusOr<std::vector<LiveJob>> LoadLive() = 0;
+  // One more than at the last start; stored.
+  virtual absl::StatusOr<int64_t> BeginEpoch() = 0;
+  virtual absl::StatusOr<int32_t> SchemaVersion() = 0;
+
+  // NOT_FOUND for another tenant's, too. An empty tenant sees all.
+  virtual absl::StatusOr<v1::Job> GetJob(std::string_view job_id, std::string_view tenant) = 0;
+  // Before the job `before_id` (ULIDs sort by age); empty: from the newest.
+  virtual absl::StatusOr<JobPage> ListJobs(std::string_view tenant, const v1::JobFilter& filter,
+                                           std::string_view before_id, int32_t limit) = 0;
+  virtual absl::StatusOr<std::optional<IdempotencyWrite>> FindIdempotency(std::string_view tenant,
+                                                                          std::string_view request_id) = 0;
+  // Tokens are left out.
+  virtual absl::StatusOr<std::vector<v1::Attempt>> ListAttempts(std::string_view job_id) = 0;
+  // Newest first.
+  virtual absl::StatusOr<std::vector<v1::Checkpoint>> ListCheckpoints(std::string_view job_id) = 0;
+  virtual absl::StatusOr<std::vector<v1::Artifact>> ListArtifacts(std::string_view job_id) = 0;
+  // Entries with sequence >= from, about `max_bytes` of them, whole segments cut to begin at `from`.
+  virtual absl::StatusOr<TelemetryPage> ReadTelemetry(std::string_view job_id, int64_t from, int64_t max_bytes) = 0;
+  // Segments that are events, from sequence `from` on.
+  virtual absl::StatusOr<TelemetryPage> ListEvents(std::string_view job_id, int64_t from,
+                                                   v1::JobEvent::Severity min_severity, int32_t limit) = 0;
+};
+
+}  // namespace mantissa::server
