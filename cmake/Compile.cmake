@@ -1,0 +1,51 @@
+# Language, warnings, sanitizers, output folders: what holds for every target of ours.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
+set(CMAKE_LIBRARY_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
+
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "Debug or Release" FORCE)
+endif()
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
+set(CMAKE_CXX_FLAGS_DEBUG "-O0 -g -D_GLIBCXX_ASSERTIONS")
+
+add_compile_options(
+  "$<$<COMPILE_LANGUAGE:CXX>:-Wall>" "$<$<COMPILE_LANGUAGE:CXX>:-Wextra>" "$<$<COMPILE_LANGUAGE:CXX>:-Werror>")
+if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  add_compile_options(
+    "$<$<COMPILE_LANGUAGE:CXX>:-Wthread-safety>" "$<$<COMPILE_LANGUAGE:CXX>:-Werror=thread-safety>")
+endif()
+
+# Include paths are written from the root of the repository.
+include_directories("${CMAKE_SOURCE_DIR}")
+
+if(MANTISSA_FAILPOINTS)
+  add_compile_definitions(MANTISSA_FAILPOINTS=1)
+endif()
+
+if(MANTISSA_SANITIZE)
+  # -O1, as the sanitizers' own documentation advises: bearable speed, and stacks still read well.
+  set(CMAKE_CXX_FLAGS_DEBUG "-O1 -g1 -D_GLIBCXX_ASSERTIONS")
+  add_compile_options(
+    "$<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${MANTISSA_SANITIZE}>"
+    "$<$<COMPILE_LANGUAGE:CXX>:-fno-omit-frame-pointer>")
+  add_link_options("-fsanitize=${MANTISSA_SANITIZE}")
+  if(MANTISSA_SANITIZE MATCHES "undefined")
+    add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:-fno-sanitize-recover=undefined>")
+  endif()
+endif()
+
+# Build folders share objects: paths are hashed relative to the source, and precompiled headers do not
+# keep ccache from answering.
+find_program(MANTISSA_CCACHE ccache)
+if(MANTISSA_CCACHE AND (NOT CMAKE_CXX_COMPILER_LAUNCHER OR CMAKE_CXX_COMPILER_LAUNCHER MATCHES "ccache$"))
+  set(launcher env "CCACHE_BASEDIR=${CMAKE_SOURCE_DIR}" CCACHE_NOHASHDIR=1
+      "CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime" "${MANTISSA_CCACHE}")
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${launcher})
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${launcher})
+endif()

@@ -1,0 +1,72 @@
+# mantissa_test(NAME <program> SOURCES <files> LIBS <targets> [LABELS <labels>] [TIMEOUT <seconds>] [ARGS <args>])
+#   A GoogleTest program; each of its cases becomes one ctest case, found when ctest starts.
+# mantissa_pytest(NAME <test> SCRIPT <file.py> [LABELS <labels>] [TIMEOUT <seconds>] [DEPENDS <targets>])
+#   A pytest file, run by the venv of `deploy/setup.sh --tests`; skipped, and said so, where that is missing.
+#
+# Labels in use: unit, integration, fault, api, layout, and tsan for programs that link neither gRPC nor LibTorch.
+# The target tests_<label> builds the programs with that label.
+
+include(GoogleTest)
+
+set(MANTISSA_PYTHON "${MANTISSA_DEPS_DIR}/venv/bin/python")
+
+function(_mantissa_label_targets target)
+  foreach(label IN LISTS ARGN)
+    if(NOT TARGET tests_${label})
+      add_custom_target(tests_${label})
+    endif()
+    add_dependencies(tests_${label} ${target})
+  endforeach()
+endfunction()
+
+function(mantissa_test)
+  cmake_parse_arguments(PARSE_ARGV 0 T "" "NAME;TIMEOUT" "SOURCES;LIBS;LABELS;ARGS")
+  if(NOT TARGET GTest::gmock_main)
+    message(STATUS "Test ${T_NAME}: SKIPPED, GoogleTest is not installed (deploy/setup.sh --tests)")
+    return()
+  endif()
+  if(NOT T_TIMEOUT)
+    set(T_TIMEOUT 60)
+  endif()
+  if(NOT T_LABELS)
+    set(T_LABELS unit)
+  endif()
+  add_executable(${T_NAME} ${T_SOURCES})
+  target_link_libraries(${T_NAME} PRIVATE ${T_LIBS} GTest::gmock_main)
+  _mantissa_label_targets(${T_NAME} ${T_LABELS})
+  # A list must arrive at set_tests_properties as one argument, through three rounds of expansion.
+  string(REPLACE ";" "\\\\;" labels "${T_LABELS}")
+  gtest_discover_tests(${T_NAME}
+    DISCOVERY_MODE PRE_TEST
+    DISCOVERY_TIMEOUT 60
+    EXTRA_ARGS ${T_ARGS}
+    WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}"
+    TEST_PREFIX "${T_NAME}."
+    PROPERTIES LABELS "${labels}" TIMEOUT ${T_TIMEOUT})
+endfunction()
+
+function(mantissa_pytest)
+  cmake_parse_arguments(PARSE_ARGV 0 T "" "NAME;SCRIPT;TIMEOUT" "LABELS;DEPENDS")
+  if(NOT T_TIMEOUT)
+    set(T_TIMEOUT 300)
+  endif()
+  if(NOT T_LABELS)
+    set(T_LABELS integration)
+  endif()
+  get_filename_component(script "${T_SCRIPT}" ABSOLUTE)
+  add_test(NAME ${T_NAME}
+    COMMAND sh "${CMAKE_SOURCE_DIR}/cmake/in_test_venv.sh" "${MANTISSA_PYTHON}" -m pytest -q -x
+            -p no:cacheprovider "${script}"
+    WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}")
+  set_tests_properties(${T_NAME} PROPERTIES
+    LABELS "${T_LABELS}" TIMEOUT ${T_TIMEOUT} SKIP_RETURN_CODE 77
+    ENVIRONMENT "MANTISSA_BIN_DIR=${CMAKE_BINARY_DIR}/bin;MANTISSA_SOURCE_DIR=${CMAKE_SOURCE_DIR};MANTISSA_BUILD_DIR=${CMAKE_BINARY_DIR};PYTHONDONTWRITEBYTECODE=1")
+  foreach(label IN LISTS T_LABELS)
+    if(NOT TARGET tests_${label})
+      add_custom_target(tests_${label})
+    endif()
+    if(T_DEPENDS)
+      add_dependencies(tests_${label} ${T_DEPENDS})
+    endif()
+  endforeach()
+endfunction()
