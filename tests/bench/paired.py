@@ -1,0 +1,17 @@
+"""Statistics of pairs: machines are noisy, so a claim is a ratio of two things measured side by side, many times."""
+import json
+import random
+import statistics
+
+
+def median_ratio(pairs, seed=0, rounds=2000):
+    """Median of a/b over (a, b) pairs with a bootstrap 95 % interval: (median, low, high)."""
+    ratios = [a / b for a, b in pairs]
+    draw = random.Random(seed)
+    medians = sorted(statistics.median(draw.choices(ratios, k=len(ratios))) for _ in range(rounds))
+    return statistics.median(ratios), medians[int(0.025 * rounds)], medians[int(0.975 * rounds)]
+
+
+def emit(bench, case, metric, value, unit, **more):
+    print(json.dumps({"bench": bench, "case": case, "metric": metric, "value": round(value, 6), "unit": unit, **more}),
+          flush=True)

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Runs one benchmark, or all, and prints JSON lines {"bench","case","metric","value","unit"[,"peer"]}.
+#
+#   tests/bench/run.sh step       digits MLP: iterations/s against eager PyTorch, telemetry on against off
+#   tests/bench/run.sh service    warm submit -> first record, durable submits/s
+#   tests/bench/run.sh idle       memory and CPU of an idle server with one idle worker
+#
+# Ratios are of pairs measured in one run; no figure is a test. What a benchmark needs is installed and built first.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/../.." && pwd)
+name=${1:?usage: tests/bench/run.sh step|service|idle [arguments]}
+shift
+case $name in
+  step) "$root/deploy/setup.sh" --tests --bench >&2 ;;
+  service | idle) "$root/deploy/setup.sh" --tests >&2 ;;
+  *) echo "tests/bench/run.sh: no benchmark '$name'; there are step, service and idle" >&2; exit 2 ;;
+esac
+cd "$root"
+cmake --preset release >&2
+cmake --build --preset release >&2
+exec "$root/build/deps/venv/bin/python" "$root/tests/bench/${name}_bench.py" --bin "$root/build/release/bin" "$@"
