@@ -18,11 +18,9 @@
 
 #include "process/file_descriptor.h"
 #include "process/ids.h"
+#include "process/rooted_path.h"
 
 namespace mantissa::process {
-
-inline constexpr std::string_view kDefaultRoot = "data";
-inline constexpr std::size_t kMaxRelativePathBytes = 1024;
 
 struct Root {
   std::string name;  // [a-z0-9-]{1,63}
@@ -30,19 +28,8 @@ struct Root {
   bool writable = false;
 };
 
-struct RootedPath {
-  std::string root;
-  std::string relative;
-};
-
-bool IsRootName(std::string_view name);
-
 // `name=/folder` for a read-only root, `name=/folder:rw` for a writable one.
 absl::StatusOr<Root> ParseRootSetting(std::string_view text);
-
-// Splits `root-name:relative/path`. Refused: an empty path, one that is absolute, has a `..` part or a NUL, or is
-// longer than kMaxRelativePathBytes. `field` is named in the error.
-absl::StatusOr<RootedPath> ParseRootedPath(std::string_view text, std::string_view field);
 
 // One root, held open. Moving the folder away afterwards changes nothing. Thread-safe.
 class OpenRoot {

@@ -13,8 +13,9 @@
 //   DeclareFlags(settings, app, flags);   // process/settings_flags.h
 //   CLI11_PARSE(app, argc, argv);
 //   absl::Status loaded = settings.Load(flags, ProcessEnvironment());
+//   if (settings.print_config()) std::cout << settings.Print();
 //
-// `--config FILE` (MANTISSA_CONFIG) names the file and is declared for every program.
+// Every program has two more flags: `--config FILE` (MANTISSA_CONFIG), the YAML file, and `--print-config`.
 #pragma once
 
 #include <chrono>
@@ -29,6 +30,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 namespace mantissa::process {
 
@@ -60,6 +62,9 @@ struct Setting {
 // Setting name -> the text given for it. A list given by several flags has its items joined by commas.
 using SettingTexts = std::map<std::string, std::string, std::less<>>;
 
+inline constexpr char kConfigFlag[] = "config";
+inline constexpr char kPrintConfigFlag[] = "print-config";
+
 // Environment variable name -> its value, nothing when it is not set.
 using Environment = std::function<std::optional<std::string>(const std::string&)>;
 Environment ProcessEnvironment();
@@ -69,13 +74,16 @@ class Settings {
  public:
   Settings(std::string program, std::vector<Setting> settings);
 
-  // Reads every layer and writes every target. Reports all that is wrong at once, each with where it was given, what is
-  // wrong and what would be right; then no target is changed. A variable MANTISSA_* that no setting has is not an
-  // error: the environment is shared by all our programs.
+  // Reads every layer and writes every target. Reports all that is wrong at once, a line each with where it was given,
+  // what is wrong and what would be right; then no target is changed. A variable MANTISSA_* that no setting has is not
+  // an error: the environment is shared by all our programs.
   absl::Status Load(const SettingTexts& flags, const Environment& environment);
 
   // The effective values as a YAML file that Load reads back, each with its origin as a comment.
   std::string Print() const;
+
+  // Whether --print-config was given. Valid after Load.
+  bool print_config() const { return print_config_; }
 
   const std::string& program() const { return program_; }
   const std::vector<Setting>& settings() const { return settings_; }
@@ -84,9 +92,19 @@ class Settings {
   static std::string FileKey(std::string_view setting);          // metrics-listen -> metrics_listen
 
  private:
+  // The text of one setting in one layer, and where it stood.
+  struct Given {
+    std::vector<std::string> items;  // one, but for a list
+    std::string origin;
+  };
+  using Layer = std::map<std::string, Given>;  // by setting name
+
+  Layer ReadFile(const std::string& path, std::vector<std::string>& problems) const;
+
   const std::string program_;
   const std::vector<Setting> settings_;
   std::map<std::string, std::string> origins_;  // setting name -> "flag --x", "environment X", "file F line N"
+  bool print_config_ = false;
 };
 
 }  // namespace mantissa::process

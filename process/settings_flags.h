@@ -14,24 +14,29 @@ namespace mantissa::process {
 // Declares every setting as a flag of `app`. What the command line gives lands in `flags`, which must outlive the
 // parse. A boolean may stand alone (`--verbose`) or with a value (`--verbose=false`); a list may be repeated.
 inline void DeclareFlags(const Settings& settings, CLI::App& app, SettingTexts& flags) {
-  for (const Setting& setting : settings.settings()) {
-    const std::string flag = "--" + setting.name;
-    const std::string name = setting.name;
-    auto keep = [&flags, name](const std::vector<std::string>& given) {
+  const auto keep = [&flags](const std::string& name) {
+    return [&flags, name](const std::vector<std::string>& given) {
       std::string text;
-      for (const std::string& item : given) text += (text.empty() ? "" : ",") + item;
+      for (std::size_t i = 0; i < given.size(); ++i) text += (i == 0 ? "" : ",") + given[i];
       flags[name] = text;
       return true;
     };
-    const std::string help = setting.help + " [" + Settings::EnvironmentName(name) + "]";
+  };
+  for (const Setting& setting : settings.settings()) {
+    const std::string flag = "--" + setting.name;
+    const std::string help = setting.help + " [" + Settings::EnvironmentName(setting.name) + "]";
+    CLI::Option* option = app.add_option(flag, keep(setting.name), help);
     if (std::holds_alternative<bool*>(setting.target)) {
-      app.add_flag(flag, keep, help);
+      option->expected(0, 1)->default_str("true")->type_name("");
     } else if (std::holds_alternative<std::vector<std::string>*>(setting.target)) {
-      app.add_option(flag, keep, help)->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-    } else {
-      app.add_option(flag, keep, help)->expected(1);
+      option->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->allow_extra_args(false);
     }
   }
+  app.add_option(std::string("--") + kConfigFlag, keep(kConfigFlag), "YAML file of settings [MANTISSA_CONFIG]");
+  app.add_option(std::string("--") + kPrintConfigFlag, keep(kPrintConfigFlag),
+                 "Print every setting with its origin, and stop")
+      ->expected(0)
+      ->type_name("");
 }
 
 }  // namespace mantissa::process
