@@ -29,6 +29,22 @@ if(MANTISSA_TRAINER)
   endif()
 endif()
 
+# mantissa_use_aten_header(<target>): compiles the target with <ATen/ATen.h> precompiled, once for all targets.
+# Measured: a file that includes narrow ATen headers 5 s -> 2 s, one with ATen.h 9 s -> 2.7 s; the header itself 18 s.
+option(MANTISSA_PRECOMPILE_ATEN "Precompile ATen's headers for the trainer" ON)
+function(mantissa_use_aten_header target)
+  if(NOT MANTISSA_PRECOMPILE_ATEN)
+    return()
+  endif()
+  if(NOT TARGET mantissa_aten_header)
+    file(WRITE "${CMAKE_BINARY_DIR}/aten_header.cc" "// Carries the precompiled header of mantissa_use_aten_header.\n")
+    add_library(mantissa_aten_header STATIC "${CMAKE_BINARY_DIR}/aten_header.cc")
+    target_link_libraries(mantissa_aten_header PRIVATE LibTorch::torch_cpu)
+    target_precompile_headers(mantissa_aten_header PRIVATE <ATen/ATen.h>)
+  endif()
+  target_precompile_headers(${target} REUSE_FROM mantissa_aten_header)
+endfunction()
+
 # The plug-in is compiled where it can be; a machine without nvcc builds everything else.
 set(MANTISSA_HAVE_CUDA FALSE)
 if(MANTISSA_TRAINER AND NOT MANTISSA_CUDA STREQUAL "OFF")

@@ -1,9 +1,11 @@
-# mantissa_test(NAME <program> SOURCES <files> LIBS <targets> [LABELS <labels>] [TIMEOUT <seconds>] [ARGS <args>])
+# mantissa_test(NAME <program> SOURCES <files> LIBS <targets> [LABELS <labels>] [TIMEOUT <seconds>] [ARGS <args>] [ATEN])
 #   A GoogleTest program; each of its cases becomes one ctest case, found when ctest starts.
+#   ATEN: the files include ATen; they get its precompiled header, and the label torch.
 # mantissa_pytest(NAME <test> SCRIPT <file.py> [LABELS <labels>] [TIMEOUT <seconds>] [DEPENDS <targets>])
 #   A pytest file, run by the venv of `deploy/setup.sh --tests`; skipped, and said so, where that is missing.
 #
-# Labels in use: unit, integration, fault, api, layout, and tsan for programs that link neither gRPC nor LibTorch.
+# Labels in use: unit, integration, fault, api, layout; torch for programs that link LibTorch; tsan for programs that
+# link neither gRPC nor LibTorch and are run under ThreadSanitizer too.
 # The target tests_<label> builds the programs with that label.
 
 include(GoogleTest)
@@ -20,7 +22,7 @@ function(_mantissa_label_targets target)
 endfunction()
 
 function(mantissa_test)
-  cmake_parse_arguments(PARSE_ARGV 0 T "" "NAME;TIMEOUT" "SOURCES;LIBS;LABELS;ARGS")
+  cmake_parse_arguments(PARSE_ARGV 0 T "ATEN" "NAME;TIMEOUT" "SOURCES;LIBS;LABELS;ARGS")
   if(NOT TARGET GTest::gmock_main)
     message(STATUS "Test ${T_NAME}: SKIPPED, GoogleTest is not installed (deploy/setup.sh --tests)")
     return()
@@ -33,16 +35,24 @@ function(mantissa_test)
   endif()
   add_executable(${T_NAME} ${T_SOURCES})
   target_link_libraries(${T_NAME} PRIVATE ${T_LIBS} GTest::gmock_main)
+  if(T_ATEN)
+    list(APPEND T_LABELS torch)
+    mantissa_use_aten_header(${T_NAME})
+  endif()
   _mantissa_label_targets(${T_NAME} ${T_LABELS})
-  # A list must arrive at set_tests_properties as one argument, through three rounds of expansion.
-  string(REPLACE ";" "\\\\;" labels "${T_LABELS}")
   gtest_discover_tests(${T_NAME}
     DISCOVERY_MODE PRE_TEST
     DISCOVERY_TIMEOUT 60
     EXTRA_ARGS ${T_ARGS}
     WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}"
     TEST_PREFIX "${T_NAME}."
-    PROPERTIES LABELS "${labels}" TIMEOUT ${T_TIMEOUT})
+    TEST_LIST ${T_NAME}_cases
+    PROPERTIES TIMEOUT ${T_TIMEOUT})
+  # gtest_discover_tests takes apart a property that is a list, so labels are set after it, when ctest starts.
+  set(labelling "${CMAKE_CURRENT_BINARY_DIR}/${T_NAME}_labels.cmake")
+  file(WRITE "${labelling}"
+    "foreach(case IN LISTS ${T_NAME}_cases)\n  set_tests_properties(\"\${case}\" PROPERTIES LABELS \"${T_LABELS}\")\nendforeach()\n")
+  set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES "${labelling}")
 endfunction()
 
 function(mantissa_pytest)
