@@ -1,0 +1,294 @@
+#!/usr/bin/env bash
+# Installs what Mantissa needs on Debian 12: apt packages, and LibTorch 2.11.0 in build/deps. Safe to run again: what is
+# there is left alone, and then nothing needs root.
+set -euo pipefail
+
+usage() {
+  cat <<'END'
+usage: deploy/setup.sh [--cuda] [--tests] [--bench]
+
+  (nothing)   compilers and libraries (apt), LibTorch 2.11.0 for the CPU (0.5 GB to download, 1.2 GB on disk)
+  --cuda      also the CUDA libraries that jobs on a GPU need (2.0 GB to download, 2.9 GB on disk)
+  --tests     also what the tests need: clang-14, tmux, promtool and others, and a Python venv
+  --bench     also a venv with all of PyTorch, to measure it beside us (2.7 GB to download, 4.7 GB on disk)
+
+A LibTorch 2.11 that is already there is used instead of a download: $LIBTORCH (the folder that has include/ and lib/),
+CMAKE_PREFIX_PATH, or a torch that python3 imports. pip's own settings are honoured (PIP_INDEX_URL, PIP_FIND_LINKS, ...).
+MANTISSA_DEPS_DIR moves build/deps elsewhere; give CMake the same with -DMANTISSA_DEPS_DIR.
+END
+}
+
+want_cuda=0 want_tests=0 want_bench=0
+for argument in "$@"; do
+  case $argument in
+    --cuda) want_cuda=1 ;;
+    --tests) want_tests=1 ;;
+    --bench) want_bench=1 ;;
+    -h | --help) usage; exit 0 ;;
+    *) echo "setup: unknown argument '$argument'" >&2; usage >&2; exit 2 ;;
+  esac
+done
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+deps=${MANTISSA_DEPS_DIR:-$root/build/deps}
+requirements=$root/deploy/requirements
+torch_version=2.11
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() {
+  printf 'setup: FAILED: %s\n' "$1" >&2
+  shift
+  for line in "$@"; do printf 'setup:   %s\n' "$line" >&2; done
+  exit 1
+}
+
+mkdir -p "$deps" || fail "cannot create $deps" "Free the path, or set MANTISSA_DEPS_DIR to a folder you can write to."
+exec 9>"$deps/.lock"
+if ! flock --nonblock 9; then
+  say "another setup is at work in $deps; waiting for it"
+  flock 9
+fi
+
+scratch=$(mktemp -d "$deps/.setup.XXXXXX")
+trap 'rm -rf "$scratch"' EXIT
+
+need_megabytes() {  # need_megabytes MEGABYTES WHAT
+  local free
+  free=$(df --output=avail -m "$deps" | tail -n 1)
+  if ((free < $1)); then
+    fail "$2 needs $1 MB free in $deps, which has ${free// /} MB" "Free some space, or set MANTISSA_DEPS_DIR to another disk."
+  fi
+}
+
+# ---- apt ----
+
+build_packages=(
+  g++ cmake ninja-build ccache pkg-config ca-certificates python3 python3-venv
+  libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libabsl-dev libssl-dev
+  libsqlite3-dev prometheus-cpp-dev libspdlog-dev libfmt-dev libyaml-cpp-dev nlohmann-json3-dev libcli11-dev
+)
+test_packages=(
+  libgtest-dev libgmock-dev libbenchmark-dev clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14
+  shellcheck curl procps tmux sqlite3 git
+)
+
+installed() { dpkg-query --show --showformat '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
+
+install_packages() {
+  local package missing=()
+  for package in "$@"; do installed "$package" || missing+=("$package"); done
+  if ((${#missing[@]} == 0)); then
+    say "apt packages: all there"
+    return
+  fi
+  say "apt packages to install: ${missing[*]}"
+  local as_root=()
+  if (($(id -u) != 0)); then
+    command -v sudo >/dev/null || fail "installing packages needs root, and there is no sudo" \
+      "As root, run: apt-get update && apt-get install -y --no-install-recommends ${missing[*]}" "Then run this again."
+    as_root=(sudo)
+  fi
+  local log=$deps/apt.log
+  if ! "${as_root[@]}" apt-get update >"$log" 2>&1; then
+    tail -n 5 "$log" >&2
+    fail "apt-get update (all of it: $log)" "Is the network there, and /etc/apt/sources.list right?"
+  fi
+  if ! "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y --no-install-recommends "${missing[@]}" >>"$log" 2>&1; then
+    tail -n 15 "$log" >&2
+    fail "apt-get install (all of it: $log)" "The packages are those of Debian 12 (bookworm)."
+  fi
+  say "apt packages: installed"
+}
+
+if command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; then
+  wanted=("${build_packages[@]}")
+  ((want_tests)) && wanted+=("${test_packages[@]}")
+  install_packages "${wanted[@]}"
+else
+  say "no apt here: install the equivalents of these Debian 12 packages yourself, unless they are there:"
+  say "  ${build_packages[*]}"
+  ((want_tests)) && say "  ${test_packages[*]}"
+fi
+
+# ---- Python ----
+
+python=
+for candidate in /usr/bin/python3 python3; do
+  if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 9))' 2>/dev/null; then
+    python=$candidate
+    break
+  fi
+done
+[[ $python ]] || fail "no python3 with the venv module" "On Debian: apt-get install python3-venv"
+
+# make_venv FOLDER REQUIREMENTS: (re)made only when its requirements differ from those it was made of.
+make_venv() {
+  local folder=$1 file=$2 log=$deps/pip.log
+  if [[ -x $folder/bin/python ]] && cmp -s "$file" "$folder/requirements.txt"; then
+    say "Python venv $folder: up to date"
+    return
+  fi
+  say "Python venv $folder: installing $(grep -v '^#' "$file" | tr '\n' ' ')"
+  rm -rf "$folder"
+  "$python" -m venv "$folder" >"$log" 2>&1 || { tail -n 5 "$log" >&2; fail "python3 -m venv (all of it: $log)"; }
+  if ! "$folder/bin/python" -m pip install --disable-pip-version-check -r "$file" >>"$log" 2>&1; then
+    tail -n 10 "$log" >&2
+    fail "pip install (all of it: $log)" "Is the package index reachable? A mirror goes into PIP_INDEX_URL."
+  fi
+  cp "$file" "$folder/requirements.txt"
+}
+
+# ---- LibTorch ----
+
+libtorch_version() {  # of the folder that has include/ and lib/; empty where it is none
+  local header=$1/include/torch/headeronly/version.h
+  [[ -f $header && -f $1/lib/libtorch_cpu.so ]] || return 0
+  sed -nE 's/^#define TORCH_VERSION_(MAJOR|MINOR) ([0-9]+).*/\2/p' "$header" | paste -sd .
+}
+
+# Whether a library loads with all it depends on.
+loads() { LD_BIND_NOW=1 LD_PRELOAD=$1 /bin/true 2>"$scratch/load_error"; }
+
+existing_libtorch() {  # prints the folder of a LibTorch that CMake will find before ours
+  local prefix candidate prefixes
+  IFS=: read -r -a prefixes <<<"${CMAKE_PREFIX_PATH:-}"
+  for prefix in ${LIBTORCH:+"$LIBTORCH"} ${LibTorch_ROOT:+"$LibTorch_ROOT"} ${prefixes[@]+"${prefixes[@]}"}; do
+    for candidate in "$prefix" "$prefix/torch" "$prefix/../.."; do
+      if [[ $(libtorch_version "$candidate") == "$torch_version" ]]; then
+        (cd "$candidate" && pwd)
+        return
+      fi
+    done
+  done
+  [[ -e $deps/libtorch ]] && return  # ours comes before an importable one
+  command -v python3 >/dev/null || return 0
+  candidate=$(python3 -c 'import importlib.util as u; s = u.find_spec("torch"); print(s.submodule_search_locations[0] if s else "")' 2>/dev/null || true)
+  if [[ $candidate && $(libtorch_version "$candidate") == "$torch_version" ]]; then echo "$candidate"; fi
+}
+
+fetch_wheels() {  # fetch_wheels REQUIREMENTS FOLDER
+  [[ $(uname -sm) == "Linux x86_64" ]] || fail "LibTorch for $(uname -sm) is not among the checked downloads" \
+    "Install torch $torch_version yourself (pip install torch==2.11.0) and set LIBTORCH to its folder."
+  local pip=(python3 -m pip) platform options=() log=$deps/pip.log
+  if ! "${pip[@]}" --version >/dev/null 2>&1; then
+    "$python" -m venv "$scratch/venv" >"$log" 2>&1 || { tail -n 5 "$log" >&2; fail "python3 -m venv (all of it: $log)"; }
+    pip=("$scratch/venv/bin/python" -m pip)
+  fi
+  for platform in manylinux_2_28 manylinux_2_27 manylinux_2_25 manylinux_2_18 manylinux_2_17 manylinux2014 \
+    manylinux_2_12 manylinux2010; do
+    options+=(--platform "${platform}_x86_64")
+  done
+  if ! "${pip[@]}" download --disable-pip-version-check --no-cache-dir --no-deps --require-hashes --only-binary=:all: \
+    --implementation cp --python-version 3.11 --abi cp311 "${options[@]}" -r "$1" -d "$2" >"$log" 2>&1; then
+    tail -n 10 "$log" >&2
+    fail "the download of LibTorch (all of it: $log)" \
+      "Is the package index reachable? A mirror goes into PIP_INDEX_URL." \
+      "A hash that does not match means that the file is not the one this release was made with: do not use it."
+  fi
+}
+
+unpack_wheels() {  # unpack_wheels WHEELS INTO: the C++ parts only
+  "$python" - "$1" "$2" <<'END'
+import pathlib, sys, zipfile
+for wheel in sorted(pathlib.Path(sys.argv[1]).glob("*.whl")):
+    with zipfile.ZipFile(wheel) as archive:
+        names = [n for n in archive.namelist()
+                 if n.startswith(("torch/lib/", "torch/include/", "torch/version.py"))
+                 or (n.startswith("nvidia/") and "/lib/" in n)
+                 or "/licenses/" in n or n.endswith("/LICENSE")]
+        archive.extractall(sys.argv[2], [n for n in names if not n.startswith("torch/lib/libtorch_python")])
+    wheel.unlink()
+END
+}
+
+check_loads() {  # check_loads FOLDER LIBRARY
+  loads "$1/lib/$2" || fail "$1/lib/$2 does not load: $(head -n 1 "$scratch/load_error")" "$3"
+}
+
+set_up_libtorch() {
+  local existing
+  existing=$(existing_libtorch)
+  if [[ $existing ]]; then
+    say "LibTorch: using the one in $existing"
+    check_loads "$existing" libtorch_cpu.so "Repair that installation, or unset LIBTORCH and CMAKE_PREFIX_PATH."
+    if ((want_cuda)); then
+      check_loads "$existing" libtorch_cuda.so "It was installed without the CUDA libraries: pip install torch==2.11.0"
+    fi
+    return
+  fi
+  if [[ ${LIBTORCH:-} ]]; then
+    fail "LIBTORCH=$LIBTORCH is not a LibTorch $torch_version (include/, lib/libtorch_cpu.so, version $torch_version)" \
+      "Correct it, or unset it and let this script download LibTorch."
+  fi
+
+  if [[ -e $deps/libtorch ]] && ! cmp -s "$requirements/libtorch-cpu.txt" "$deps/libtorch/cpu.txt"; then
+    say "LibTorch: $deps/libtorch is of another release; replacing it"
+    rm -rf "$deps/libtorch"
+  fi
+  if [[ ! -e $deps/libtorch ]]; then
+    need_megabytes 2200 "LibTorch"
+    say "LibTorch: downloading torch 2.11.0 and two libraries of CUDA's runtime (544 MB) into $deps/libtorch"
+    fetch_wheels "$requirements/libtorch-cpu.txt" "$scratch/wheels"
+    say "LibTorch: checksums match; unpacking"
+    unpack_wheels "$scratch/wheels" "$scratch/libtorch"
+    cp "$requirements/libtorch-cpu.txt" "$scratch/libtorch/cpu.txt"
+    check_loads "$scratch/libtorch/torch" libtorch_cpu.so "This system's C library may be older than Debian 12's."
+    mv "$scratch/libtorch" "$deps/libtorch"  # whole or not at all
+  else
+    say "LibTorch: there, in $deps/libtorch"
+    check_loads "$deps/libtorch/torch" libtorch_cpu.so "Remove $deps/libtorch and run this again."
+  fi
+
+  if ((want_cuda)); then
+    if cmp -s "$requirements/libtorch-cuda.txt" "$deps/libtorch/cuda.txt"; then
+      say "CUDA libraries: there"
+    else
+      need_megabytes 5500 "The CUDA libraries"
+      say "CUDA libraries: downloading twelve wheels (2.0 GB) into $deps/libtorch/nvidia"
+      fetch_wheels "$requirements/libtorch-cuda.txt" "$scratch/cuda_wheels"
+      say "CUDA libraries: checksums match; unpacking"
+      unpack_wheels "$scratch/cuda_wheels" "$scratch/cuda"
+      cp -rl --remove-destination "$scratch/cuda/nvidia" "$deps/libtorch/"
+      cp "$requirements/libtorch-cuda.txt" "$deps/libtorch/cuda.txt"
+    fi
+    check_loads "$deps/libtorch/torch" libtorch_cuda.so "Remove $deps/libtorch and run this again."
+    if ! command -v nvcc >/dev/null && [[ ! -x /usr/local/cuda/bin/nvcc ]]; then
+      say "note: nvcc is not here, so the CUDA plug-in cannot be compiled; install the CUDA 13.0 toolkit for that"
+    fi
+  fi
+}
+
+# ---- promtool and prometheus ----
+
+# Unpacked beside us rather than installed: Debian's package would start a Prometheus on this machine.
+set_up_prometheus() {
+  if command -v promtool >/dev/null && command -v prometheus >/dev/null; then return; fi
+  if [[ ! -x $deps/prometheus/usr/bin/promtool ]]; then
+    if ! command -v apt-get >/dev/null; then
+      say "promtool is not here: tests that need it will say that they are skipped"
+      return
+    fi
+    say "promtool: downloading Debian's prometheus package into $deps/prometheus (not installed, not started)"
+    if ! (cd "$scratch" && apt-get download -o APT::Sandbox::User=root prometheus) >"$deps/apt.log" 2>&1; then
+      tail -n 5 "$deps/apt.log" >&2
+      fail "apt-get download prometheus (all of it: $deps/apt.log)" "As root, run apt-get update; then run this again."
+    fi
+    dpkg-deb -x "$scratch"/prometheus_*.deb "$scratch/prometheus"
+    rm -rf "$deps/prometheus"
+    mv "$scratch/prometheus" "$deps/prometheus"
+  fi
+  mkdir -p "$deps/bin"
+  ln -sf ../prometheus/usr/bin/promtool ../prometheus/usr/bin/prometheus "$deps/bin/"
+}
+
+set_up_libtorch
+if ((want_tests)); then
+  set_up_prometheus
+  make_venv "$deps/venv" "$requirements/tests.txt"
+fi
+if ((want_bench)); then
+  need_megabytes 6000 "PyTorch"
+  make_venv "$deps/bench-venv" "$requirements/bench.txt"
+fi
+say "done"
