@@ -1,9 +1,12 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <set>
 #include <string>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "mantissa/v1/job.pb.h"
@@ -23,10 +26,19 @@ struct AttemptWrite {
   std::optional<AttemptGuard> guard;
 };
 
+// How long a job has waited and lived, without the time no server ran: kept as durations, so that no decision rests on
+// a wall clock that may jump.
+struct JobTimes {
+  std::chrono::milliseconds queued{0};  // over all its waits
+  std::chrono::milliseconds total{0};   // since submit
+};
+
 // A job row to insert or replace. `expected_etag` is what the stored row must still have; empty for a new job.
+// The etag covers spec and state; progress and the sentence why a job waits are written without a new one.
 struct JobWrite {
   v1::Job job;
   std::string expected_etag;
+  JobTimes times;
 };
 
 // Entries of a job's telemetry, already numbered: `segment.first_sequence` is set.
@@ -38,14 +50,20 @@ struct TelemetryWrite {
 struct IdempotencyWrite {
   std::string tenant;
   std::string request_id;
-  std::string request;                // canonical text of the request's fields, see Scheduler::Submit
+  std::string request;                // RequestText of what was asked for
   std::vector<std::string> job_ids;   // in order; empty string where a spec was refused
 };
 
 struct ArtifactWrite {
+  enum class Kind {
+    kWanted,  // named by a worker at the attempt's end, asked for until it is here
+    kStored,  // the file is on the server's disk
+    kLost,    // wanted, but the worker no longer has it
+  };
   std::string job_id;
   int32_t attempt = 0;
   v1::Artifact artifact;
+  Kind kind = Kind::kStored;
 };
 
 // Everything one decision, or one batch of them, wants stored. Plain data: the core makes it, a JobStore commits it as
@@ -60,6 +78,18 @@ struct Changes {
   std::vector<IdempotencyWrite> idempotency;
   // Workers whose desired state has changed; not stored, tells listeners whom to answer.
   std::set<std::string> touched_workers;
+
+  // A job is written once a transaction however often it moved in it: later states replace earlier ones.
+  void PutJob(v1::Job job, std::string expected_etag, JobTimes times) {
+    auto [at, is_new] = job_index.try_emplace(job.id(), jobs.size());
+    if (is_new) {
+      jobs.push_back({std::move(job), std::move(expected_etag), times});
+    } else {
+      jobs[at->second].job = std::move(job);
+      jobs[at->second].times = times;
+    }
+  }
+  std::unordered_map<std::string, size_t> job_index;  // of PutJob
 
   bool NeedsCommit() const {
     return !jobs.empty() || !attempts.empty() || !checkpoints.empty() || !deleted_checkpoints.empty() ||

@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -26,6 +28,10 @@ struct SchedulerOptions {
   std::chrono::milliseconds lease{30'000};
   std::chrono::milliseconds next_call{5'000};        // lease >= 6 x next_call
   std::chrono::milliseconds disconnect_grace{600'000};
+  // An end waits this long for telemetry that its worker still has, so that who sees the end has seen everything.
+  std::chrono::milliseconds end_grace{5'000};
+  // Progress of a running job is stored about this often; records themselves are stored at once.
+  std::chrono::milliseconds progress_interval{1'000};
   int32_t max_queued_jobs = 1'000'000;
   int64_t epoch = 1;                                 // of this server process, from the store
 };
@@ -43,6 +49,8 @@ struct LiveJob {
   std::vector<v1::Checkpoint> checkpoints;    // committed, oldest first
   int64_t last_sequence = 0;                  // newest stored telemetry entry of the job
   std::vector<std::pair<int32_t, int64_t>> durable_attempt_sequences;  // attempt -> newest stored entry
+  JobTimes times;
+  std::vector<ArtifactWrite> wanted_artifacts;  // of attempts that have ended; the job may have ended, too
 };
 
 // Every decision of the control plane: jobs, attempts, leases, checkpoints, the numbering of telemetry.
@@ -57,14 +65,26 @@ class Scheduler {
   Scheduler(SchedulerOptions options, IdSource ids);
   ~Scheduler();
 
-  // After a start: every job that has not ended; each live lease gets one full term from `now`.
-  void Load(std::vector<LiveJob> jobs, Moment now);
+  // After a start: what JobStore::LoadLive says; each live lease gets one full term from `now`. `revision_floor` is
+  // LastRevision() of the scheduler that this one replaces within the same process.
+  void Load(std::vector<LiveJob> jobs, Moment now, int64_t revision_floor = 0);
 
-  // Requests are valid (proto/spec was asked) and `resolved` has every default. `known` is what the store has under
-  // (tenant, request_id), if anything: the same request again returns the same job and changes nothing, another one is
-  // INVALID_ARGUMENT.
+  // Specs are valid (proto/spec was asked) and `resolved` has every default. With a request_id, ask
+  // JobStore::FindIdempotency first: what it knows is answered from the store (server/core/idempotency.h). Requests too
+  // young to be found there are known here: the same request again returns the same job and changes nothing, another
+  // one under the same id is INVALID_ARGUMENT.
   absl::StatusOr<v1::Job> Submit(const v1::JobSpec& spec, const v1::JobSpec& resolved, const std::string& tenant,
                                  const std::string& request_id, Moment now, Changes& changes);
+
+  // One request with many specs; nullopt where validation refused one, and its job is returned empty. `request` is
+  // RequestText of the whole request. All or none.
+  struct Submission {
+    v1::JobSpec spec;
+    v1::JobSpec resolved;
+  };
+  absl::StatusOr<std::vector<v1::Job>> SubmitBatch(const std::vector<std::optional<Submission>>& submissions,
+                                                   const std::string& tenant, const std::string& request_id,
+                                                   const std::string& request, Moment now, Changes& changes);
 
   // NOT_FOUND is the caller's business: the job is not here when it has ended. `etag` empty: any.
   absl::StatusOr<v1::Job> Cancel(const std::string& job_id, const std::string& etag, Moment now, Changes& changes);
@@ -76,6 +96,8 @@ class Scheduler {
   // The whole desired state of a worker. `revision` of it grows whenever it changes.
   v1::SynchronizeResponse DesiredState(const std::string& worker_id, Moment now) const;
   int64_t DesiredRevision(const std::string& worker_id) const;
+  // Of all workers. Revisions grow over restarts, too: the epoch is their upper half.
+  int64_t LastRevision() const;
 
   // Checks the fence, drops overlap, refuses a hole (OUT_OF_RANGE), numbers what is new. Returns durable_through as it
   // will be after the commit. ABORTED, reason LEASE_LOST, for a stale attempt. With no segments: the high-water mark.
@@ -88,7 +110,8 @@ class Scheduler {
   // The file is on the server's disk, synced.
   absl::Status RecordArtifact(const v1::AttemptRef& ref, const v1::Artifact& artifact, Moment now, Changes& changes);
 
-  // ABORTED, reason LEASE_LOST, when `ref` is not a live attempt of its job.
+  // ABORTED, reason LEASE_LOST, when `ref` may no longer say anything: it is neither a live attempt nor one whose end
+  // its worker has reported and not yet been told to forget (its logs and artifacts may still come).
   absl::Status CheckFence(const v1::AttemptRef& ref) const;
 
   // Lease expiry, back-offs, timeouts, stalls.
@@ -100,7 +123,9 @@ class Scheduler {
   // When Tick has something to do next; max() for nothing.
   std::chrono::steady_clock::time_point NextDeadline() const;
 
-  // Live views, for reads that decorate stored rows.
+  // Live views, for reads that decorate stored rows. Decorate fills in what is newer here than in the store, or not
+  // stored at all: queue position, why the job waits, progress.
+  void Decorate(v1::Job& job, Moment now) const;
   int32_t QueuePosition(const std::string& job_id) const;
   std::vector<v1::Worker> Workers(Moment now) const;
 

@@ -39,7 +39,7 @@ class JobStore {
   // and what was in memory must be loaded anew.
   virtual absl::Status Commit(const Changes& changes) = 0;
 
-  // For Scheduler::Load.
+  // For Scheduler::Load: jobs that have not ended, and ended ones with artifacts that are still wanted.
   virtual absl::StatusOr<std::vector<LiveJob>> LoadLive() = 0;
   // One more than at the last start; stored.
   virtual absl::StatusOr<int64_t> BeginEpoch() = 0;
@@ -56,7 +56,10 @@ class JobStore {
   virtual absl::StatusOr<std::vector<v1::Attempt>> ListAttempts(std::string_view job_id) = 0;
   // Newest first.
   virtual absl::StatusOr<std::vector<v1::Checkpoint>> ListCheckpoints(std::string_view job_id) = 0;
-  virtual absl::StatusOr<std::vector<v1::Artifact>> ListArtifacts(std::string_view job_id) = 0;
+  // Files that are here. Those of a later attempt replace those of an earlier one with the same name.
+  virtual absl::StatusOr<std::vector<ArtifactWrite>> ListArtifacts(std::string_view job_id) = 0;
+  // Files that a worker has been asked for: a download of one of these is UNAVAILABLE rather than NOT_FOUND.
+  virtual absl::StatusOr<std::vector<ArtifactWrite>> ListWantedArtifacts(std::string_view job_id) = 0;
   // Entries with sequence >= from, about `max_bytes` of them, whole segments cut to begin at `from`.
   virtual absl::StatusOr<TelemetryPage> ReadTelemetry(std::string_view job_id, int64_t from, int64_t max_bytes) = 0;
   // Segments that are events, from sequence `from` on.

@@ -1,0 +1,25 @@
+// Refusals that a caller tells apart by a reason, which travels to the client as ErrorInfo.reason.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+
+namespace mantissa::server {
+
+inline constexpr std::string_view kLeaseLost = "LEASE_LOST";
+inline constexpr std::string_view kSuperseded = "SUPERSEDED";
+inline constexpr std::string_view kEtagMismatch = "ETAG_MISMATCH";
+inline constexpr std::string_view kRequestIdReused = "REQUEST_ID_REUSED";
+inline constexpr std::string_view kQueueFull = "QUEUE_FULL";
+inline constexpr std::string_view kTelemetryHole = "TELEMETRY_HOLE";
+inline constexpr std::string_view kCheckpointConflict = "CHECKPOINT_CONFLICT";
+
+// UPPER_SNAKE, stable.
+absl::Status ErrorWithReason(absl::StatusCode code, std::string_view reason, std::string_view message);
+
+// Empty when the status has none.
+std::string ReasonOf(const absl::Status& status);
+
+}  // namespace mantissa::server
