@@ -122,14 +122,18 @@ for candidate in /usr/bin/python3 python3; do
 done
 [[ $python ]] || fail "no python3 with the venv module" "On Debian: apt-get install python3-venv"
 
+# A folder keeps the pins it was made of, without the comments.
+pins() { grep -v '^#' "$1"; }
+made_of() { [[ -f $2 && $(pins "$1") == "$(pins "$2")" ]]; }  # made_of REQUIREMENTS RECORD
+
 # make_venv FOLDER REQUIREMENTS: (re)made only when its requirements differ from those it was made of.
 make_venv() {
   local folder=$1 file=$2 log=$deps/pip.log
-  if [[ -x $folder/bin/python ]] && cmp -s "$file" "$folder/requirements.txt"; then
+  if [[ -x $folder/bin/python ]] && made_of "$file" "$folder/requirements.txt"; then
     say "Python venv $folder: up to date"
     return
   fi
-  say "Python venv $folder: installing $(grep -v '^#' "$file" | tr '\n' ' ')"
+  say "Python venv $folder: installing $(pins "$file" | tr '\n' ' ')"
   rm -rf "$folder"
   "$python" -m venv "$folder" >"$log" 2>&1 || { tail -n 5 "$log" >&2; fail "python3 -m venv (all of it: $log)"; }
   if ! "$folder/bin/python" -m pip install --disable-pip-version-check -r "$file" >>"$log" 2>&1; then
@@ -222,7 +226,7 @@ set_up_libtorch() {
       "Correct it, or unset it and let this script download LibTorch."
   fi
 
-  if [[ -e $deps/libtorch ]] && ! cmp -s "$requirements/libtorch-cpu.txt" "$deps/libtorch/cpu.txt"; then
+  if [[ -e $deps/libtorch ]] && ! made_of "$requirements/libtorch-cpu.txt" "$deps/libtorch/cpu.txt"; then
     say "LibTorch: $deps/libtorch is of another release; replacing it"
     rm -rf "$deps/libtorch"
   fi
@@ -241,7 +245,7 @@ set_up_libtorch() {
   fi
 
   if ((want_cuda)); then
-    if cmp -s "$requirements/libtorch-cuda.txt" "$deps/libtorch/cuda.txt"; then
+    if made_of "$requirements/libtorch-cuda.txt" "$deps/libtorch/cuda.txt"; then
       say "CUDA libraries: there"
     else
       need_megabytes 5500 "The CUDA libraries"
