@@ -1,0 +1,62 @@
+// All parameters of a model in one flat FP32 buffer, their gradients in another of the same layout.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "proto/spec/model_shape.h"
+
+namespace mantissa::trainer {
+
+struct NamedTensor {
+  std::string name;
+  at::Tensor tensor;
+};
+
+// Views: `value` is a leaf that requires a gradient, and its .grad is the view into the gradients for good: backward
+// adds into it, zeroing is one fill of the flat buffer.
+struct Parameter {
+  spec::Parameter shape;
+  std::int64_t offset = 0;  // in elements, a multiple of ParameterBuffer::kAlignment
+  at::Tensor value;
+};
+
+// Parameters in forward order, each at a 64-byte boundary; the padding between them is zero and stays zero. The
+// tensors never move. Not thread-safe.
+class ParameterBuffer {
+ public:
+  static constexpr std::int64_t kAlignment = 16;       // FP32 elements
+  static constexpr std::int64_t kChunkSize = 1 << 16;  // elements; changing it changes the sums over gradients
+
+  ParameterBuffer(const std::vector<spec::Parameter>& shapes, at::Device device);
+  ParameterBuffer(const ParameterBuffer&) = delete;
+  ParameterBuffer& operator=(const ParameterBuffer&) = delete;
+
+  const std::vector<Parameter>& parameters() const { return parameters_; }
+  // The value; a name that is not there is a broken invariant.
+  const at::Tensor& at(std::string_view name) const;
+
+  // FP32, flat, padding included.
+  const at::Tensor& values() const { return values_; }
+  const at::Tensor& gradients() const { return gradients_; }
+  void ZeroGradients();
+  // int64 (C, 4) on the device: the rows are Chunk.
+  const at::Tensor& chunks() const { return chunks_; }
+  // A view of parameter i's part of a buffer with this layout (gradients, moments), in the parameter's shape.
+  at::Tensor ViewOf(const at::Tensor& flat, std::size_t i) const;
+
+  // Without padding.
+  std::int64_t count() const;
+
+ private:
+  at::Tensor values_;
+  at::Tensor gradients_;
+  at::Tensor chunks_;
+  std::vector<Parameter> parameters_;
+};
+
+}  // namespace mantissa::trainer
