@@ -20,6 +20,9 @@ std::int32_t EvaluationInterval(std::int64_t total_iterations);
 // Windows in one pass over `samples`; a last one with fewer samples counts.
 std::int64_t IterationsPerEpoch(std::int64_t samples, std::int32_t batch_size);
 
+// The length of the run where the spec says it, 0 where the data must be read first.
+std::int64_t KnownIterations(const v1::TrainingSpec& training);
+
 // What a preset sets; every field is filled.
 v1::LossScaleSpec LossScalePreset(v1::LossScaleSpec::Preset preset);
 

@@ -15,6 +15,9 @@
 
 namespace mantissa::spec {
 
+// Text is read byte by byte.
+inline constexpr std::int32_t kTextVocabulary = 256;
+
 enum class ParameterKind {
   kWeight,
   kBias,

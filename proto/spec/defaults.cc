@@ -1,0 +1,204 @@
+#include "proto/spec/defaults.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "proto/spec/model_shape.h"
+
+namespace mantissa::spec {
+namespace {
+
+constexpr std::int64_t kEvaluationsPerRun = 10;
+
+#define DEFAULT(message, field, value) \
+  if (!(message).has_##field()) (message).set_##field(value)
+
+void ResolveModel(v1::Model& model, const v1::DataSource& train) {
+  if (model.has_mlp()) {
+    if (model.mlp().activation() == v1::Activation::ACTIVATION_UNSPECIFIED) {
+      model.mutable_mlp()->set_activation(v1::Activation::RELU);
+    }
+  } else if (model.has_transformer_encoder()) {
+    v1::TransformerEncoder& encoder = *model.mutable_transformer_encoder();
+    DEFAULT(encoder, layers, 1);
+    DEFAULT(encoder, d_model, 128);
+    DEFAULT(encoder, heads, 4);
+    const std::int64_t four_times = std::int64_t{4} * encoder.d_model();  // may leave 32 bits before it is checked
+    DEFAULT(encoder, d_feed_forward,
+            static_cast<std::int32_t>(std::clamp<std::int64_t>(four_times, std::numeric_limits<std::int32_t>::min(),
+                                                               std::numeric_limits<std::int32_t>::max())));
+    if (encoder.activation() == v1::Activation::ACTIVATION_UNSPECIFIED) encoder.set_activation(v1::Activation::RELU);
+  } else if (model.has_gpt()) {
+    v1::Gpt& gpt = *model.mutable_gpt();
+    DEFAULT(gpt, layers, 4);
+    DEFAULT(gpt, d_model, 128);
+    DEFAULT(gpt, heads, 4);
+    DEFAULT(gpt, context, 128);
+    if (train.has_text()) {
+      DEFAULT(gpt, vocabulary, kTextVocabulary);
+    } else if (train.has_synthetic()) {
+      DEFAULT(gpt, vocabulary, train.synthetic().classes());
+    }
+  }
+}
+
+void ResolveSource(v1::DataSource& source, const v1::Model& model) {
+  if (source.has_synthetic()) {
+    v1::Synthetic& synthetic = *source.mutable_synthetic();
+    DEFAULT(synthetic, samples, 4096);
+    DEFAULT(synthetic, classes, 10);
+    if (synthetic.shape_size() == 0 && !model.has_gpt()) {
+      if (model.has_transformer_encoder()) {
+        // The same 64 features as a sequence, which is what this model reads.
+        synthetic.add_shape(8);
+        synthetic.add_shape(8);
+      } else {
+        synthetic.add_shape(64);
+      }
+    }
+  } else if (source.has_idx()) {
+    DEFAULT(*source.mutable_idx(), full_scale, 255.0);
+  }
+}
+
+void ResolvePrecision(v1::PrecisionSpec& precision) {
+  using Spec = v1::PrecisionSpec;
+  if (precision.mode() == Spec::MODE_UNSPECIFIED) precision.set_mode(Spec::BF16);
+  if (precision.mode() == Spec::FP16) {
+    v1::LossScaleSpec& scale = *precision.mutable_loss_scale();
+    const v1::LossScaleSpec given = scale;
+    if (scale.preset() == v1::LossScaleSpec::PRESET_UNSPECIFIED) scale.set_preset(v1::LossScaleSpec::TORCH);
+    scale = LossScalePreset(scale.preset());
+    scale.MergeFrom(given);  // explicit presence: what was given replaces the preset's
+  }
+  if (precision.on_failure() == Spec::ON_FAILURE_UNSPECIFIED) precision.set_on_failure(DefaultOnFailure(precision));
+  if (precision.storage() == Spec::STORAGE_UNSPECIFIED) precision.set_storage(Spec::FP32_PARAMETERS);
+  DEFAULT(precision, check_loss, true);
+}
+
+template <typename AdamKind>
+void ResolveAdam(AdamKind& adam) {
+  DEFAULT(adam, learning_rate, 1e-3);
+  DEFAULT(adam, beta1, 0.9);
+  DEFAULT(adam, beta2, 0.999);
+  DEFAULT(adam, epsilon, 1e-8);
+}
+
+void ResolveOptimizer(v1::OptimizerSpec& optimizer) {
+  switch (optimizer.kind_case()) {
+    case v1::OptimizerSpec::KIND_NOT_SET:
+    case v1::OptimizerSpec::kAdamw:
+      ResolveAdam(*optimizer.mutable_adamw());
+      DEFAULT(*optimizer.mutable_adamw(), weight_decay, 0.01);
+      break;
+    case v1::OptimizerSpec::kAdam:
+      ResolveAdam(*optimizer.mutable_adam());
+      break;
+    case v1::OptimizerSpec::kSgd:
+      DEFAULT(*optimizer.mutable_sgd(), learning_rate, 1e-2);
+      DEFAULT(*optimizer.mutable_sgd(), momentum, 0.9);
+      break;
+  }
+}
+
+void ResolveTraining(v1::TrainingSpec& training) {
+  v1::Data& data = *training.mutable_data();
+  ResolveSource(*data.mutable_train(), training.model());
+  if (data.has_eval()) ResolveSource(*data.mutable_eval(), training.model());
+  ResolveModel(*training.mutable_model(), data.train());
+  ResolvePrecision(*training.mutable_precision());
+  ResolveOptimizer(*training.mutable_optimizer());
+  if (training.schedule().kind_case() == v1::ScheduleSpec::KIND_NOT_SET) {
+    training.mutable_schedule()->mutable_constant();
+  }
+  DEFAULT(training, batch_size, 64);
+  DEFAULT(training, accumulation, 1);
+  DEFAULT(training, max_grad_norm, 1.0);
+  if (training.length_case() == v1::TrainingSpec::LENGTH_NOT_SET) training.set_epochs(1);
+  if (const std::int64_t iterations = KnownIterations(training); data.has_eval() && iterations > 0) {
+    DEFAULT(*training.mutable_evaluation(), every_steps, EvaluationInterval(iterations));
+  }
+  DEFAULT(*training.mutable_checkpoint(), keep, 2);
+  DEFAULT(*training.mutable_telemetry(), every_iterations, 1);
+  if (training.execution().mode() == v1::ExecutionSpec::MODE_UNSPECIFIED) {
+    training.mutable_execution()->set_mode(v1::ExecutionSpec::AUTO);
+  }
+}
+
+void ResolveResources(v1::ResourceSpec& resources) {
+  if (resources.device() == v1::ResourceSpec::DEVICE_UNSPECIFIED) resources.set_device(v1::ResourceSpec::AUTO);
+  if (resources.device() == v1::ResourceSpec::CUDA && resources.gpus() == 0) resources.set_gpus(1);
+}
+
+void DefaultSeconds(bool given, google::protobuf::Duration* duration, std::int64_t seconds) {
+  if (!given) duration->set_seconds(seconds);
+}
+
+}  // namespace
+
+v1::JobSpec ResolveDefaults(const v1::JobSpec& spec) {
+  v1::JobSpec resolved = spec;
+  if (resolved.name().empty()) {
+    if (resolved.has_training()) resolved.set_name("training");
+    if (resolved.has_study()) resolved.set_name("study");
+  }
+  ResolveResources(*resolved.mutable_resources());
+  v1::RetryPolicy& retry = *resolved.mutable_retry();
+  DEFAULT(retry, max_attempts, 4);
+  // The presence is read before mutable_ creates the message.
+  const bool initial_backoff = retry.has_initial_backoff();
+  const bool max_backoff = retry.has_max_backoff();
+  DefaultSeconds(initial_backoff, retry.mutable_initial_backoff(), 1);
+  DefaultSeconds(max_backoff, retry.mutable_max_backoff(), 60);
+  v1::TimeoutSpec& timeouts = *resolved.mutable_timeouts();
+  const bool start = timeouts.has_start();
+  const bool stall = timeouts.has_stall();
+  DefaultSeconds(start, timeouts.mutable_start(), 60);
+  DefaultSeconds(stall, timeouts.mutable_stall(), 300);
+  if (resolved.on_disconnect() == v1::JobSpec::ON_DISCONNECT_UNSPECIFIED) resolved.set_on_disconnect(v1::JobSpec::KEEP);
+  if (resolved.has_training()) ResolveTraining(*resolved.mutable_training());
+  return resolved;
+}
+
+#undef DEFAULT
+
+std::int32_t EvaluationInterval(std::int64_t total_iterations) {
+  return static_cast<std::int32_t>(
+      std::clamp<std::int64_t>(total_iterations / kEvaluationsPerRun, 1, std::numeric_limits<std::int32_t>::max()));
+}
+
+std::int64_t IterationsPerEpoch(std::int64_t samples, std::int32_t batch_size) {
+  if (samples < 1 || batch_size < 1) return 0;
+  return (samples - 1) / batch_size + 1;
+}
+
+std::int64_t KnownIterations(const v1::TrainingSpec& training) {
+  if (training.length_case() == v1::TrainingSpec::kIterations) return training.iterations();
+  if (!training.data().train().has_synthetic()) return 0;
+  return IterationsPerEpoch(training.data().train().synthetic().samples(), training.batch_size()) * training.epochs();
+}
+
+v1::LossScaleSpec LossScalePreset(v1::LossScaleSpec::Preset preset) {
+  using Spec = v1::LossScaleSpec;
+  Spec scale;
+  scale.set_preset(preset);
+  scale.set_init(preset == Spec::MEGATRON ? 0x1p32 : 0x1p16);
+  scale.set_growth_factor(2);
+  scale.set_backoff_factor(0.5);
+  const bool thousand = preset == Spec::MEGATRON || preset == Spec::DEEPSPEED;
+  scale.set_growth_interval(thousand ? 1000 : 2000);
+  scale.set_hysteresis(thousand || preset == Spec::APEX_HYSTERESIS ? 2 : 1);
+  scale.set_consecutive_hysteresis(preset == Spec::APEX_HYSTERESIS);
+  scale.set_min(thousand ? 1 : 0);
+  scale.set_max(preset == Spec::APEX || preset == Spec::APEX_HYSTERESIS ? 0x1p24 : 0);
+  return scale;
+}
+
+v1::PrecisionSpec::OnFailure DefaultOnFailure(const v1::PrecisionSpec& precision) {
+  using Spec = v1::PrecisionSpec;
+  if (precision.fallback_size() > 0) return Spec::FALLBACK;
+  const bool megatron = precision.loss_scale().preset() == v1::LossScaleSpec::MEGATRON;
+  return precision.mode() == Spec::FP16 && megatron ? Spec::CLAMP : Spec::FAIL;
+}
+
+}  // namespace mantissa::spec

@@ -1,0 +1,99 @@
+#include "proto/spec/features.h"
+
+#include <algorithm>
+#include <iterator>
+#include <set>
+
+namespace mantissa::spec {
+namespace {
+
+void AddModel(const v1::Model& model, std::set<std::string>& features) {
+  if (model.has_mlp()) features.insert("model.mlp");
+  if (model.has_transformer_encoder()) features.insert("model.transformer_encoder");
+  if (model.has_gpt()) features.insert("model.gpt");
+}
+
+void AddSource(const v1::DataSource& source, std::set<std::string>& features) {
+  if (source.has_synthetic()) features.insert("data.synthetic");
+  if (source.has_idx()) features.insert("data.idx");
+  if (source.has_text()) features.insert("data.text");
+}
+
+void AddPrecision(const v1::PrecisionSpec& precision, std::set<std::string>& features) {
+  using Spec = v1::PrecisionSpec;
+  if (precision.mode() == Spec::FP32) features.insert("precision.fp32");
+  if (precision.mode() == Spec::TF32) features.insert("precision.tf32");
+  if (precision.mode() == Spec::FP16) features.insert("precision.fp16");
+  if (precision.mode() == Spec::BF16) features.insert("precision.bf16");
+  if (precision.on_failure() == Spec::CLAMP) features.insert("precision.on_failure.clamp");
+  if (precision.on_failure() == Spec::FAIL) features.insert("precision.on_failure.fail");
+  if (precision.on_failure() == Spec::ROLLBACK) features.insert("precision.on_failure.rollback");
+  if (precision.on_failure() == Spec::FALLBACK) features.insert("precision.on_failure.fallback");
+  if (precision.storage() == Spec::MASTER_FP32) features.insert("precision.storage.master_fp32");
+  if (precision.overrides_size() > 0) features.insert("precision.overrides");
+  if (precision.emulate()) features.insert("precision.emulate");
+}
+
+void AddTraining(const v1::TrainingSpec& training, std::set<std::string>& features) {
+  features.insert("workload.training");
+  AddModel(training.model(), features);
+  AddSource(training.data().train(), features);
+  AddSource(training.data().eval(), features);
+  AddPrecision(training.precision(), features);
+  if (training.optimizer().has_adamw()) features.insert("optimizer.adamw");
+  if (training.optimizer().has_adam()) features.insert("optimizer.adam");
+  if (training.optimizer().has_sgd()) features.insert("optimizer.sgd");
+  if (training.schedule().has_constant()) features.insert("schedule.constant");
+  if (training.schedule().has_cosine()) features.insert("schedule.cosine");
+  if (training.schedule().has_linear()) features.insert("schedule.linear");
+  if (training.execution().mode() == v1::ExecutionSpec::GRAPH) features.insert("execution.graph");
+  if (training.execution().deterministic()) features.insert("execution.deterministic");
+  if (training.parameter_groups_size() > 0) features.insert("training.parameter_groups");
+  if (training.has_init_from()) features.insert("training.init_from");
+}
+
+}  // namespace
+
+std::vector<std::string> RequiredFeatures(const v1::JobSpec& spec) {
+  std::set<std::string> features;
+  if (spec.has_training()) AddTraining(spec.training(), features);
+  if (spec.has_study()) features.insert("workload.study");
+  if (spec.resources().gpus() > 1) features.insert("resources.gpus");
+  return {features.begin(), features.end()};
+}
+
+const std::vector<std::string>& BuiltFeatures() {
+  static const auto& features = *new std::vector<std::string>{
+      "data.idx",
+      "data.synthetic",
+      "data.text",
+      "execution.deterministic",
+      "model.gpt",
+      "model.mlp",
+      "model.transformer_encoder",
+      "optimizer.adam",
+      "optimizer.adamw",
+      "optimizer.sgd",
+      "precision.bf16",
+      "precision.fp16",
+      "precision.fp32",
+      "precision.on_failure.clamp",
+      "precision.on_failure.fail",
+      "schedule.constant",
+      "schedule.cosine",
+      "schedule.linear",
+      "workload.training",
+  };
+  return features;
+}
+
+std::vector<std::string> MissingFeatures(const std::vector<std::string>& required,
+                                         const std::vector<std::string>& announced) {
+  const std::set<std::string> there(announced.begin(), announced.end());
+  std::vector<std::string> missing;
+  std::copy_if(required.begin(), required.end(), std::back_inserter(missing),
+               [&](const std::string& feature) { return !there.contains(feature); });
+  return missing;
+}
+
+}  // namespace mantissa::spec

@@ -1,0 +1,28 @@
+// The checks of ValidateJobSpec, one file a part. Each takes a message with its defaults resolved and a checker that
+// stands at it. For proto/spec alone.
+#pragma once
+
+#include "mantissa/v1/training.pb.h"
+#include "proto/spec/checker.h"
+
+namespace mantissa::spec {
+
+// Ten years: beyond it a duration is a mistake.
+inline constexpr std::int64_t kLongestSeconds = std::int64_t{3650} * 86'400;
+
+void CheckTraining(const v1::TrainingSpec& training, Checker checker);
+
+// The model's own fields; true when all are right, so that its size can be worked out.
+bool CheckModel(const v1::Model& model, Checker checker);
+
+// Each source's own fields, and whether they suit each other and the model; true when all are right.
+bool CheckData(const v1::Data& data, const v1::Model& model, Checker checker);
+
+void CheckPrecision(const v1::PrecisionSpec& precision, Checker checker);
+
+void CheckOptimizer(const v1::OptimizerSpec& optimizer, Checker checker);
+
+// `iterations`: the length of the run, 0 when only the data can tell it.
+void CheckSchedule(const v1::ScheduleSpec& schedule, std::int64_t iterations, Checker checker);
+
+}  // namespace mantissa::spec

@@ -1,0 +1,91 @@
+#include "absl/strings/str_cat.h"
+
+#include "proto/spec/defaults.h"
+#include "proto/spec/model_shape.h"
+#include "proto/spec/validate_parts.h"
+
+namespace mantissa::spec {
+namespace {
+
+constexpr std::int32_t kMaxIterations = 1'000'000'000;
+constexpr std::int32_t kMaxEpochs = 1'000'000;
+constexpr std::int32_t kMaxBatch = 1'048'576;
+// No machine we could run on has more; what a real one holds is decided where it is known.
+constexpr std::int64_t kMaxModelBytes = std::int64_t{16} << 40;
+
+void CheckLength(const v1::TrainingSpec& training, Checker& checker) {
+  if (training.length_case() == v1::TrainingSpec::kIterations) {
+    checker.Whole("iterations", training.iterations(), 1, kMaxIterations, 1000);
+  } else if (checker.Whole("epochs", training.epochs(), 1, kMaxEpochs, 10) &&
+             KnownIterations(training) > kMaxIterations) {
+    checker.Add("epochs", ViolationReason::kOutOfRange,
+                absl::StrCat("make ", KnownIterations(training), " iterations of this data and batch_size; at most ",
+                             kMaxIterations, " are allowed: lower epochs or raise batch_size"));
+  }
+}
+
+void CheckEvaluation(const v1::TrainingSpec& training, Checker checker) {
+  const v1::EvaluationSpec& evaluation = training.evaluation();
+  const bool every = checker.Whole("every_steps", evaluation.every_steps(), 0, kMaxIterations, 100);
+  const bool batches = checker.Whole("max_batches", evaluation.max_batches(), 0, kMaxIterations, 10);
+  const bool wanted = evaluation.every_steps() > 0 || evaluation.max_batches() > 0;
+  if (every && batches && wanted && !training.data().has_eval()) {
+    checker.Add("", ViolationReason::kConflict,
+                "asks for evaluation, but there is no held-out data; add training.data.eval, or remove this section");
+  }
+}
+
+void CheckSize(const v1::TrainingSpec& training, Checker& checker) {
+  // Files may hold anything, so they count as the smallest sample: what is too large even so is refused here.
+  SampleShape smallest;
+  smallest.features =
+      training.model().has_transformer_encoder() ? std::vector<std::int64_t>{1, 1} : std::vector<std::int64_t>{1};
+  smallest.classes = 2;
+  const SampleShape sample = SampleShapeOf(training).value_or(smallest);
+  const std::int64_t bytes = EstimateModelBytes(training, sample).Total();
+  if (bytes <= kMaxModelBytes) return;
+  const std::int64_t count = ParameterCount(ModelParameters(training.model(), sample));
+  checker.Add("model", ViolationReason::kOutOfRange,
+              absl::StrCat("has ", count, " parameters and needs about ", bytes >> 30,
+                           " GiB with this batch_size, gradients and optimizer state; at most ", kMaxModelBytes >> 30,
+                           " GiB are allowed: lower its widths or layers, or batch_size"));
+}
+
+}  // namespace
+
+void CheckTraining(const v1::TrainingSpec& training, Checker checker) {
+  const bool model = CheckModel(training.model(), checker.Beneath("model"));
+  const bool data = CheckData(training.data(), training.model(), checker.Beneath("data"));
+  CheckPrecision(training.precision(), checker.Beneath("precision"));
+  CheckOptimizer(training.optimizer(), checker.Beneath("optimizer"));
+  CheckSchedule(training.schedule(), KnownIterations(training), checker.Beneath("schedule"));
+  const bool batch = checker.Whole("batch_size", training.batch_size(), 1, kMaxBatch, 64);
+  const bool accumulation = checker.Whole("accumulation", training.accumulation(), 1, kMaxBatch, 4);
+  if (batch && accumulation && training.accumulation() > training.batch_size()) {
+    checker.Add(
+        "accumulation", ViolationReason::kConflict,
+        absl::StrCat("is ", training.accumulation(), ", but a window of batch_size ", training.batch_size(),
+                     " can't be cut into more micro-batches than it has samples; lower it, or raise batch_size"));
+  }
+  checker.Number("max_grad_norm", training.max_grad_norm(), {.min = 0, .max = 1e30}, "1.0 (0 turns clipping off)");
+  CheckLength(training, checker);
+  CheckEvaluation(training, checker.Beneath("evaluation"));
+  Checker checkpoint = checker.Beneath("checkpoint");
+  checkpoint.Whole("every_steps", training.checkpoint().every_steps(), 0, kMaxIterations, 200);
+  checkpoint.Whole("keep", training.checkpoint().keep(), 2, 1000, 2);
+  checker.Beneath("telemetry").Whole("every_iterations", training.telemetry().every_iterations(), 1, 1'000'000, 1);
+  Checker execution = checker.Beneath("execution");
+  const auto mode = training.execution().mode();
+  if (execution.KnownEnum("mode", mode, v1::ExecutionSpec::Mode_IsValid(mode)) && mode == v1::ExecutionSpec::GRAPH) {
+    execution.Unimplemented("mode", "GRAPH", "use AUTO or EAGER");
+  }
+  if (training.parameter_groups_size() > 0) {
+    checker.Unimplemented("parameter_groups", "a learning rate by parameter group", "remove it");
+  }
+  if (training.has_init_from()) {
+    checker.Unimplemented("init_from", "starting from another job's parameters", "remove it");
+  }
+  if (model && data && batch && accumulation) CheckSize(training, checker);
+}
+
+}  // namespace mantissa::spec
