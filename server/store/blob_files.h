@@ -1,0 +1,79 @@
+// Bytes of jobs that are too large or too many for rows: what their trainers printed, and the files they left.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "mantissa/v1/job.pb.h"
+#include "mantissa/v1/job_service.pb.h"
+
+namespace mantissa::server {
+
+// One stream of one rank of an attempt.
+struct LogKey {
+  std::string job_id;
+  int32_t attempt = 0;
+  int32_t rank = 0;
+  v1::LogStream::Name stream = v1::LogStream::STDERR;
+};
+
+struct LogChunk {
+  std::string data;
+  int64_t offset = 0;         // of data's first byte; more than what was asked for when that was dropped
+  int64_t dropped_bytes = 0;  // before the first byte that is still kept
+  int64_t size = 0;           // one past the newest byte
+};
+
+// An artifact on its way in. Not thread-safe. One that is not finished leaves nothing behind.
+class ArtifactWriter {
+ public:
+  virtual ~ArtifactWriter() = default;
+  // INVALID_ARGUMENT when more comes than the artifact said.
+  virtual absl::Status Append(std::string_view data) = 0;
+  // Checks size and SHA-256 (INVALID_ARGUMENT when they differ), syncs, and puts the file in
+  // place: whole or absent.
+  virtual absl::Status Finish() = 0;
+};
+
+// An artifact on its way out. Not thread-safe.
+class ArtifactReader {
+ public:
+  virtual ~ArtifactReader() = default;
+  virtual int64_t size() const = 0;
+  // Up to `max_bytes` from `offset`; empty at the end.
+  virtual absl::StatusOr<std::string> Read(int64_t offset, int64_t max_bytes) = 0;
+};
+
+struct BlobFilesOptions {
+  int64_t max_artifact_bytes = int64_t{64} << 30;
+  int64_t max_log_bytes = int64_t{64} << 20;  // of one stream of an attempt; older bytes are dropped beyond it
+};
+
+// Job ids are ULIDs and artifact names are checked here (relative, no `..`, no NUL, at most 255 bytes a part), so that
+// nothing leaves `folder`. Every call may block on the disk. RESOURCE_EXHAUSTED when it is full. Thread-safe.
+class BlobFiles {
+ public:
+  // Makes the folder when it is missing and removes what unfinished uploads left.
+  static absl::StatusOr<std::unique_ptr<BlobFiles>> Open(const std::string& folder, BlobFilesOptions options = {});
+  virtual ~BlobFiles() = default;
+
+  // Bytes that are on the disk.
+  virtual absl::StatusOr<int64_t> LogSize(const LogKey& key) = 0;
+  // Overlap with what is there is dropped, a hole is OUT_OF_RANGE. Durable when it returns the new size.
+  virtual absl::StatusOr<int64_t> AppendLog(const LogKey& key, int64_t offset, std::string_view data) = 0;
+  // Empty data at the end, and where nothing was ever written.
+  virtual absl::StatusOr<LogChunk> ReadLog(const LogKey& key, int64_t offset, int64_t max_bytes) = 0;
+
+  // `artifact` has name, size_bytes and sha256.
+  virtual absl::StatusOr<std::unique_ptr<ArtifactWriter>> WriteArtifact(const std::string& job_id, int32_t attempt,
+                                                                        const v1::Artifact& artifact) = 0;
+  // NOT_FOUND when it is not there.
+  virtual absl::StatusOr<std::unique_ptr<ArtifactReader>> ReadArtifact(const std::string& job_id, int32_t attempt,
+                                                                       const std::string& name) = 0;
+};
+
+}  // namespace mantissa::server
