@@ -1,14 +1,18 @@
 # mantissa_test(NAME <program> SOURCES <files> LIBS <targets> [LABELS <labels>] [TIMEOUT <seconds>] [ARGS <args>] [ATEN])
 #   A GoogleTest program; each of its cases becomes one ctest case, found when ctest starts.
-#   ATEN: the files include ATen; they get its precompiled header, and the label torch.
+#   ATEN: the files include ATen; they get its precompiled header.
 # mantissa_pytest(NAME <test> SCRIPT <file.py> [LABELS <labels>] [TIMEOUT <seconds>] [DEPENDS <targets>])
 #   A pytest file, run by the venv of `deploy/setup.sh --tests`; skipped, and said so, where that is missing.
 #
-# Labels in use: unit, integration, fault, api, layout; torch for programs that link LibTorch; tsan for programs that
-# link neither gRPC nor LibTorch and are run under ThreadSanitizer too.
-# The target tests_<label> builds the programs with that label.
+# Labels in use: unit, integration, fault, api, layout; tsan for programs that link neither gRPC nor LibTorch and are run
+# under ThreadSanitizer too; torch, given here to programs that link a part of the trainer.
+# The target tests_<label> builds the programs with that label; tests_without_torch the programs without LibTorch.
 
 include(GoogleTest)
+
+if(NOT TARGET GTest::gmock_main)
+  message(STATUS "C++ tests: SKIPPED, GoogleTest is not installed (deploy/setup.sh --tests)")
+endif()
 
 set(MANTISSA_PYTHON "${MANTISSA_DEPS_DIR}/venv/bin/python")
 
@@ -24,8 +28,7 @@ endfunction()
 function(mantissa_test)
   cmake_parse_arguments(PARSE_ARGV 0 T "ATEN" "NAME;TIMEOUT" "SOURCES;LIBS;LABELS;ARGS")
   if(NOT TARGET GTest::gmock_main)
-    message(STATUS "Test ${T_NAME}: SKIPPED, GoogleTest is not installed (deploy/setup.sh --tests)")
-    return()
+    return()  # said once, below
   endif()
   if(NOT T_TIMEOUT)
     set(T_TIMEOUT 60)
@@ -36,10 +39,14 @@ function(mantissa_test)
   add_executable(${T_NAME} ${T_SOURCES})
   target_link_libraries(${T_NAME} PRIVATE ${T_LIBS} GTest::gmock_main)
   if(T_ATEN)
-    list(APPEND T_LABELS torch)
     mantissa_use_aten_header(${T_NAME})
   endif()
-  _mantissa_label_targets(${T_NAME} ${T_LABELS})
+  if(T_ATEN OR T_LIBS MATCHES "LibTorch::|mantissa_(kernels|amp|optim|models|data|checkpoint|trainer|cuda)")
+    list(APPEND T_LABELS torch)
+    _mantissa_label_targets(${T_NAME} ${T_LABELS})
+  else()
+    _mantissa_label_targets(${T_NAME} ${T_LABELS} without_torch)
+  endif()
   gtest_discover_tests(${T_NAME}
     DISCOVERY_MODE PRE_TEST
     DISCOVERY_TIMEOUT 60
@@ -70,6 +77,8 @@ function(mantissa_pytest)
     WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}")
   set_tests_properties(${T_NAME} PROPERTIES
     LABELS "${T_LABELS}" TIMEOUT ${T_TIMEOUT} SKIP_RETURN_CODE 77
+    # Whole systems, which wait for each other: two at once on two cores only wait longer.
+    PROCESSORS 2
     ENVIRONMENT "MANTISSA_BIN_DIR=${CMAKE_BINARY_DIR}/bin;MANTISSA_SOURCE_DIR=${CMAKE_SOURCE_DIR};MANTISSA_BUILD_DIR=${CMAKE_BINARY_DIR};PYTHONDONTWRITEBYTECODE=1")
   foreach(label IN LISTS T_LABELS)
     if(NOT TARGET tests_${label})

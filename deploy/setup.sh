@@ -14,7 +14,7 @@ usage: deploy/setup.sh [--cuda] [--tests] [--bench]
 
 A LibTorch 2.11 that is already there is used instead of a download: $LIBTORCH (the folder that has include/ and lib/),
 CMAKE_PREFIX_PATH, or a torch that python3 imports. pip's own settings are honoured (PIP_INDEX_URL, PIP_FIND_LINKS, ...).
-MANTISSA_DEPS_DIR moves build/deps elsewhere; give CMake the same with -DMANTISSA_DEPS_DIR.
+MANTISSA_DEPS_DIR moves build/deps elsewhere, for CMake too.
 END
 }
 
