@@ -59,7 +59,8 @@ stop() {  # stop PROGRAM: the one whose number is in build/quickstart
 }
 
 guard=
-# shellcheck disable=SC2317  # called by the trap below
+# Called by the traps below.
+# shellcheck disable=SC2317
 finish() {
   local code=$?
   trap - EXIT INT TERM
