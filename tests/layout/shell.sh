@@ -1,5 +1,5 @@
 #!/bin/sh
-# shellcheck finds nothing in any of our scripts.
+# No finding of shellcheck in any of our scripts.
 set -eu
 cd "$(dirname "$0")/../.."
 if ! command -v shellcheck >/dev/null; then
