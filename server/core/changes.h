@@ -16,8 +16,8 @@ namespace mantissa::server {
 
 // What must be true of the stored attempt for a write to it to count: the fence (Note [Lease fencing]).
 struct AttemptGuard {
-  std::string token;                         // 16 bytes
-  std::vector<v1::Attempt::State> states;    // any of these
+  std::string token;                       // 16 bytes
+  std::vector<v1::Attempt::State> states;  // any of these
 };
 
 // A new attempt has no guard; its number must be one more than the job's newest.
@@ -50,8 +50,8 @@ struct TelemetryWrite {
 struct IdempotencyWrite {
   std::string tenant;
   std::string request_id;
-  std::string request;                // RequestText of what was asked for
-  std::vector<std::string> job_ids;   // in order; empty string where a spec was refused
+  std::string request;               // RequestText of what was asked for
+  std::vector<std::string> job_ids;  // in order; empty string where a spec was refused
 };
 
 struct ArtifactWrite {

@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "google/protobuf/message.h"
+
 #include "server/core/changes.h"
 
 namespace mantissa::server {

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
 #include "mantissa/v1/job.pb.h"
 #include "mantissa/v1/job_service.pb.h"
 #include "mantissa/v1/worker_service.pb.h"
@@ -26,14 +27,14 @@ struct Moment {
 
 struct SchedulerOptions {
   std::chrono::milliseconds lease{30'000};
-  std::chrono::milliseconds next_call{5'000};        // lease >= 6 x next_call
+  std::chrono::milliseconds next_call{5'000};  // lease >= 6 x next_call
   std::chrono::milliseconds disconnect_grace{600'000};
   // An end waits this long for telemetry that its worker still has, so that who sees the end has seen everything.
   std::chrono::milliseconds end_grace{5'000};
   // Progress of a running job is stored about this often; records themselves are stored at once.
   std::chrono::milliseconds progress_interval{1'000};
   int32_t max_queued_jobs = 1'000'000;
-  int64_t epoch = 1;                                 // of this server process, from the store
+  int64_t epoch = 1;  // of this server process, from the store
 };
 
 // Makes ids, tokens and etags; seeded in tests.
@@ -45,9 +46,9 @@ struct IdSource {
 // What the store holds of jobs that have not ended, for Scheduler::Load.
 struct LiveJob {
   v1::Job job;
-  std::vector<v1::Attempt> attempts;          // with tokens
-  std::vector<v1::Checkpoint> checkpoints;    // committed, oldest first
-  int64_t last_sequence = 0;                  // newest stored telemetry entry of the job
+  std::vector<v1::Attempt> attempts;                                   // with tokens
+  std::vector<v1::Checkpoint> checkpoints;                             // committed, oldest first
+  int64_t last_sequence = 0;                                           // newest stored telemetry entry of the job
   std::vector<std::pair<int32_t, int64_t>> durable_attempt_sequences;  // attempt -> newest stored entry
   JobTimes times;
   std::vector<ArtifactWrite> wanted_artifacts;  // of attempts that have ended; the job may have ended, too

@@ -1,0 +1,29 @@
+// Which committed checkpoints an attempt resumes from and which may go.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+
+#include "mantissa/v1/job.pb.h"
+
+namespace mantissa::server {
+
+// `attempt-0001/step-00000200`.
+std::string CheckpointName(int32_t attempt, int32_t step);
+
+// INVALID_ARGUMENT that names the field: what a worker sends is not trusted to be a sane relative path.
+absl::Status CheckCheckpoint(const v1::Checkpoint& checkpoint);
+
+// No empty, `.` or `..` part, no leading slash, no control character, at most `longest` bytes.
+bool IsSaneRelativePath(const std::string& path, size_t longest = 1024);
+bool IsSha256Hex(const std::string& text);
+
+// `checkpoints` are oldest first. Kept are the newest `keep`, the newest finite one, and `resumed_from`, which a
+// running attempt may still be reading; a run of NaN can therefore never rotate the good one away. Once a checkpoint
+// may go, no later commit makes it needed again. Returns indices.
+std::vector<size_t> DeletableCheckpoints(const std::vector<v1::Checkpoint>& checkpoints, int32_t keep,
+                                         const std::string& resumed_from);
+
+}  // namespace mantissa::server

@@ -1,0 +1,63 @@
+#include "server/core/job_needs.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "absl/strings/str_cat.h"
+
+#include "proto/spec/features.h"
+
+namespace mantissa::server {
+
+ComputeCapability ParseComputeCapability(const std::string& text) {
+  ComputeCapability result;
+  const char* end = text.data() + text.size();
+  auto [dot, error] = std::from_chars(text.data(), end, result.major);
+  if (error != std::errc() || result.major < 0) return {};
+  if (dot == end) return result;
+  if (*dot != '.') return {};
+  auto [rest, minor_error] = std::from_chars(dot + 1, end, result.minor);
+  if (minor_error != std::errc() || rest != end || result.minor < 0) return {};
+  return result;
+}
+
+JobNeeds NeedsOf(const v1::JobSpec& resolved) {
+  JobNeeds needs;
+  const v1::ResourceSpec& resources = resolved.resources();
+  if (resources.device() != v1::ResourceSpec::DEVICE_UNSPECIFIED) needs.device = resources.device();
+  needs.precision = resolved.training().precision().mode();
+  needs.cpu_threads = resources.cpu_threads();
+  needs.memory_bytes = resources.memory_bytes();
+  needs.labels.insert(resources.worker_selector().begin(), resources.worker_selector().end());
+  // Who asks something of a GPU wants one.
+  if (needs.device == v1::ResourceSpec::AUTO && resources.has_gpu() && resources.gpu().ByteSizeLong() > 0) {
+    needs.device = v1::ResourceSpec::CUDA;
+  }
+  needs.gpu_model = resources.gpu().model();
+  needs.gpu_memory_bytes = resources.gpu().min_memory_bytes();
+  needs.compute_capability = ParseComputeCapability(resources.gpu().min_compute_capability());
+  if (needs.precision == v1::PrecisionSpec::BF16) {
+    needs.compute_capability = std::max(needs.compute_capability, ComputeCapability{8, 0});
+  }
+  needs.features = spec::RequiredFeatures(resolved);
+  needs.storage_optional = resolved.retry().restart_without_checkpoint();
+  return needs;
+}
+
+std::string JobNeeds::ClassKey() const {
+  // Lengths before texts keep two different sets of needs from running into one key.
+  std::string key =
+      absl::StrCat(device, "/", precision, "/", cpu_threads, "/", memory_bytes, "/", gpu_memory_bytes, "/",
+                   compute_capability.major, ".", compute_capability.minor, "/", storage_optional, "/", labels.size());
+  auto add = [&key](const std::string& text) { absl::StrAppend(&key, "/", text.size(), ":", text); };
+  add(gpu_model);
+  add(storage_id);
+  for (const auto& [name, value] : labels) {
+    add(name);
+    add(value);
+  }
+  for (const std::string& feature : features) add(feature);
+  return key;
+}
+
+}  // namespace mantissa::server

@@ -1,0 +1,54 @@
+// Every state a job and its newest attempt can be in together, and every legal move between them: the one table.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "mantissa/v1/job.pb.h"
+
+namespace mantissa::server {
+
+// Who makes a move.
+enum class Mover {
+  kUser,       // submit, cancel
+  kPlacement,  // gives a queued job to a worker
+  kWorker,     // what a report or telemetry says, and what is missing from a report
+  kClock,      // leases and timeouts
+};
+
+// A job together with its live attempt, or with the attempt it has just ended. `attempt` is unspecified where the job
+// has no live attempt: while it is QUEUED and after its end.
+struct JobPosition {
+  v1::Job::State job = v1::Job::STATE_UNSPECIFIED;
+  v1::Attempt::State attempt = v1::Attempt::STATE_UNSPECIFIED;
+
+  friend bool operator==(const JobPosition&, const JobPosition&) = default;
+};
+
+//        submit (user)
+//           |
+//           v      assign (placement)             start (worker)
+//        QUEUED ----------------------> STARTING ----------------> RUNNING
+//         | |  ^                         |  |  |                   |  |  |
+//         | |  |   retry (worker, clock) |  |  |                   |  |  +---> SUCCEEDED  complete (worker)
+//         | |  +-------------------------+--|--|-------------------+  |
+//         | |                               |  |                      |
+//         | +--> FAILED <-------------------+--|----------------------+  final failure (worker, clock)
+//         |       deadline (clock)             |                      |
+//         |                                    +------> CANCELLING <--+  cancel (user)
+//         |                                                 |
+//         +--> CANCELLED <----------------------------------+            stopped, or gone (worker, clock)
+//           cancel (user)
+//
+// The attempt moves with it: STARTING -> RUNNING -> SUCCEEDED, FAILED, CANCELLED by its worker's word, FAILED by a
+// timeout, LOST when its lease runs out or its worker no longer has it. A job in CANCELLING ends CANCELLED whatever
+// its attempt came to. SUCCEEDED, FAILED, CANCELLED and LOST never change.
+bool IsLegalMove(JobPosition from, JobPosition to, Mover mover);
+
+bool IsTerminal(v1::Job::State state);
+bool IsTerminal(v1::Attempt::State state);
+
+// "RUNNING".
+std::string_view StateName(v1::Job::State state);
+
+}  // namespace mantissa::server

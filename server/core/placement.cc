@@ -1,0 +1,202 @@
+#include "server/core/placement.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+#include "proto/spec/features.h"
+
+namespace mantissa::server {
+namespace {
+
+constexpr size_t kWorkersExplained = 4;
+
+bool HasCuda(const WorkerView& worker) {
+  return std::any_of(worker.devices.begin(), worker.devices.end(),
+                     [](const DeviceView& view) { return view.device.kind() == v1::Device::CUDA; });
+}
+
+// Host memory, as the worker's CPU device states it; 0 where it states none.
+int64_t HostMemory(const WorkerView& worker) {
+  for (const DeviceView& view : worker.devices) {
+    if (view.device.kind() == v1::Device::CPU) return view.device.memory_bytes();
+  }
+  return 0;
+}
+
+// What keeps this device from ever taking the job; empty when nothing does.
+std::string DeviceObstacle(const JobNeeds& needs, const std::string& worker, const v1::Device& device) {
+  const bool cuda = device.kind() == v1::Device::CUDA;
+  if (needs.device == v1::ResourceSpec::CUDA && !cuda) {
+    return absl::StrCat("needs a CUDA device (", worker, " has none)");
+  }
+  if (needs.device == v1::ResourceSpec::CPU && cuda) {
+    return absl::StrCat("needs a CPU device (", worker, " offers none)");
+  }
+  if (device.precisions_size() > 0 && needs.precision != v1::PrecisionSpec::MODE_UNSPECIFIED &&
+      std::find(device.precisions().begin(), device.precisions().end(), needs.precision) == device.precisions().end()) {
+    return absl::StrCat("needs precision ", v1::PrecisionSpec::Mode_Name(needs.precision), " (", device.id(), " on ",
+                        worker, " lacks it)");
+  }
+  if (!cuda) {
+    if (needs.cpu_threads > device.cpu_threads()) {
+      return absl::StrCat("needs ", needs.cpu_threads, " CPU threads (", device.id(), " on ", worker, " has ",
+                          device.cpu_threads(), ")");
+    }
+    return "";
+  }
+  if (!needs.gpu_model.empty() && device.model().find(needs.gpu_model) == std::string::npos) {
+    return absl::StrCat("needs GPU model ", needs.gpu_model, " (", device.id(), " on ", worker, " is ", device.model(),
+                        ")");
+  }
+  if (device.memory_bytes() < needs.gpu_memory_bytes) {
+    return absl::StrCat("needs ", needs.gpu_memory_bytes, " bytes of GPU memory (", device.id(), " on ", worker,
+                        " has ", device.memory_bytes(), ")");
+  }
+  if (ParseComputeCapability(device.compute_capability()) < needs.compute_capability) {
+    return absl::StrCat("needs compute capability ", needs.compute_capability.major, ".",
+                        needs.compute_capability.minor, " (", device.id(), " on ", worker, " has ",
+                        device.compute_capability().empty() ? "none" : device.compute_capability(), ")");
+  }
+  return "";
+}
+
+// The same for the worker as a whole.
+std::string WorkerObstacle(const JobNeeds& needs, const WorkerView& worker) {
+  if (!worker.takes_work) {
+    return absl::StrCat(worker.id, " takes no work: it drains, or has not been heard of");
+  }
+  for (const auto& [name, value] : needs.labels) {
+    auto label = worker.labels.find(name);
+    if (label == worker.labels.end())
+      return absl::StrCat("needs label ", name, "=", value, " (", worker.id, " has no ", name, ")");
+    if (label->second != value) {
+      return absl::StrCat("needs label ", name, "=", value, " (", worker.id, " has ", name, "=", label->second, ")");
+    }
+  }
+  const std::vector<std::string> missing = spec::MissingFeatures(needs.features, worker.features);
+  if (!missing.empty())
+    return absl::StrCat("needs feature ", absl::StrJoin(missing, ", "), " (", worker.id, " lacks it)");
+  const int64_t memory = HostMemory(worker);
+  if (memory > 0 && needs.memory_bytes > memory) {
+    return absl::StrCat("needs ", needs.memory_bytes, " bytes of memory (", worker.id, " has ", memory, ")");
+  }
+  return "";
+}
+
+bool Reaches(const JobNeeds& needs, const WorkerView& worker) {
+  return needs.storage_id.empty() || worker.storage_ids.count(needs.storage_id) > 0;
+}
+
+// Some device of it would do, busy or not.
+bool Fits(const JobNeeds& needs, const WorkerView& worker) {
+  return WorkerObstacle(needs, worker).empty() &&
+         std::any_of(worker.devices.begin(), worker.devices.end(),
+                     [&](const DeviceView& view) { return DeviceObstacle(needs, worker.id, view.device).empty(); });
+}
+
+bool HasRoom(const JobNeeds& needs, const WorkerView& worker) {
+  const int64_t memory = HostMemory(worker);
+  return memory == 0 || needs.memory_bytes == 0 || needs.memory_bytes <= memory - worker.promised_memory_bytes;
+}
+
+// The checkpoint's storage binds the job to the workers that reach it. Only where none of those could ever take it
+// does a job that said so start from scratch.
+bool StorageBinds(const JobNeeds& needs, const std::vector<WorkerView>& workers) {
+  if (needs.storage_id.empty()) return false;
+  if (!needs.storage_optional) return true;
+  return std::any_of(workers.begin(), workers.end(),
+                     [&](const WorkerView& worker) { return Reaches(needs, worker) && Fits(needs, worker); });
+}
+
+// Smaller is better. GPUs first; of GPUs the one with the least memory, of CPUs the one whose worker has no GPU that
+// its host threads may be feeding.
+using Fitness = std::tuple<bool, int64_t, bool, int32_t>;
+
+Fitness FitnessOf(const WorkerView& worker, const v1::Device& device) {
+  const bool cuda = device.kind() == v1::Device::CUDA;
+  return {!cuda, cuda ? device.memory_bytes() : 0, !cuda && HasCuda(worker), cuda ? 0 : device.cpu_threads()};
+}
+
+std::optional<PlacementChoice> ChooseDevice(const JobNeeds& needs, const std::vector<WorkerView>& workers) {
+  const bool storage_binds = StorageBinds(needs, workers);
+  std::optional<PlacementChoice> best;
+  Fitness best_fitness;
+  for (size_t w = 0; w < workers.size(); ++w) {
+    const WorkerView& worker = workers[w];
+    if (storage_binds && !Reaches(needs, worker)) continue;
+    if (!WorkerObstacle(needs, worker).empty() || !HasRoom(needs, worker)) continue;
+    for (size_t d = 0; d < worker.devices.size(); ++d) {
+      const DeviceView& view = worker.devices[d];
+      if (!view.free || !DeviceObstacle(needs, worker.id, view.device).empty()) continue;
+      const Fitness fitness = FitnessOf(worker, view.device);
+      if (best && best_fitness <= fitness) continue;
+      best = PlacementChoice{0, w, d, !needs.storage_id.empty() && !Reaches(needs, worker)};
+      best_fitness = fitness;
+    }
+  }
+  return best;
+}
+
+// Of all devices' obstacles the one that is furthest along: what a person would have to change last.
+std::string NearestObstacle(const JobNeeds& needs, const WorkerView& worker) {
+  std::string obstacle = WorkerObstacle(needs, worker);
+  if (!obstacle.empty()) return obstacle;
+  if (worker.devices.empty()) return absl::StrCat(worker.id, " offers no device");
+  bool wrong_kind = false;
+  for (const DeviceView& view : worker.devices) {
+    const std::string reason = DeviceObstacle(needs, worker.id, view.device);
+    const bool is_kind = (needs.device == v1::ResourceSpec::CUDA && view.device.kind() != v1::Device::CUDA) ||
+                         (needs.device == v1::ResourceSpec::CPU && view.device.kind() == v1::Device::CUDA);
+    if (obstacle.empty() || (wrong_kind && !is_kind)) {
+      obstacle = reason;
+      wrong_kind = is_kind;
+    }
+  }
+  return obstacle;
+}
+
+}  // namespace
+
+std::optional<PlacementChoice> ChoosePlacement(const PlacementSnapshot& snapshot) {
+  for (size_t i = 0; i < snapshot.jobs.size(); ++i) {
+    if (auto choice = ChooseDevice(snapshot.jobs[i].needs, snapshot.workers)) {
+      choice->job = i;
+      return choice;
+    }
+  }
+  return std::nullopt;
+}
+
+WaitReason ExplainWait(const JobNeeds& needs, const std::vector<WorkerView>& workers) {
+  if (workers.empty()) return {v1::Reason::WAITING_FOR_WORKER, "no worker is connected; start mantissa-worker"};
+  const bool storage_binds = StorageBinds(needs, workers);
+  if (storage_binds && std::none_of(workers.begin(), workers.end(), [&](const WorkerView& worker) {
+        return worker.takes_work && Reaches(needs, worker);
+      })) {
+    return {v1::Reason::CHECKPOINT_UNREACHABLE,
+            absl::StrCat("its checkpoint is on storage ", needs.storage_id,
+                         ", which no connected worker reaches; connect one, or submit with "
+                         "retry.restart_without_checkpoint")};
+  }
+  std::vector<std::string> obstacles;
+  for (const WorkerView& worker : workers) {
+    if (storage_binds && !Reaches(needs, worker)) {
+      obstacles.push_back(absl::StrCat("needs storage ", needs.storage_id, " (", worker.id, " does not reach it)"));
+      continue;
+    }
+    if (Fits(needs, worker)) {
+      return {v1::Reason::WAITING_FOR_WORKER, "waits for a free device: every one that fits is taken"};
+    }
+    obstacles.push_back(NearestObstacle(needs, worker));
+  }
+  const size_t left_out = obstacles.size() > kWorkersExplained ? obstacles.size() - kWorkersExplained : 0;
+  obstacles.resize(obstacles.size() - left_out);
+  std::string message = absl::StrJoin(obstacles, "; ");
+  if (left_out > 0) absl::StrAppend(&message, "; and ", left_out, " more workers");
+  return {v1::Reason::WAITING_FOR_WORKER, std::move(message)};
+}
+
+}  // namespace mantissa::server

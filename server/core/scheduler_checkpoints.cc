@@ -1,0 +1,142 @@
+// Checkpoints that are committed, resumed from and let go; artifacts that arrive.
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+
+#include "server/core/checkpoint_policy.h"
+#include "server/core/errors.h"
+#include "server/core/proto_time.h"
+#include "server/core/scheduler_state.h"
+
+namespace mantissa::server {
+namespace {
+
+bool Reaches(const WorkerEntry& worker, const std::string& storage_id) {
+  return std::any_of(worker.worker.roots().begin(), worker.worker.roots().end(),
+                     [&](const v1::Root& root) { return root.storage_id() == storage_id; });
+}
+
+std::vector<size_t> Deletable(const JobEntry& entry) {
+  const int32_t keep = entry.job.resolved_spec().training().checkpoint().keep();
+  return DeletableCheckpoints(entry.checkpoints, keep, entry.live ? entry.live->attempt.resumed_from() : "");
+}
+
+}  // namespace
+
+std::vector<v1::Checkpoint> Scheduler::State::ResumeFrom(const JobEntry& entry, const WorkerEntry& worker) const {
+  const std::vector<size_t> deletable = Deletable(entry);
+  std::vector<v1::Checkpoint> usable;
+  for (size_t i = entry.checkpoints.size(); i-- > 0;) {
+    if (std::binary_search(deletable.begin(), deletable.end(), i)) continue;
+    if (Reaches(worker, entry.checkpoints[i].storage_id())) usable.push_back(entry.checkpoints[i]);
+  }
+  return usable;
+}
+
+void Scheduler::State::RefreshStorage(JobEntry& entry) const {
+  entry.needs.storage_id = entry.checkpoints.empty() ? "" : entry.checkpoints.back().storage_id();
+}
+
+absl::StatusOr<v1::CommitCheckpointResponse> Scheduler::CommitCheckpoint(const v1::CommitCheckpointRequest& request,
+                                                                         Moment now, Changes& changes) {
+  State& s = *state_;
+  auto found = s.FindLive(request.ref());
+  if (!found.ok()) return found.status();
+  JobEntry& entry = **found;
+
+  v1::Checkpoint checkpoint = request.checkpoint();
+  checkpoint.set_job_id(entry.job.id());
+  checkpoint.set_attempt(request.ref().attempt());
+  absl::Status valid = CheckCheckpoint(checkpoint);
+  if (!valid.ok()) return valid;
+
+  auto row = std::find_if(entry.checkpoints.begin(), entry.checkpoints.end(),
+                          [&](const v1::Checkpoint& known) { return known.name() == checkpoint.name(); });
+  if (row != entry.checkpoints.end()) {
+    if (row->manifest_sha256() != checkpoint.manifest_sha256()) {
+      return ErrorWithReason(absl::StatusCode::kAlreadyExists, kCheckpointConflict,
+                             absl::StrCat("checkpoint ", checkpoint.name(), " was committed with another manifest"));
+    }
+    // The same once more; only that it is the last one may be news.
+    if (checkpoint.final() && !row->final()) {
+      row->set_final(true);
+      changes.checkpoints.push_back(*row);
+    }
+    checkpoint = *row;
+  } else {
+    if (!entry.checkpoints.empty() && entry.checkpoints.back().attempt() == checkpoint.attempt() &&
+        entry.checkpoints.back().step() > checkpoint.step()) {
+      return ErrorWithReason(absl::StatusCode::kFailedPrecondition, kCheckpointConflict,
+                             absl::StrCat("checkpoint ", entry.checkpoints.back().name(), " is newer"));
+    }
+    Set(checkpoint.mutable_create_time(), now.wall);
+    entry.checkpoints.push_back(checkpoint);
+    changes.checkpoints.push_back(checkpoint);
+  }
+
+  WorkerEntry& worker = s.workers.at(entry.live->placement().worker_id());
+  s.OweDeletions(entry, worker, changes);
+  v1::CommitCheckpointResponse response;
+  *response.mutable_checkpoint() = checkpoint;
+  for (const OwedDeletion& owed : worker.deletions) {
+    if (owed.deletion.ref().job_id() == entry.job.id()) *response.add_deletions() = owed.deletion;
+  }
+  return response;
+}
+
+void Scheduler::State::OweDeletions(JobEntry& entry, WorkerEntry& worker, Changes& changes) {
+  std::vector<const v1::Checkpoint*> owed;
+  for (size_t i : Deletable(entry)) {
+    const v1::Checkpoint& checkpoint = entry.checkpoints[i];
+    const bool known = std::any_of(worker.deletions.begin(), worker.deletions.end(), [&](const OwedDeletion& other) {
+      return other.deletion.ref().job_id() == entry.job.id() && other.deletion.name() == checkpoint.name();
+    });
+    if (!known && Reaches(worker, checkpoint.storage_id())) owed.push_back(&checkpoint);
+  }
+  if (owed.empty()) return;
+  const int64_t revision = Touch(worker, changes);
+  for (const v1::Checkpoint* checkpoint : owed) {
+    OwedDeletion& deletion = worker.deletions.emplace_back();
+    deletion.revision = revision;
+    v1::CheckpointDeletion& message = deletion.deletion;
+    message.mutable_ref()->set_job_id(entry.job.id());
+    message.mutable_ref()->set_attempt(entry.live->attempt.number());
+    message.mutable_ref()->set_token(entry.live->placement().token());
+    message.set_name(checkpoint->name());
+    message.set_storage_id(checkpoint->storage_id());
+    message.set_path(checkpoint->path());
+  }
+}
+
+void Scheduler::State::ForgetCheckpoint(const v1::CheckpointDeletion& deletion, Changes& changes) {
+  changes.deleted_checkpoints.push_back(absl::StrCat(deletion.ref().job_id(), "/", deletion.name()));
+  auto entry = jobs.find(deletion.ref().job_id());
+  if (entry == jobs.end()) return;
+  std::erase_if(entry->second.checkpoints,
+                [&](const v1::Checkpoint& checkpoint) { return checkpoint.name() == deletion.name(); });
+}
+
+absl::Status Scheduler::RecordArtifact(const v1::AttemptRef& ref, const v1::Artifact& artifact, Moment now,
+                                       Changes& changes) {
+  State& s = *state_;
+  if (s.FindHeld(ref) == nullptr) return LeaseLost(ref);
+  const AttemptKey key(ref.job_id(), ref.attempt());
+  WorkerEntry& worker = s.workers.at(s.holders.at(key));
+  HeldAttempt& held = worker.held.at(key);
+  auto wanted = std::find_if(held.wanted.begin(), held.wanted.end(), [&](const v1::Artifact& other) {
+    return other.name() == artifact.name() && other.sha256() == artifact.sha256() &&
+           other.size_bytes() == artifact.size_bytes();
+  });
+  if (wanted == held.wanted.end()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("artifact ", artifact.name(), " of this size and hash was not asked for"));
+  }
+  v1::Artifact stored = *wanted;
+  Set(stored.mutable_create_time(), now.wall);
+  held.wanted.erase(wanted);
+  changes.artifacts.push_back({ref.job_id(), ref.attempt(), std::move(stored), ArtifactWrite::Kind::kStored});
+  s.Touch(worker, changes);
+  return absl::OkStatus();
+}
+
+}  // namespace mantissa::server

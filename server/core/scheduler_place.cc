@@ -1,0 +1,172 @@
+// Gives queued jobs to free devices, and says why the others wait.
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+
+#include "server/core/proto_time.h"
+#include "server/core/scheduler_state.h"
+
+namespace mantissa::server {
+namespace {
+
+// When workers come and go, this many of each class have their stored sentence changed; the others are shown the new
+// one by Decorate, and a queue of a million is not rewritten.
+constexpr int kRewrittenPerClass = 16;
+
+}  // namespace
+
+std::vector<WorkerView> Scheduler::State::WorkerViews() const {
+  std::vector<WorkerView> views;
+  for (const auto& [id, worker] : workers) {
+    if (worker.session_id.empty()) continue;
+    WorkerView& view = views.emplace_back();
+    view.id = id;
+    view.takes_work = worker.present && !worker.worker.draining();
+    view.labels.insert(worker.worker.labels().begin(), worker.worker.labels().end());
+    view.features.assign(worker.worker.features().begin(), worker.worker.features().end());
+    for (const v1::Root& root : worker.worker.roots()) view.storage_ids.insert(root.storage_id());
+    for (const v1::Device& device : worker.worker.devices()) view.devices.push_back({device, true});
+    for (const auto& [key, held] : worker.held) {
+      if (held.standing == HeldAttempt::Standing::kEnded) continue;
+      view.promised_memory_bytes += held.memory_bytes;
+      for (DeviceView& device : view.devices) {
+        if (device.device.id() == held.device_id) device.free = false;
+      }
+    }
+  }
+  return views;
+}
+
+void Scheduler::Place(Moment now, Changes& changes) {
+  State& s = *state_;
+  if (!s.placement_due) return;
+  s.placement_due = false;
+  PlacementSnapshot snapshot;
+  snapshot.workers = s.WorkerViews();
+
+  while (s.queue.HasReady()) {
+    const bool any_free = std::any_of(snapshot.workers.begin(), snapshot.workers.end(), [](const WorkerView& worker) {
+      return worker.takes_work && std::any_of(worker.devices.begin(), worker.devices.end(),
+                                              [](const DeviceView& device) { return device.free; });
+    });
+    if (!any_free) break;
+    snapshot.jobs.clear();
+    for (const auto* head : s.queue.Heads()) {
+      snapshot.jobs.push_back({head->second.ready.begin()->second, head->second.needs});
+    }
+    const std::optional<PlacementChoice> choice = ChoosePlacement(snapshot);
+    if (!choice) break;
+    WorkerView& view = snapshot.workers[choice->worker];
+    JobEntry& entry = s.jobs.at(snapshot.jobs[choice->job].id);
+    view.devices[choice->device].free = false;
+    view.promised_memory_bytes += entry.needs.memory_bytes;
+    s.Assign(entry, s.workers.at(view.id), view.devices[choice->device].device.id(), choice->from_scratch, now,
+             changes);
+  }
+  s.ExplainWaits(snapshot.workers, now, changes);
+}
+
+void Scheduler::State::Assign(JobEntry& entry, WorkerEntry& worker, const std::string& device_id, bool from_scratch,
+                              Moment now, Changes& changes) {
+  v1::Job& job = entry.job;
+  queue.Remove(job.id());
+  LiveAttempt& live = entry.live.emplace();
+  live.assigned_at = now.steady;
+  live.lease_expiry = now.steady + options.lease;
+  v1::Attempt& attempt = live.attempt;
+  attempt.set_job_id(job.id());
+  attempt.set_number(job.attempt() + 1);
+  attempt.set_world_size(1);
+  Set(attempt.mutable_create_time(), now.wall);
+  v1::Placement& placement = *attempt.add_placements();
+  placement.set_worker_id(worker.worker.id());
+  placement.add_device_ids(device_id);
+  placement.set_rank_count(1);
+  placement.set_token(ids.token());
+  if (!from_scratch) {
+    const std::vector<v1::Checkpoint> resume_from = ResumeFrom(entry, worker);
+    if (!resume_from.empty()) attempt.set_resumed_from(resume_from.front().name());
+  }
+  job.set_attempt(attempt.number());
+  job.mutable_progress()->set_worker_id(worker.worker.id());
+  job.mutable_progress()->set_device(device_id);
+
+  const AttemptKey key = entry.key();
+  HeldAttempt& held = worker.held[key];
+  held.ref.set_job_id(job.id());
+  held.ref.set_attempt(attempt.number());
+  held.ref.set_token(placement.token());
+  held.device_id = device_id;
+  held.memory_bytes = entry.needs.memory_bytes;
+  holders[key] = worker.worker.id();
+
+  live.assigned_revision = Touch(worker, changes);
+  const Because assigned{v1::Reason::ASSIGNED, absl::StrCat("attempt ", attempt.number(), " starts on ",
+                                                            worker.worker.id(), " (", device_id, ")")};
+  Move(entry, {v1::Job::STARTING, v1::Attempt::STARTING}, Mover::kPlacement, assigned, assigned, now, changes);
+}
+
+void Scheduler::State::ExplainWaits(const std::vector<WorkerView>& views, Moment now, Changes& changes) {
+  auto tell = [&](const std::string& id, const WaitReason& wait) {
+    JobEntry& entry = jobs.at(id);
+    if (entry.job.reason() == wait.reason && entry.job.state_message() == wait.message) return;
+    entry.job.set_reason(wait.reason);
+    entry.job.set_state_message(wait.message);
+    PutJob(entry, /*new_etag=*/false, now, changes);
+  };
+  if (workers_changed) {
+    workers_changed = false;
+    waits.clear();
+    for (const auto& [key, job_class] : queue.classes()) {
+      const WaitReason& wait = waits[key] = ExplainWait(job_class.needs, views);
+      int told = 0;
+      for (const auto& [rank, id] : job_class.ready) {
+        if (told++ == kRewrittenPerClass) break;
+        tell(id, wait);
+      }
+    }
+  }
+  for (const std::string& id : newly_ready) {
+    const std::string* key = queue.ClassKeyOf(id);
+    if (key == nullptr) continue;  // placed, or ended
+    auto [wait, is_new] = waits.try_emplace(*key);
+    if (is_new) wait->second = ExplainWait(queue.classes().at(*key).needs, views);
+    tell(id, wait->second);
+  }
+  newly_ready.clear();
+}
+
+int32_t Scheduler::QueuePosition(const std::string& job_id) const { return state_->queue.Position(job_id); }
+
+void Scheduler::Decorate(v1::Job& job, Moment) const {
+  const State& s = *state_;
+  auto entry = s.jobs.find(job.id());
+  // Another etag: what was read is of another moment, and mixing the two would tell a third story.
+  if (entry == s.jobs.end() || entry->second.job.etag() != job.etag()) return;
+  job.set_queue_position(s.queue.Position(job.id()));
+  if (entry->second.job.has_progress()) *job.mutable_progress() = entry->second.job.progress();
+  const std::string* key = s.queue.ClassKeyOf(job.id());
+  if (key == nullptr) return;
+  auto wait = s.waits.find(*key);
+  if (wait == s.waits.end()) return;
+  job.set_reason(wait->second.reason);
+  job.set_state_message(wait->second.message);
+}
+
+std::vector<v1::Worker> Scheduler::Workers(Moment now) const {
+  const State& s = *state_;
+  std::vector<v1::Worker> result;
+  for (const auto& [id, entry] : s.workers) {
+    v1::Worker& worker = result.emplace_back(entry.worker);
+    worker.set_connected(!entry.session_id.empty() && now.steady < entry.last_seen + s.options.lease);
+    for (const auto& [key, held] : entry.held) {
+      if (held.standing != HeldAttempt::Standing::kLive) continue;
+      v1::AttemptRef& ref = *worker.add_attempts();
+      ref.set_job_id(key.first);
+      ref.set_attempt(key.second);
+    }
+  }
+  return result;
+}
+
+}  // namespace mantissa::server

@@ -1,0 +1,194 @@
+// The memory of the Scheduler and the steps its calls are made of. Private to scheduler*.cc; a file there holds one
+// concern: moves, submit, report, telemetry, checkpoints, placement, desired state, tick.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "server/core/job_needs.h"
+#include "server/core/job_queue.h"
+#include "server/core/job_state.h"
+#include "server/core/placement.h"
+#include "server/core/scheduler.h"
+
+namespace mantissa::server {
+
+using SteadyTime = std::chrono::steady_clock::time_point;
+using AttemptKey = std::pair<std::string, int32_t>;  // job id, attempt number
+
+// The attempt of a job that has not ended yet.
+struct LiveAttempt {
+  v1::Attempt attempt;
+  SteadyTime assigned_at;
+  SteadyTime progressed_at;  // last new iteration; from RUNNING on
+  SteadyTime lease_expiry;
+  int64_t assigned_revision = 0;
+  bool acknowledged = false;    // a report has named it
+  int64_t durable_through = 0;  // attempt_sequence of the newest telemetry that is stored or about to be
+
+  // Its worker has said that it ended; recorded when its telemetry is here, or at the deadline.
+  struct ReportedEnd {
+    v1::AttemptReport report;
+    SteadyTime deadline;
+  };
+  std::optional<ReportedEnd> end;
+
+  const v1::Placement& placement() const { return attempt.placements(0); }
+};
+
+// A job that has not ended. Entries that have ended stay until Sweep, at the end of the call that ended them.
+struct JobEntry {
+  v1::Job job;
+  JobNeeds needs;
+  std::optional<LiveAttempt> live;
+  std::vector<v1::Checkpoint> checkpoints;  // committed, oldest first
+  int64_t last_sequence = 0;
+  int32_t counted_ends = 0;  // attempts that used up a retry
+  JobTimes times;            // as of times_at
+  SteadyTime times_at;
+  SteadyTime ready_at;  // while in BACKOFF
+  bool progress_unsaved = false;
+  SteadyTime progress_saved_at;
+  SteadyTime deadline = SteadyTime::max();  // its place in State::deadlines
+
+  AttemptKey key() const { return {job.id(), live ? live->attempt.number() : job.attempt()}; }
+};
+
+// An attempt that a worker has, may have, or may be about to have.
+struct HeldAttempt {
+  enum class Standing {
+    kLive,
+    kEnded,      // by its worker's word; the worker may speak for it until it forgets it
+    kDismissed,  // by the server's decision; its device is not free before the worker no longer reports it
+  };
+  v1::AttemptRef ref;
+  std::string device_id;
+  int64_t memory_bytes = 0;
+  Standing standing = Standing::kLive;
+  int64_t dismissed_revision = 0;
+  std::vector<v1::Artifact> wanted;
+};
+
+struct OwedDeletion {
+  v1::CheckpointDeletion deletion;
+  // A report with this applied_revision or a later one says that it is done.
+  int64_t revision = 0;
+};
+
+struct WorkerEntry {
+  v1::Worker worker;       // as reported
+  std::string session_id;  // empty: not heard of since this scheduler was loaded
+  std::deque<std::string> former_sessions;
+  int64_t report_number = 0;
+  int64_t applied_revision = 0;
+  int64_t revision = 0;  // of its desired state
+  SteadyTime last_seen;
+  bool present = false;  // heard of lately enough to be given work
+  std::map<AttemptKey, HeldAttempt> held;
+  std::vector<OwedDeletion> deletions;
+  std::set<AttemptKey> strangers;  // reported last, and not held by it
+};
+
+// Why something moved, as it is recorded.
+struct Because {
+  v1::Reason::Code reason = v1::Reason::REASON_UNSPECIFIED;
+  std::string message;
+};
+
+struct Scheduler::State {
+  SchedulerOptions options;
+  IdSource ids;
+  std::unordered_map<std::string, JobEntry> jobs;
+  std::map<std::string, WorkerEntry> workers;
+  std::map<AttemptKey, std::string> holders;  // attempt -> worker, of everything in WorkerEntry::held
+  JobQueue queue;
+  std::set<std::pair<SteadyTime, std::string>> deadlines;
+  int64_t last_revision = 0;
+
+  // What placement has to look at again.
+  bool placement_due = false;
+  bool workers_changed = false;             // the sentences why jobs wait may be wrong
+  std::vector<std::string> newly_ready;     // jobs that have no sentence yet
+  std::map<std::string, WaitReason> waits;  // class -> sentence
+
+  std::vector<std::string> ended;  // jobs for Sweep
+
+  // Requests too young to be sure to be found in the store; oldest first, bounded.
+  std::map<std::pair<std::string, std::string>, IdempotencyWrite> recent_requests;  // (tenant, request id)
+  std::deque<std::pair<std::string, std::string>> recent_order;
+  size_t recent_bytes = 0;
+
+  // scheduler_moves.cc
+  void Move(JobEntry& entry, JobPosition to, Mover mover, const Because& job_because, const Because& attempt_because,
+            Moment now, Changes& changes);
+  // The attempt is over; the job ends, or goes back to the queue as the retry policy says.
+  void EndAttempt(JobEntry& entry, v1::Attempt::State state, const Because& because, Mover mover, Moment now,
+                  Changes& changes);
+  // EndAttempt by the server's own decision: the worker is not asked, its zombie is dismissed.
+  void Dismiss(JobEntry& entry, v1::Attempt::State state, const Because& because, Mover mover, Moment now,
+               Changes& changes);
+  void PutJob(JobEntry& entry, bool new_etag, Moment now, Changes& changes);
+  void PutProgress(JobEntry& entry, Moment now, Changes& changes);
+  void AppendSegment(JobEntry& entry, v1::Segment segment, Changes& changes);
+  void Accrue(JobEntry& entry, Moment now);
+  void Enqueue(JobEntry& entry, Moment now);
+  // Marks the worker's desired state as changed and returns its new revision.
+  int64_t Touch(WorkerEntry& worker, Changes& changes);
+  void DropHeld(WorkerEntry& worker, const AttemptKey& key, Changes& changes);
+  void UpdateDeadline(JobEntry& entry);
+  void Sweep();
+
+  // scheduler_submit.cc
+  absl::StatusOr<std::vector<v1::Job>> Repeat(const IdempotencyWrite& known, const std::string& request) const;
+  void Remember(const IdempotencyWrite& write);
+
+  // scheduler_report.cc
+  void TakeReported(WorkerEntry& worker, const AttemptKey& key, const v1::AttemptReport& report, Moment now,
+                    Changes& changes);
+  void TakeMissing(WorkerEntry& worker, const AttemptKey& key, bool new_session, Moment now, Changes& changes);
+  void RecordReportedEnd(JobEntry& entry, Moment now, Changes& changes);
+
+  // scheduler_telemetry.cc
+  absl::StatusOr<JobEntry*> FindLive(const v1::AttemptRef& ref);
+  const HeldAttempt* FindHeld(const v1::AttemptRef& ref) const;
+  void MarkRunning(JobEntry& entry, Moment now, Changes& changes);
+  void WriteGap(JobEntry& entry, int64_t through, const std::string& reason, Changes& changes);
+
+  // scheduler_checkpoints.cc
+  std::vector<v1::Checkpoint> ResumeFrom(const JobEntry& entry, const WorkerEntry& worker) const;
+  void RefreshStorage(JobEntry& entry) const;
+  void OweDeletions(JobEntry& entry, WorkerEntry& worker, Changes& changes);
+  void ForgetCheckpoint(const v1::CheckpointDeletion& deletion, Changes& changes);
+
+  // scheduler_place.cc
+  std::vector<WorkerView> WorkerViews() const;
+  void Assign(JobEntry& entry, WorkerEntry& worker, const std::string& device_id, bool from_scratch, Moment now,
+              Changes& changes);
+  void ExplainWaits(const std::vector<WorkerView>& views, Moment now, Changes& changes);
+
+  // scheduler_tick.cc
+  void CheckTimes(JobEntry& entry, Moment now, Changes& changes);
+  SteadyTime NextDeadlineOf(const JobEntry& entry) const;
+  SteadyTime NextDeadlineOf(const WorkerEntry& worker) const;
+  void ForgetWorker(WorkerEntry& worker, Changes& changes);
+
+  // scheduler.cc
+  void LoadJob(LiveJob loaded, Moment now);
+};
+
+// Ends the process: the memory contradicts itself, and whatever it wrote next would be wrong.
+void Require(bool condition, const char* what);
+
+std::chrono::milliseconds StartTimeout(const JobEntry& entry);
+
+absl::Status LeaseLost(const v1::AttemptRef& ref);
+
+}  // namespace mantissa::server

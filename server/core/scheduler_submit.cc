@@ -1,0 +1,139 @@
+// What users ask for: submit and cancel.
+#include "absl/strings/str_cat.h"
+
+#include "process/ids.h"
+#include "server/core/errors.h"
+#include "server/core/idempotency.h"
+#include "server/core/proto_time.h"
+#include "server/core/scheduler_state.h"
+
+namespace mantissa::server {
+namespace {
+
+// Longer than any read of the store may lag behind a commit, at any rate that a disk can follow.
+constexpr size_t kRecentRequests = 65'536;
+constexpr size_t kRecentBytes = size_t{32} << 20;
+
+}  // namespace
+
+absl::StatusOr<v1::Job> Scheduler::Submit(const v1::JobSpec& spec, const v1::JobSpec& resolved,
+                                          const std::string& tenant, const std::string& request_id, Moment now,
+                                          Changes& changes) {
+  const std::string request = request_id.empty() ? std::string() : RequestText(spec);
+  auto jobs = SubmitBatch({Submission{spec, resolved}}, tenant, request_id, request, now, changes);
+  if (!jobs.ok()) return jobs.status();
+  return std::move(jobs->front());
+}
+
+absl::StatusOr<std::vector<v1::Job>> Scheduler::SubmitBatch(const std::vector<std::optional<Submission>>& submissions,
+                                                            const std::string& tenant, const std::string& request_id,
+                                                            const std::string& request, Moment now, Changes& changes) {
+  State& s = *state_;
+  if (!request_id.empty()) {
+    auto known = s.recent_requests.find({tenant, request_id});
+    if (known != s.recent_requests.end()) return s.Repeat(known->second, request);
+  }
+  if (s.queue.size() + static_cast<int64_t>(submissions.size()) > s.options.max_queued_jobs) {
+    return ErrorWithReason(absl::StatusCode::kResourceExhausted, kQueueFull,
+                           absl::StrCat("the queue is full (", s.options.max_queued_jobs, " jobs); try again later"));
+  }
+
+  std::vector<v1::Job> made;
+  IdempotencyWrite write{tenant, request_id, request, {}};
+  for (const std::optional<Submission>& submission : submissions) {
+    if (!submission) {
+      made.emplace_back();
+      write.job_ids.emplace_back();
+      continue;
+    }
+    const std::string id = s.ids.job_id(now.wall);
+    JobEntry& entry = s.jobs[id];
+    v1::Job& job = entry.job;
+    job.set_id(id);
+    job.set_tenant(tenant);
+    *job.mutable_spec() = submission->spec;
+    *job.mutable_resolved_spec() = submission->resolved;
+    job.set_spec_revision(1);
+    job.set_trace_id(process::HexEncode(s.ids.token()));
+    Set(job.mutable_create_time(), now.wall);
+    entry.needs = NeedsOf(submission->resolved);
+    entry.times_at = now.steady;
+    entry.ready_at = now.steady;
+    const Because submitted{v1::Reason::WAITING_FOR_WORKER, "submitted"};
+    s.Move(entry, {v1::Job::QUEUED, v1::Attempt::STATE_UNSPECIFIED}, Mover::kUser, submitted, {}, now, changes);
+    s.Enqueue(entry, now);
+    made.push_back(job);
+    write.job_ids.push_back(id);
+  }
+  if (!request_id.empty()) {
+    s.Remember(write);
+    changes.idempotency.push_back(std::move(write));
+  }
+  return made;
+}
+
+absl::StatusOr<std::vector<v1::Job>> Scheduler::State::Repeat(const IdempotencyWrite& known,
+                                                              const std::string& request) const {
+  absl::Status same = CheckSameRequest(known, request);
+  if (!same.ok()) return same;
+  std::vector<v1::Job> result;
+  for (const std::string& id : known.job_ids) {
+    if (id.empty()) {
+      result.emplace_back();
+      continue;
+    }
+    auto entry = jobs.find(id);
+    // It has ended meanwhile, so it was stored before: the next try finds request and job there.
+    if (entry == jobs.end()) return absl::UnavailableError("the request is being answered; try again");
+    result.push_back(entry->second.job);
+  }
+  return result;
+}
+
+void Scheduler::State::Remember(const IdempotencyWrite& write) {
+  const std::pair<std::string, std::string> key(write.tenant, write.request_id);
+  recent_requests.emplace(key, write);
+  recent_order.push_back(key);
+  recent_bytes += write.request.size();
+  while (recent_order.size() > kRecentRequests || recent_bytes > kRecentBytes) {
+    auto oldest = recent_requests.find(recent_order.front());
+    recent_bytes -= oldest->second.request.size();
+    recent_requests.erase(oldest);
+    recent_order.pop_front();
+  }
+}
+
+absl::StatusOr<v1::Job> Scheduler::Cancel(const std::string& job_id, const std::string& etag, Moment now,
+                                          Changes& changes) {
+  State& s = *state_;
+  auto found = s.jobs.find(job_id);
+  if (found == s.jobs.end()) return absl::NotFoundError(absl::StrCat("job ", job_id, " is not live"));
+  JobEntry& entry = found->second;
+  if (!etag.empty() && etag != entry.job.etag()) {
+    return ErrorWithReason(absl::StatusCode::kAborted, kEtagMismatch,
+                           "etag: the job has changed since it was read; read it again");
+  }
+  const Because because{v1::Reason::CANCELLED_BY_USER, "cancelled"};
+  switch (entry.job.state()) {
+    case v1::Job::QUEUED:
+      s.Move(entry, {v1::Job::CANCELLED, v1::Attempt::STATE_UNSPECIFIED}, Mover::kUser, because, {}, now, changes);
+      break;
+    case v1::Job::STARTING:
+    case v1::Job::RUNNING: {
+      const v1::Placement& placement = entry.live->placement();
+      s.Move(entry, {v1::Job::CANCELLING, entry.live->attempt.state()}, Mover::kUser,
+             {v1::Reason::CANCELLED_BY_USER,
+              absl::StrCat("waits for ", placement.worker_id(), " to stop attempt ", entry.live->attempt.number())},
+             {}, now, changes);
+      s.Touch(s.workers.at(placement.worker_id()), changes);
+      break;
+    }
+    default:
+      break;  // it is on its way already
+  }
+  v1::Job job = entry.job;
+  s.Sweep();
+  return job;
+}
+
+}  // namespace mantissa::server
