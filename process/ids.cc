@@ -15,7 +15,6 @@ namespace {
 
 constexpr std::string_view kBase32 = "0123456789abcdefghjkmnpqrstvwxyz";  // Crockford's: no i, l, o, u
 constexpr std::size_t kUlidCharacters = 26;
-constexpr std::uint64_t kMaxUlidMilliseconds = (std::uint64_t{1} << 48) - 1;
 constexpr std::size_t kTokenBytes = 16;
 
 bool IsLowerHex(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); }
@@ -44,9 +43,9 @@ void SystemRandom(absl::Span<std::uint8_t> bytes) {
 UlidSource::UlidSource(RandomSource random) : random_(std::move(random)) {}
 
 std::string UlidSource::Next(WallTime now) {
-  const auto since_epoch = std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count();
-  const std::uint64_t milliseconds =
-      std::min(static_cast<std::uint64_t>(std::max<decltype(since_epoch)>(since_epoch, 0)), kMaxUlidMilliseconds);
+  // WallTime ends in 2262, well within the 48 bits.
+  const std::int64_t since_epoch = std::chrono::floor<std::chrono::milliseconds>(now.time_since_epoch()).count();
+  const auto milliseconds = static_cast<std::uint64_t>(std::max<std::int64_t>(since_epoch, 0));
   std::array<std::uint8_t, 10> fresh;
   random_(absl::MakeSpan(fresh));
   MutexLock lock(mutex_);
