@@ -165,7 +165,7 @@ wait_until mantissa-worker "did not connect" sh -c '"$@" | grep -Eq "\"connected
 # A server or worker that dies would leave the watch waiting for ever.
 (
   while alive mantissa-server && alive mantissa-worker; do sleep 1; done
-  read -r -a children <"/proc/$$/task/$$/children" || exit 0
+  read -r -a children <"/proc/$$/task/$$/children" || true  # the file ends without a newline
   for child in "${children[@]}"; do
     if [[ $(cat "/proc/$child/comm" 2>/dev/null) == mantissa ]]; then kill "$child"; fi
   done
@@ -196,9 +196,10 @@ cat >&2 <<END
 
 Next$here:
   export PATH=$bin:\$PATH MANTISSA_ADDRESS=$address
-  mantissa download digits-fp16                                the model, as safetensors
-  mantissa submit client/examples/gpt_text_bf16.yaml --watch   a small GPT in BF16
-  curl -s $metrics/metrics | grep mantissa_                    what Prometheus sees
-  ls $home/checkpoints                                         what the trainer wrote
+
+  mantissa download digits-fp16           # the model, as safetensors
+  mantissa submit client/examples/gpt_text_bf16.yaml --watch
+  curl -s $metrics/metrics                # what Prometheus sees
+  ls $home/checkpoints
 END
 exit "$code"
