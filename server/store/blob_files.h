@@ -1,15 +1,22 @@
 // Bytes of jobs that are too large or too many for rows: what their trainers printed, and the files they left.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
 #include "mantissa/v1/job.pb.h"
 #include "mantissa/v1/job_service.pb.h"
+#include "process/file_descriptor.h"
+#include "process/mutex.h"
+#include "server/store/log_folder.h"
+#include "server/store/sha256.h"
 
 namespace mantissa::server {
 
@@ -28,24 +35,42 @@ struct LogChunk {
   int64_t size = 0;           // one past the newest byte
 };
 
-// An artifact on its way in. Not thread-safe. One that is not finished leaves nothing behind.
+// An artifact on its way in. One that is not finished leaves nothing behind. Not thread-safe.
 class ArtifactWriter {
  public:
-  virtual ~ArtifactWriter() = default;
+  ~ArtifactWriter();
   // INVALID_ARGUMENT when more comes than the artifact said.
-  virtual absl::Status Append(std::string_view data) = 0;
+  absl::Status Append(std::string_view data);
   // Checks size and SHA-256 (INVALID_ARGUMENT when they differ), syncs, and puts the file in
   // place: whole or absent.
-  virtual absl::Status Finish() = 0;
+  absl::Status Finish();
+
+ private:
+  friend class BlobFiles;
+  ArtifactWriter(v1::Artifact artifact, std::string temporary, std::string folder, std::string target);
+
+  const v1::Artifact artifact_;
+  const std::string temporary_;
+  const std::string folder_;
+  const std::string target_;
+  process::FileDescriptor file_;
+  Sha256 hash_;
+  int64_t size_ = 0;
 };
 
 // An artifact on its way out. Not thread-safe.
 class ArtifactReader {
  public:
-  virtual ~ArtifactReader() = default;
-  virtual int64_t size() const = 0;
+  int64_t size() const { return size_; }
   // Up to `max_bytes` from `offset`; empty at the end.
-  virtual absl::StatusOr<std::string> Read(int64_t offset, int64_t max_bytes) = 0;
+  absl::StatusOr<std::string> Read(int64_t offset, int64_t max_bytes);
+
+ private:
+  friend class BlobFiles;
+  ArtifactReader(process::FileDescriptor file, int64_t size) : file_(std::move(file)), size_(size) {}
+
+  process::FileDescriptor file_;
+  int64_t size_ = 0;
 };
 
 struct BlobFilesOptions {
@@ -59,21 +84,31 @@ class BlobFiles {
  public:
   // Makes the folder when it is missing and removes what unfinished uploads left.
   static absl::StatusOr<std::unique_ptr<BlobFiles>> Open(const std::string& folder, BlobFilesOptions options = {});
-  virtual ~BlobFiles() = default;
 
   // Bytes that are on the disk.
-  virtual absl::StatusOr<int64_t> LogSize(const LogKey& key) = 0;
+  absl::StatusOr<int64_t> LogSize(const LogKey& key);
   // Overlap with what is there is dropped, a hole is OUT_OF_RANGE. Durable when it returns the new size.
-  virtual absl::StatusOr<int64_t> AppendLog(const LogKey& key, int64_t offset, std::string_view data) = 0;
+  absl::StatusOr<int64_t> AppendLog(const LogKey& key, int64_t offset, std::string_view data);
   // Empty data at the end, and where nothing was ever written.
-  virtual absl::StatusOr<LogChunk> ReadLog(const LogKey& key, int64_t offset, int64_t max_bytes) = 0;
+  absl::StatusOr<LogChunk> ReadLog(const LogKey& key, int64_t offset, int64_t max_bytes);
 
   // `artifact` has name, size_bytes and sha256.
-  virtual absl::StatusOr<std::unique_ptr<ArtifactWriter>> WriteArtifact(const std::string& job_id, int32_t attempt,
-                                                                        const v1::Artifact& artifact) = 0;
+  absl::StatusOr<std::unique_ptr<ArtifactWriter>> WriteArtifact(const std::string& job_id, int32_t attempt,
+                                                                const v1::Artifact& artifact);
   // NOT_FOUND when it is not there.
-  virtual absl::StatusOr<std::unique_ptr<ArtifactReader>> ReadArtifact(const std::string& job_id, int32_t attempt,
-                                                                       const std::string& name) = 0;
+  absl::StatusOr<std::unique_ptr<ArtifactReader>> ReadArtifact(const std::string& job_id, int32_t attempt,
+                                                               const std::string& name);
+
+ private:
+  BlobFiles(std::string folder, BlobFilesOptions options) : folder_(std::move(folder)), options_(options) {}
+
+  absl::StatusOr<LogFolder> Log(const LogKey& key) const;
+  process::Mutex& LockOf(const LogKey& key);
+
+  const std::string folder_;
+  const BlobFilesOptions options_;
+  // Calls for one stream go one after the other; two streams that share a lock merely wait for each other.
+  std::array<process::Mutex, 64> log_locks_;
 };
 
 }  // namespace mantissa::server

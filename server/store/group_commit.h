@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "absl/status/status.h"
+
 #include "process/clock.h"
 #include "server/core/changes.h"
 #include "server/core/scheduler.h"

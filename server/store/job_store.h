@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
 #include "mantissa/v1/job.pb.h"
 #include "mantissa/v1/job_service.pb.h"
 #include "mantissa/v1/telemetry.pb.h"

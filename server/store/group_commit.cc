@@ -1,0 +1,208 @@
+#include "server/store/group_commit.h"
+
+#include <algorithm>
+#include <deque>
+#include <thread>
+#include <utility>
+
+#include "process/log.h"
+#include "process/mutex.h"
+
+namespace mantissa::server {
+namespace {
+
+using process::Level;
+using process::Log;
+
+constexpr std::chrono::milliseconds kReloadInterval{1'000};
+
+// What a caller is told of a transaction that did not happen: full is full, everything else is worth another try with
+// the same request_id.
+absl::Status ForCaller(const absl::Status& status) {
+  if (absl::IsResourceExhausted(status)) {
+    return absl::ResourceExhaustedError("the server's disk is full; nothing was changed");
+  }
+  return absl::UnavailableError("the server could not store this; try again with the same request_id");
+}
+
+}  // namespace
+
+struct GroupCommit::Impl {
+  Impl(JobStore& store, std::function<std::unique_ptr<Scheduler>()> make_scheduler, const process::Clock& clock,
+       std::vector<CommitListener*> listeners, GroupCommitOptions options)
+      : store(store),
+        make_scheduler(std::move(make_scheduler)),
+        clock(clock),
+        listeners(std::move(listeners)),
+        options(options) {}
+
+  Moment Now() const { return {clock.Now(), clock.WallNow()}; }
+  absl::Status Load();
+  void Run();
+  // Commands that wait, or none when a deadline has come, or nothing at all when it is time to stop.
+  bool Take(std::deque<Command>& batch);
+  void RunBatch(std::deque<Command>& batch);
+  absl::Status Commit(const Changes& changes);
+
+  JobStore& store;
+  const std::function<std::unique_ptr<Scheduler>()> make_scheduler;
+  const process::Clock& clock;
+  const std::vector<CommitListener*> listeners;
+  const GroupCommitOptions options;
+
+  // Of the writer's thread alone, once it runs. Null while the state must be loaded anew.
+  std::unique_ptr<Scheduler> scheduler;
+  int64_t revision_floor = 0;
+  std::chrono::steady_clock::time_point next_load{};
+  std::thread thread;
+
+  mutable process::Mutex mutex;
+  process::CondVar wake;
+  std::deque<Command> waiting ABSL_GUARDED_BY(mutex);
+  bool stopping ABSL_GUARDED_BY(mutex) = false;
+  bool running ABSL_GUARDED_BY(mutex) = false;
+  Stats stats ABSL_GUARDED_BY(mutex);
+};
+
+GroupCommit::GroupCommit(JobStore& store, std::function<std::unique_ptr<Scheduler>()> make_scheduler,
+                         const process::Clock& clock, std::vector<CommitListener*> listeners,
+                         GroupCommitOptions options)
+    : impl_(std::make_unique<Impl>(store, std::move(make_scheduler), clock, std::move(listeners), options)) {}
+
+GroupCommit::~GroupCommit() { Stop(); }
+
+absl::Status GroupCommit::Start() {
+  absl::Status loaded = impl_->Load();
+  if (!loaded.ok()) return loaded;
+  {
+    process::MutexLock lock(impl_->mutex);
+    impl_->running = true;
+  }
+  impl_->thread = std::thread([impl = impl_.get()] { impl->Run(); });
+  return absl::OkStatus();
+}
+
+void GroupCommit::Stop() {
+  std::deque<Command> left;
+  {
+    process::MutexLock lock(impl_->mutex);
+    impl_->stopping = true;
+    impl_->wake.NotifyAll();
+    if (!impl_->running) left.swap(impl_->waiting);
+  }
+  if (impl_->thread.joinable()) impl_->thread.join();
+  for (Command& command : left) {
+    if (command.done) command.done(absl::UnavailableError("the server is stopping"));
+  }
+}
+
+void GroupCommit::Submit(Command command) {
+  {
+    process::MutexLock lock(impl_->mutex);
+    if (!impl_->stopping) {
+      impl_->waiting.push_back(std::move(command));
+      impl_->wake.NotifyOne();
+      return;
+    }
+  }
+  if (command.done) command.done(absl::UnavailableError("the server is stopping"));
+}
+
+GroupCommit::Stats GroupCommit::stats() const {
+  process::MutexLock lock(impl_->mutex);
+  return impl_->stats;
+}
+
+absl::Status GroupCommit::Impl::Load() {
+  auto jobs = store.LoadLive();
+  if (!jobs.ok()) return jobs.status();
+  scheduler = make_scheduler();
+  scheduler->Load(std::move(*jobs), Now(), revision_floor);
+  return absl::OkStatus();
+}
+
+void GroupCommit::Impl::Run() {
+  std::deque<Command> batch;
+  while (Take(batch)) {
+    if (scheduler == nullptr && clock.Now() >= next_load) {
+      absl::Status loaded = Load();
+      if (!loaded.ok()) {
+        Log(Level::kError, "the store cannot be read yet", {{"error", loaded}});
+        next_load = clock.Now() + kReloadInterval;
+      } else {
+        Log(Level::kInfo, "state loaded again from the store");
+      }
+    }
+    if (scheduler != nullptr) {
+      RunBatch(batch);
+    } else {
+      for (Command& command : batch) {
+        if (command.done) command.done(ForCaller(absl::UnavailableError("")));
+      }
+    }
+    batch.clear();
+  }
+  for (Command& command : batch) {
+    if (command.done) command.done(absl::UnavailableError("the server is stopping"));
+  }
+}
+
+bool GroupCommit::Impl::Take(std::deque<Command>& batch) {
+  const auto deadline = scheduler != nullptr ? scheduler->NextDeadline() : next_load;
+  process::MutexLock lock(mutex);
+  while (waiting.empty() && !stopping) {
+    const auto now = clock.Now();
+    if (deadline <= now) return true;
+    if (deadline == std::chrono::steady_clock::time_point::max()) {
+      wake.Wait(mutex);
+    } else {
+      wake.WaitFor(mutex, deadline - now);
+    }
+  }
+  const size_t count = std::min(waiting.size(), stopping ? waiting.size() : static_cast<size_t>(options.max_batch));
+  batch.insert(batch.end(), std::make_move_iterator(waiting.begin()), std::make_move_iterator(waiting.begin() + count));
+  waiting.erase(waiting.begin(), waiting.begin() + count);
+  return !stopping;
+}
+
+void GroupCommit::Impl::RunBatch(std::deque<Command>& batch) {
+  const Moment now = Now();
+  Changes changes;
+  // Time first: what has run out by now has run out for these commands, too.
+  if (scheduler->NextDeadline() <= now.steady) scheduler->Tick(now, changes);
+  for (Command& command : batch) {
+    if (command.decide) command.decide(*scheduler, now, changes);
+  }
+  scheduler->Place(now, changes);
+
+  absl::Status status = changes.NeedsCommit() ? Commit(changes) : absl::OkStatus();
+  if (status.ok()) {
+    for (CommitListener* listener : listeners) listener->OnCommitted(changes);
+  } else {
+    Log(Level::kError, "a transaction failed; the state is loaded again", {{"error", status}});
+    // What is in memory counts on what is not stored. Revisions go on, so that workers notice.
+    revision_floor = std::max(revision_floor, scheduler->LastRevision());
+    scheduler.reset();
+    next_load = clock.Now();
+    status = ForCaller(status);
+  }
+  {
+    process::MutexLock lock(mutex);
+    stats.commands += static_cast<int64_t>(batch.size());
+  }
+  for (Command& command : batch) {
+    if (command.done) command.done(status);
+  }
+}
+
+absl::Status GroupCommit::Impl::Commit(const Changes& changes) {
+  const auto start = std::chrono::steady_clock::now();
+  absl::Status status = store.Commit(changes);
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  process::MutexLock lock(mutex);
+  if (status.ok()) ++stats.commits;
+  stats.last_commit_seconds = took.count();
+  return status;
+}
+
+}  // namespace mantissa::server

@@ -1,0 +1,96 @@
+#include "server/store/migrations.h"
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+
+namespace mantissa::server {
+namespace {
+
+// "MNTS": tells our databases from anybody else's.
+constexpr int64_t kApplicationId = 0x4d4e5453;
+
+absl::StatusOr<int64_t> SingleInteger(SqliteConnection& connection, std::string_view sql) {
+  auto statement = connection.Prepare(sql);
+  if (!statement.ok()) return statement.status();
+  auto row = statement->Step();
+  if (!row.ok()) return row.status();
+  return *row ? statement->Integer(0) : 0;
+}
+
+absl::Status MakeEmptyOurs(SqliteConnection& connection) {
+  return connection.Execute(
+      absl::StrCat("BEGIN IMMEDIATE;"
+                   "PRAGMA application_id = ",
+                   kApplicationId,
+                   ";"
+                   "CREATE TABLE schema_migrations ("
+                   "  version INTEGER PRIMARY KEY,"
+                   "  name TEXT NOT NULL,"
+                   "  sha256 TEXT NOT NULL"
+                   ");"
+                   "COMMIT;"));
+}
+
+absl::Status Apply(SqliteConnection& connection, const Migration& migration) {
+  absl::Status status = connection.Execute("BEGIN IMMEDIATE");
+  if (status.ok()) status = connection.Execute(std::string(migration.sql));
+  if (status.ok()) {
+    auto insert = connection.Prepare("INSERT INTO schema_migrations (version, name, sha256) VALUES (?, ?, ?)");
+    status = insert.ok() ? insert->Bind(migration.version).Bind(migration.name).Bind(migration.sha256).Run()
+                         : insert.status();
+  }
+  if (status.ok()) status = connection.Execute("COMMIT");
+  if (!status.ok()) connection.Execute("ROLLBACK").IgnoreError();
+  return status;
+}
+
+}  // namespace
+
+absl::StatusOr<int32_t> SchemaVersion(SqliteConnection& connection) {
+  auto version = SingleInteger(connection, "SELECT COALESCE(MAX(version), 0) FROM schema_migrations");
+  if (!version.ok()) return version.status();
+  return static_cast<int32_t>(*version);
+}
+
+absl::Status Migrate(SqliteConnection& connection, const std::vector<Migration>& migrations) {
+  auto application = SingleInteger(connection, "PRAGMA application_id");
+  if (!application.ok()) return application.status();
+  if (*application != kApplicationId) {
+    auto tables = SingleInteger(connection, "SELECT COUNT(*) FROM sqlite_master");
+    if (!tables.ok()) return tables.status();
+    if (*application != 0 || *tables > 0) {
+      return absl::FailedPreconditionError(
+          "store: the file is another program's database; name a file of its own for this server");
+    }
+    absl::Status made = MakeEmptyOurs(connection);
+    if (!made.ok()) return made;
+  }
+
+  auto version = SchemaVersion(connection);
+  if (!version.ok()) return version.status();
+  const auto known = static_cast<int32_t>(migrations.size());
+  if (*version > known) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("store: the database has schema ", *version, ", and this server knows schemas up to ", known,
+                     "; start a server at least as new as the one that wrote it, or restore a backup"));
+  }
+  for (int32_t i = 0; i < *version; ++i) {
+    auto row = connection.Prepare("SELECT sha256 FROM schema_migrations WHERE version = ?");
+    if (!row.ok()) return row.status();
+    auto found = row->Bind(migrations[i].version).Step();
+    if (!found.ok()) return found.status();
+    if (!*found || row->Bytes(0) != migrations[i].sha256) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "store: schema ", migrations[i].version, " of the database was made by another file than this server's ",
+          std::string(migrations[i].name), "; start the server that made it"));
+    }
+  }
+  for (int32_t i = *version; i < known; ++i) {
+    absl::Status applied = Apply(connection, migrations[i]);
+    if (!applied.ok()) return applied;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace mantissa::server

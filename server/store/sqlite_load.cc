@@ -1,0 +1,115 @@
+// What a start needs: the jobs that are not over.
+#include "server/core/telemetry_segment.h"
+#include "server/store/sqlite_store.h"
+
+namespace mantissa::server {
+
+absl::StatusOr<std::vector<LiveJob>> SqliteStore::LoadLive() {
+  if (suspect_) {
+    auto checkpoint = writer_->Prepare("PRAGMA wal_checkpoint(TRUNCATE)");
+    if (!checkpoint.ok()) return checkpoint.status();
+    auto row = checkpoint->Step();
+    if (!row.ok()) return row.status();
+    if (!*row || checkpoint->Integer(0) != 0) {
+      return absl::UnavailableError("store: the write-ahead log cannot be folded into the database yet");
+    }
+    suspect_ = false;
+  }
+  std::vector<std::string> ids;
+  {
+    auto statement = writer_->Prepare(
+        "SELECT id FROM jobs WHERE state NOT IN (7, 8, 9) "
+        "UNION SELECT job_id FROM artifacts WHERE stored = 0 ORDER BY 1");
+    if (!statement.ok()) return statement.status();
+    while (true) {
+      auto row = statement->Step();
+      if (!row.ok()) return row.status();
+      if (!*row) break;
+      ids.emplace_back(statement->Bytes(0));
+    }
+  }
+  std::vector<LiveJob> jobs;
+  jobs.reserve(ids.size());
+  for (const std::string& id : ids) {
+    auto job = LoadJob(id);
+    if (!job.ok()) return job.status();
+    jobs.push_back(std::move(*job));
+  }
+  return jobs;
+}
+
+absl::StatusOr<LiveJob> SqliteStore::LoadJob(const std::string& job_id) {
+  LiveJob live;
+  // Calls `take` with every row of `sql`, whose only parameter is the job; stops at the first error or at `false`.
+  auto for_each = [&](std::string_view sql, auto take) -> absl::Status {
+    auto statement = writer_->Prepare(sql);
+    if (!statement.ok()) return statement.status();
+    statement->Bind(job_id);
+    while (true) {
+      auto row = statement->Step();
+      if (!row.ok()) return row.status();
+      if (!*row) return absl::OkStatus();
+      absl::StatusOr<bool> go_on = take(*statement);
+      if (!go_on.ok()) return go_on.status();
+      if (!*go_on) return absl::OkStatus();
+    }
+  };
+  auto taken = [](absl::Status status) -> absl::StatusOr<bool> {
+    if (!status.ok()) return status;
+    return true;
+  };
+
+  absl::Status status =
+      for_each("SELECT head, specs, queued_ms, total_ms FROM jobs WHERE id = ?", [&](SqliteStatement& row) {
+        live.times.queued = std::chrono::milliseconds(row.Integer(2));
+        live.times.total = std::chrono::milliseconds(row.Integer(3));
+        return taken(ParseJob(row.Bytes(0), row.Bytes(1), live.job));
+      });
+  if (!status.ok()) return status;
+  if (live.job.id() != job_id) return absl::DataLossError("store: a job that other rows name has no row");
+
+  status = for_each("SELECT body, token FROM attempts WHERE job_id = ? ORDER BY attempt", [&](SqliteStatement& row) {
+    v1::Attempt& attempt = live.attempts.emplace_back();
+    absl::Status parsed = ParseRow(row.Bytes(0), attempt);
+    if (parsed.ok() && attempt.placements_size() != 1)
+      parsed = absl::DataLossError("store: an attempt has no placement");
+    if (parsed.ok()) attempt.mutable_placements(0)->set_token(std::string(row.Bytes(1)));
+    return taken(parsed);
+  });
+  if (!status.ok()) return status;
+
+  status = for_each("SELECT body FROM checkpoints WHERE job_id = ? ORDER BY attempt, step", [&](SqliteStatement& row) {
+    return taken(ParseRow(row.Bytes(0), live.checkpoints.emplace_back()));
+  });
+  if (!status.ok()) return status;
+
+  status = for_each("SELECT attempt, body FROM artifacts WHERE job_id = ? AND stored = 0", [&](SqliteStatement& row) {
+    ArtifactWrite& wanted = live.wanted_artifacts.emplace_back();
+    wanted.job_id = job_id;
+    wanted.attempt = static_cast<int32_t>(row.Integer(0));
+    wanted.kind = ArtifactWrite::Kind::kWanted;
+    return taken(ParseRow(row.Bytes(1), wanted.artifact));
+  });
+  if (!status.ok()) return status;
+
+  // Attempts follow one another, so the newest entry that is not the server's own belongs to the newest attempt that
+  // has said anything.
+  status =
+      for_each("SELECT last_sequence, segments FROM telemetry WHERE job_id = ? ORDER BY first_sequence DESC",
+               [&](SqliteStatement& row) -> absl::StatusOr<bool> {
+                 if (live.last_sequence == 0) live.last_sequence = row.Integer(0);
+                 v1::WatchJobResponse segments;
+                 absl::Status parsed = ParseRow(row.Bytes(1), segments);
+                 if (!parsed.ok()) return parsed;
+                 for (auto segment = segments.segments().rbegin(); segment != segments.segments().rend(); ++segment) {
+                   if (segment->attempt() == 0) continue;
+                   live.durable_attempt_sequences.push_back({segment->attempt(), LastAttemptSequence(*segment)});
+                   return false;
+                 }
+                 return true;
+               });
+  if (!status.ok()) return status;
+  return live;
+}
+
+}  // namespace mantissa::server

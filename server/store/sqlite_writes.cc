@@ -1,0 +1,249 @@
+// One transaction's rows.
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+#include "server/store/sqlite_store.h"
+
+namespace mantissa::server {
+namespace {
+
+constexpr size_t kRowBytes = size_t{256} << 10;
+constexpr int kPrunedAtOnce = 64;
+
+absl::Status Conflict(absl::string_view what, absl::string_view key) {
+  return absl::AbortedError(absl::StrCat("store: ", what, " ", key, " is not what it was when this was decided"));
+}
+
+}  // namespace
+
+absl::Status SqliteStore::WriteAll(const Changes& changes) {
+  for (const JobWrite& write : changes.jobs) {
+    absl::Status status = WriteJob(write);
+    if (!status.ok()) return status;
+  }
+  for (const AttemptWrite& write : changes.attempts) {
+    absl::Status status = WriteAttempt(write);
+    if (!status.ok()) return status;
+  }
+  for (const v1::Checkpoint& checkpoint : changes.checkpoints) {
+    absl::Status status = WriteCheckpoint(checkpoint);
+    if (!status.ok()) return status;
+  }
+  for (const std::string& deleted : changes.deleted_checkpoints) {
+    absl::Status status = DeleteCheckpoint(deleted);
+    if (!status.ok()) return status;
+  }
+  for (const ArtifactWrite& write : changes.artifacts) {
+    absl::Status status = WriteArtifact(write);
+    if (!status.ok()) return status;
+  }
+  absl::Status status = WriteTelemetry(changes.telemetry);
+  if (!status.ok()) return status;
+  return WriteIdempotency(changes.idempotency);
+}
+
+absl::Status SqliteStore::WriteJob(const JobWrite& write) {
+  const v1::Job& job = write.job;
+  v1::Job head = job;
+  head.clear_spec();
+  head.clear_resolved_spec();
+  head.clear_queue_position();
+  const std::string head_bytes = head.SerializeAsString();
+  if (!write.expected_etag.empty()) {
+    auto update = writer_->Prepare(
+        "UPDATE jobs SET state = ?, etag = ?, queued_ms = ?, total_ms = ?, head = ? "
+        "WHERE id = ? AND etag = ? AND state NOT IN (7, 8, 9)");
+    if (!update.ok()) return update.status();
+    absl::Status status = update->Bind(job.state())
+                              .Bind(job.etag())
+                              .Bind(write.times.queued.count())
+                              .Bind(write.times.total.count())
+                              .BindBlob(head_bytes)
+                              .Bind(job.id())
+                              .Bind(write.expected_etag)
+                              .Run();
+    if (status.ok() && writer_->changes() != 1) return Conflict("job", job.id());
+    return status;
+  }
+
+  v1::Job specs;
+  *specs.mutable_spec() = job.spec();
+  *specs.mutable_resolved_spec() = job.resolved_spec();
+  const std::string specs_bytes = specs.SerializeAsString();
+  auto insert = writer_->Prepare(
+      "INSERT INTO jobs (id, tenant, name, state, etag, create_micros, queued_ms, total_ms, head, specs) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+  if (!insert.ok()) return insert.status();
+  absl::Status status = insert->Bind(job.id())
+                            .Bind(job.tenant())
+                            .Bind(job.resolved_spec().name())
+                            .Bind(job.state())
+                            .Bind(job.etag())
+                            .Bind(ToMicros(job.create_time()))
+                            .Bind(write.times.queued.count())
+                            .Bind(write.times.total.count())
+                            .BindBlob(head_bytes)
+                            .BindBlob(specs_bytes)
+                            .Run();
+  if (!status.ok()) return status;
+  for (const auto& [name, value] : job.spec().labels()) {
+    auto label = writer_->Prepare("INSERT INTO job_labels (job_id, name, value) VALUES (?, ?, ?)");
+    if (!label.ok()) return label.status();
+    status = label->Bind(job.id()).Bind(name).Bind(value).Run();
+    if (!status.ok()) return status;
+  }
+  return status;
+}
+
+absl::Status SqliteStore::WriteAttempt(const AttemptWrite& write) {
+  v1::Attempt body = write.attempt;
+  if (body.placements_size() != 1) return absl::InternalError("store: an attempt has exactly one placement");
+  const std::string token = body.placements(0).token();
+  body.mutable_placements(0)->clear_token();
+  const std::string bytes = body.SerializeAsString();
+  const std::string key = absl::StrCat(body.job_id(), "/", body.number());
+  if (write.guard) {
+    // One statement, so that nothing comes between the look and the write; see Note [Lease fencing].
+    std::string sql =
+        "UPDATE attempts SET state = ?, body = ? WHERE job_id = ? AND attempt = ? AND token = ? AND state IN (";
+    for (size_t i = 0; i < write.guard->states.size(); ++i) sql += i == 0 ? "?" : ", ?";
+    sql += ")";
+    auto update = writer_->Prepare(sql);
+    if (!update.ok()) return update.status();
+    update->Bind(body.state()).BindBlob(bytes).Bind(body.job_id()).Bind(body.number()).BindBlob(write.guard->token);
+    for (v1::Attempt::State state : write.guard->states) update->Bind(state);
+    absl::Status status = update->Run();
+    if (status.ok() && writer_->changes() != 1) return Conflict("attempt", key);
+    return status;
+  }
+  auto insert = writer_->Prepare(
+      "INSERT INTO attempts (job_id, attempt, state, token, body) SELECT ?1, ?2, ?3, ?4, ?5 "
+      "WHERE (SELECT COALESCE(MAX(attempt), 0) FROM attempts WHERE job_id = ?1) = ?2 - 1");
+  if (!insert.ok()) return insert.status();
+  absl::Status status =
+      insert->Bind(body.job_id()).Bind(body.number()).Bind(body.state()).BindBlob(token).BindBlob(bytes).Run();
+  if (status.ok() && writer_->changes() != 1) return Conflict("attempt", key);
+  return status;
+}
+
+absl::Status SqliteStore::WriteCheckpoint(const v1::Checkpoint& checkpoint) {
+  const std::string bytes = checkpoint.SerializeAsString();
+  auto upsert = writer_->Prepare(
+      "INSERT INTO checkpoints (job_id, name, attempt, step, manifest_sha256, body) VALUES (?, ?, ?, ?, ?, ?) "
+      "ON CONFLICT (job_id, attempt, step) DO UPDATE SET body = excluded.body "
+      "WHERE manifest_sha256 = excluded.manifest_sha256");
+  if (!upsert.ok()) return upsert.status();
+  absl::Status status = upsert->Bind(checkpoint.job_id())
+                            .Bind(checkpoint.name())
+                            .Bind(checkpoint.attempt())
+                            .Bind(checkpoint.step())
+                            .Bind(checkpoint.manifest_sha256())
+                            .BindBlob(bytes)
+                            .Run();
+  if (status.ok() && writer_->changes() != 1) {
+    return Conflict("checkpoint", absl::StrCat(checkpoint.job_id(), "/", checkpoint.name()));
+  }
+  return status;
+}
+
+absl::Status SqliteStore::DeleteCheckpoint(std::string_view job_and_name) {
+  const size_t slash = job_and_name.find('/');
+  if (slash == std::string_view::npos) return absl::InternalError("store: a deleted checkpoint is <job id>/<name>");
+  auto statement = writer_->Prepare("DELETE FROM checkpoints WHERE job_id = ? AND name = ?");
+  if (!statement.ok()) return statement.status();
+  return statement->Bind(job_and_name.substr(0, slash)).Bind(job_and_name.substr(slash + 1)).Run();
+}
+
+absl::Status SqliteStore::WriteArtifact(const ArtifactWrite& write) {
+  if (write.kind == ArtifactWrite::Kind::kLost) {
+    auto statement =
+        writer_->Prepare("DELETE FROM artifacts WHERE job_id = ? AND attempt = ? AND name = ? AND stored = 0");
+    if (!statement.ok()) return statement.status();
+    return statement->Bind(write.job_id).Bind(write.attempt).Bind(write.artifact.name()).Run();
+  }
+  const std::string bytes = write.artifact.SerializeAsString();
+  auto statement = writer_->Prepare(
+      "INSERT INTO artifacts (job_id, attempt, name, stored, body) VALUES (?, ?, ?, ?, ?) "
+      "ON CONFLICT (job_id, attempt, name) DO UPDATE SET stored = excluded.stored, body = excluded.body");
+  if (!statement.ok()) return statement.status();
+  return statement->Bind(write.job_id)
+      .Bind(write.attempt)
+      .Bind(write.artifact.name())
+      .Bind(write.kind == ArtifactWrite::Kind::kStored ? 1 : 0)
+      .BindBlob(bytes)
+      .Run();
+}
+
+absl::Status SqliteStore::WriteTelemetry(const std::vector<TelemetryWrite>& writes) {
+  // A row in the making. Its bytes are those of a message whose field 1 is `repeated Segment`.
+  struct Row {
+    int64_t first = 0;
+    int64_t last = 0;
+    v1::WatchJobResponse segments;
+    size_t bytes = 0;
+  };
+  auto insert = [&](std::string_view job_id, const Row& row, int64_t severity) -> absl::Status {
+    const std::string bytes = row.segments.SerializeAsString();
+    auto statement = writer_->Prepare(
+        "INSERT INTO telemetry (job_id, first_sequence, last_sequence, severity, segments) VALUES (?, ?, ?, ?, ?)");
+    if (!statement.ok()) return statement.status();
+    return statement->Bind(job_id).Bind(row.first).Bind(row.last).Bind(severity).BindBlob(bytes).Run();
+  };
+
+  std::map<std::string_view, Row> open;  // runs of records and gaps that may still grow
+  for (const TelemetryWrite& write : writes) {
+    const v1::Segment& segment = write.segment;
+    const int64_t last = segment.first_sequence() + segment.count() - 1;
+    auto run = open.find(write.job_id);
+    const bool ends_run = run != open.end() && (segment.has_event() || run->second.bytes > kRowBytes);
+    if (ends_run) {
+      absl::Status status = insert(write.job_id, run->second, 0);
+      if (!status.ok()) return status;
+      open.erase(run);
+    }
+    if (segment.has_event()) {
+      Row row;
+      row.first = row.last = segment.first_sequence();
+      *row.segments.add_segments() = segment;
+      absl::Status status = insert(write.job_id, row, segment.event().severity());
+      if (!status.ok()) return status;
+      continue;
+    }
+    Row& row = open[write.job_id];
+    if (row.segments.segments_size() == 0) row.first = segment.first_sequence();
+    row.last = last;
+    row.bytes += segment.ByteSizeLong();
+    *row.segments.add_segments() = segment;
+  }
+  for (const auto& [job_id, row] : open) {
+    absl::Status status = insert(job_id, row, 0);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SqliteStore::WriteIdempotency(const std::vector<IdempotencyWrite>& writes) {
+  if (writes.empty()) return absl::OkStatus();
+  const int64_t now =
+      std::chrono::duration_cast<std::chrono::microseconds>(clock_.WallNow().time_since_epoch()).count();
+  for (const IdempotencyWrite& write : writes) {
+    auto insert = writer_->Prepare(
+        "INSERT INTO idempotency (tenant, request_id, request, job_ids, create_micros) VALUES (?, ?, ?, ?, ?)");
+    if (!insert.ok()) return insert.status();
+    const std::string job_ids = absl::StrJoin(write.job_ids, ",");
+    absl::Status status =
+        insert->Bind(write.tenant).Bind(write.request_id).BindBlob(write.request).Bind(job_ids).Bind(now).Run();
+    if (!status.ok()) return status;
+  }
+  // A few at every such commit: the table stops growing, and no commit waits for a sweep.
+  auto prune = writer_->Prepare(
+      "DELETE FROM idempotency WHERE rowid IN "
+      "(SELECT rowid FROM idempotency WHERE create_micros < ? ORDER BY create_micros LIMIT ?)");
+  if (!prune.ok()) return prune.status();
+  const int64_t oldest = now - std::chrono::microseconds(options_.keep_idempotency).count();
+  return prune->Bind(oldest).Bind(kPrunedAtOnce + static_cast<int64_t>(writes.size())).Run();
+}
+
+}  // namespace mantissa::server
