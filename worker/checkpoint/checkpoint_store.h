@@ -1,0 +1,74 @@
+// The checkpoints of one job on disk: a generation is whole or it is not there.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "process/roots.h"
+#include "worker/checkpoint/manifest.h"
+#include "worker/checkpoint/safetensors.h"
+
+namespace mantissa::trainer {
+
+// A safetensors file to be written.
+struct CheckpointFile {
+  std::string name;  // `model.safetensors`
+  std::vector<TensorView> tensors;
+  TensorMetadata metadata;
+};
+
+struct SavedCheckpoint {
+  std::string name;  // `attempt-0001/step-00000200`
+  std::string path;  // beneath the root
+  Manifest manifest;
+  std::int64_t manifest_size_bytes = 0;
+  std::string manifest_sha256;
+  std::int64_t size_bytes = 0;  // of all files, the manifest's included
+};
+
+struct LoadedFile {
+  std::string bytes;
+  SafetensorsFile tensors;  // into bytes
+};
+
+struct LoadedCheckpoint {
+  Manifest manifest;
+  std::map<std::string, std::unique_ptr<LoadedFile>> files;
+};
+
+// Reads and writes beneath `<job>/` of the root, and nowhere else. Not thread-safe; generations of other attempts may
+// be written by other processes meanwhile.
+class CheckpointStore {
+ public:
+  // The root must outlive it.
+  CheckpointStore(const process::OpenRoot& root, std::string job_id) : root_(root), job_id_(std::move(job_id)) {}
+
+  // Writes a generation: the files, then the manifest (`facts` with the files filled in), each durable before the next.
+  // A generation that is already there is never touched: the same step of an attempt again gets a name of its own. On
+  // error nothing of it is left. RESOURCE_EXHAUSTED when the disk has no room for it.
+  absl::StatusOr<SavedCheckpoint> Save(const Manifest& facts, std::span<const CheckpointFile> files) const;
+
+  // Everything is verified: the manifest against `manifest_sha256` (empty: unknown), every file's size, hash and
+  // format. NOT_FOUND when it is not there, DATA_LOSS when it is damaged, INVALID_ARGUMENT for a path that is not a
+  // generation of this job.
+  absl::StatusOr<LoadedCheckpoint> Load(std::string_view path, std::string_view manifest_sha256) const;
+
+  // Removes a generation, its manifest first. Not being there is success.
+  absl::Status Delete(std::string_view path) const;
+
+ private:
+  absl::StatusOr<std::string> FreeName(const Manifest& facts) const;
+
+  const process::OpenRoot& root_;
+  const std::string job_id_;
+};
+
+}  // namespace mantissa::trainer
