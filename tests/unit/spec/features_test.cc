@@ -1,0 +1,105 @@
+#include "proto/spec/features.h"
+
+#include <algorithm>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "proto/spec/defaults.h"
+#include "tests/unit/spec/spec_text.h"
+
+namespace mantissa::spec {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::Not;
+
+std::vector<std::string> FeaturesOf(const std::string& changes) {
+  return RequiredFeatures(ResolveDefaults(MlpSpec(changes)));
+}
+
+TEST(FeaturesTest, APlainSpecNeedsWhatItsDefaultsName) {
+  EXPECT_THAT(FeaturesOf(""), ElementsAre("data.synthetic", "model.mlp", "optimizer.adamw", "precision.bf16",
+                                          "precision.on_failure.fail", "schedule.constant", "workload.training"));
+}
+
+TEST(FeaturesTest, EverythingASpecCanAskForHasItsFeature) {
+  const std::vector<std::pair<std::string, std::string>> rows = {
+      {"model { transformer_encoder {} }", "model.transformer_encoder"},
+      {"model { gpt {} }", "model.gpt"},
+      {"data { train { idx {} } }", "data.idx"},
+      {"data { train { text {} } }", "data.text"},
+      {"data { eval { text {} } }", "data.text"},
+      {"precision { mode: FP32 }", "precision.fp32"},
+      {"precision { mode: TF32 }", "precision.tf32"},
+      {"precision { mode: FP16 }", "precision.fp16"},
+      {"precision { on_failure: CLAMP }", "precision.on_failure.clamp"},
+      {"precision { on_failure: ROLLBACK }", "precision.on_failure.rollback"},
+      {"precision { on_failure: FALLBACK }", "precision.on_failure.fallback"},
+      {"precision { storage: MASTER_FP32 }", "precision.storage.master_fp32"},
+      {"precision { overrides {} }", "precision.overrides"},
+      {"precision { emulate: true }", "precision.emulate"},
+      {"optimizer { adam {} }", "optimizer.adam"},
+      {"optimizer { sgd {} }", "optimizer.sgd"},
+      {"schedule { cosine {} }", "schedule.cosine"},
+      {"schedule { linear {} }", "schedule.linear"},
+      {"execution { mode: GRAPH }", "execution.graph"},
+      {"execution { deterministic: true }", "execution.deterministic"},
+      {"parameter_groups {}", "training.parameter_groups"},
+      {"init_from {}", "training.init_from"}};
+  for (const auto& [changes, feature] : rows) {
+    EXPECT_THAT(FeaturesOf("training { " + changes + " }"), Contains(feature)) << changes;
+    EXPECT_THAT(FeaturesOf(""), Not(Contains(feature))) << changes;
+  }
+  EXPECT_THAT(FeaturesOf("resources { gpus: 2 }"), Contains("resources.gpus"));
+  EXPECT_THAT(RequiredFeatures(SpecFrom("study {}")), ElementsAre("workload.study"));
+}
+
+TEST(FeaturesTest, EverySpecThatPassesValidationNeedsOnlyWhatIsBuilt) {
+  for (const char* model : {"mlp {}", "transformer_encoder {}", "gpt {}"}) {
+    for (const char* mode : {"FP32", "FP16", "BF16"}) {
+      for (const char* optimizer : {"adamw {}", "adam {}", "sgd {}"}) {
+        for (const char* schedule : {"constant {}", "cosine {}", "linear {}"}) {
+          const v1::JobSpec spec = SpecFrom(std::string("training { model { ") + model +
+                                            " } data { train { synthetic {} } } precision { mode: " + mode +
+                                            " on_failure: CLAMP } optimizer { " + optimizer + " } schedule { " +
+                                            schedule + " } execution { deterministic: true } }");
+          ASSERT_THAT(ValidateJobSpec(spec), IsEmpty());
+          EXPECT_THAT(MissingFeatures(RequiredFeatures(ResolveDefaults(spec)), BuiltFeatures()), IsEmpty());
+        }
+      }
+    }
+  }
+  for (const char* source : {"idx { images: 'a' labels: 'b' }", "text { files: 'a' }"}) {
+    const v1::JobSpec spec = SpecFrom(std::string("training { data { train { ") + source + " } } }");
+    EXPECT_THAT(MissingFeatures(RequiredFeatures(ResolveDefaults(spec)), BuiltFeatures()), IsEmpty());
+  }
+}
+
+TEST(FeaturesTest, WhatValidationCallsUnimplementedIsNotBuilt) {
+  for (const char* changes :
+       {"precision { mode: TF32 }", "precision { on_failure: ROLLBACK }", "precision { on_failure: FALLBACK }",
+        "precision { storage: MASTER_FP32 }", "precision { overrides {} }", "precision { emulate: true }",
+        "execution { mode: GRAPH }", "parameter_groups {}", "init_from {}"}) {
+    const v1::JobSpec spec = MlpSpec(std::string("training { ") + changes + " }");
+    EXPECT_TRUE(OnlyUnimplemented(ValidateJobSpec(spec))) << changes;
+    EXPECT_THAT(MissingFeatures(RequiredFeatures(ResolveDefaults(spec)), BuiltFeatures()), testing::SizeIs(1))
+        << changes;
+  }
+}
+
+TEST(FeaturesTest, TheListIsSortedAndEachStandsOnce) {
+  EXPECT_TRUE(std::is_sorted(BuiltFeatures().begin(), BuiltFeatures().end()));
+  EXPECT_EQ(std::adjacent_find(BuiltFeatures().begin(), BuiltFeatures().end()), BuiltFeatures().end());
+}
+
+TEST(FeaturesTest, WhatIsMissingIsWhatWasNotAnnounced) {
+  EXPECT_THAT(MissingFeatures({"a", "b", "c"}, {"c", "a", "z"}), ElementsAre("b"));
+  EXPECT_THAT(MissingFeatures({}, {"a"}), IsEmpty());
+  EXPECT_THAT(MissingFeatures({"a"}, {}), ElementsAre("a"));
+}
+
+}  // namespace
+}  // namespace mantissa::spec

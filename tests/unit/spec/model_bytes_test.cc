@@ -1,0 +1,83 @@
+#include <limits>
+
+#include <gtest/gtest.h>
+
+#include "proto/spec/defaults.h"
+#include "proto/spec/model_shape.h"
+#include "tests/unit/spec/spec_text.h"
+
+namespace mantissa::spec {
+namespace {
+
+ModelBytes BytesOf(const std::string& training) {
+  const v1::TrainingSpec resolved = ResolveDefaults(SpecFrom("training { " + training + " }")).training();
+  return EstimateModelBytes(resolved, *SampleShapeOf(resolved));
+}
+
+// 64 x 128 + 128 + 128 x 10 + 10 parameters.
+constexpr std::int64_t kCount = 9610;
+const std::string kMlp = "model { mlp { hidden: 128 } } data { train { synthetic {} } } ";
+
+TEST(ModelBytesTest, ParametersGradientsAndMomentsAreFp32InEveryMode) {
+  for (const char* mode : {"FP32", "FP16", "BF16"}) {
+    const ModelBytes bytes = BytesOf(kMlp + "precision { mode: " + mode + " }");
+    EXPECT_EQ(bytes.parameters, 4 * kCount);
+    EXPECT_EQ(bytes.gradients, 4 * kCount);
+    EXPECT_EQ(bytes.optimizer_state, 2 * 4 * kCount);
+  }
+}
+
+TEST(ModelBytesTest, OptimizersKeepWhatTheyNeed) {
+  EXPECT_EQ(BytesOf(kMlp + "optimizer { adam {} }").optimizer_state, 8 * kCount);
+  EXPECT_EQ(BytesOf(kMlp + "optimizer { sgd {} }").optimizer_state, 4 * kCount);
+  EXPECT_EQ(BytesOf(kMlp + "optimizer { sgd { momentum: 0 } }").optimizer_state, 0);
+}
+
+TEST(ModelBytesTest, LowPrecisionKeepsCastsOfTheWeightsThatProductsRead) {
+  EXPECT_EQ(BytesOf(kMlp + "precision { mode: FP32 }").casts, 0);
+  EXPECT_EQ(BytesOf(kMlp + "precision { mode: BF16 }").casts, 2 * (64 * 128 + 128 * 10));
+}
+
+TEST(ModelBytesTest, ThePositionTableIsOnlyAdded) {
+  const std::string gpt =
+      "data { train { text { files: 'a' } } } model { gpt { layers: 1 d_model: 8 heads: 1 context: ";
+  EXPECT_EQ(BytesOf(gpt + "1 } }").casts, BytesOf(gpt + "100 } }").casts);
+}
+
+TEST(ModelBytesTest, ActivationsGrowWithTheMicroBatchAlone) {
+  const std::int64_t whole = BytesOf(kMlp + "batch_size: 64").activations;
+  EXPECT_EQ(BytesOf(kMlp + "batch_size: 128").activations, 2 * whole);
+  EXPECT_EQ(BytesOf(kMlp + "batch_size: 128 accumulation: 2").activations, whole);
+  EXPECT_EQ(BytesOf(kMlp + "batch_size: 127 accumulation: 2").activations, whole);  // the larger micro-batch has 64
+}
+
+TEST(ModelBytesTest, ActivationsOfAnMlpAreCountedOpByOp) {
+  // A sample in FP32: the input as it is and as an operand, two results of the hidden layer, the logits three times.
+  EXPECT_EQ(BytesOf(kMlp + "batch_size: 1 precision { mode: FP32 }").activations, 64 * 8 + 128 * 8 + 10 * 12);
+  EXPECT_EQ(BytesOf(kMlp + "batch_size: 1 precision { mode: BF16 }").activations, 64 * 6 + 128 * 4 + 10 * 10);
+}
+
+TEST(ModelBytesTest, LowerPrecisionAndShorterSequencesTakeLess) {
+  for (const std::string model : {"transformer_encoder { dropout: 0.1 } } data { train { synthetic {} } } ",
+                                  "gpt { dropout: 0.1 } } data { train { text { files: 'a' } } } "}) {
+    const std::string training = "model { " + model;
+    EXPECT_LT(BytesOf(training + "precision { mode: BF16 }").activations,
+              BytesOf(training + "precision { mode: FP32 }").activations);
+  }
+  const std::string gpt = "data { train { text { files: 'a' } } } model { gpt { context: ";
+  EXPECT_EQ(BytesOf(gpt + "256 } }").activations, 2 * BytesOf(gpt + "128 } }").activations);
+}
+
+TEST(ModelBytesTest, DropoutKeepsItsMasks) {
+  EXPECT_GT(BytesOf("model { mlp { hidden: 8 dropout: 0.5 } } data { train { synthetic {} } }").activations,
+            BytesOf("model { mlp { hidden: 8 } } data { train { synthetic {} } }").activations);
+}
+
+TEST(ModelBytesTest, TheTotalIsTheSumAndSaturates) {
+  EXPECT_EQ((ModelBytes{1, 2, 3, 4, 5}).Total(), 15);
+  constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
+  EXPECT_EQ((ModelBytes{kMax, 1, 0, 0, 0}).Total(), kMax);
+}
+
+}  // namespace
+}  // namespace mantissa::spec

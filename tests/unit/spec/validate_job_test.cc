@@ -1,0 +1,177 @@
+#include "absl/strings/str_cat.h"
+
+#include "tests/unit/spec/spec_text.h"
+
+namespace mantissa::spec {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+TEST(ValidateJobTest, AModelAndItsDataAreAGoodSpec) { EXPECT_THAT(Faults(MlpSpec()), IsEmpty()); }
+
+TEST(ValidateJobTest, AnEmptySpecSaysWhatIsMissing) {
+  EXPECT_THAT(Faults(v1::JobSpec()), ElementsAre("training REQUIRED"));
+  EXPECT_THAT(Faults(SpecFrom("training {}")), ElementsAre("training.model REQUIRED", "training.data.train REQUIRED"));
+}
+
+TEST(ValidateJobTest, Names) {
+  ExpectFaults({{"name: 'a'", ""},
+                {"name: 'digits-fp16_2.x'", ""},
+                {absl::StrCat("name: '", std::string(63, 'a'), "'"), ""},
+                {absl::StrCat("name: '", std::string(64, 'a'), "'"), "name INVALID_FORMAT"},
+                {"name: 'Digits'", "name INVALID_FORMAT"},
+                {"name: '-a'", "name INVALID_FORMAT"},
+                {"name: 'a-'", "name INVALID_FORMAT"},
+                {"name: 'a b'", "name INVALID_FORMAT"},
+                {"name: 'a\\000b'", "name INVALID_FORMAT"},
+                {"name: '../x'", "name INVALID_FORMAT"}});
+}
+
+TEST(ValidateJobTest, Labels) {
+  std::string many;
+  for (int i = 0; i < 64; ++i) absl::StrAppend(&many, "labels { key: 'k", i, "' value: 'v' } ");
+  ExpectFaults(
+      {{"labels { key: 'team' value: '' }", ""},
+       {many, ""},
+       {many + "labels { key: 'one-more' value: 'v' }", "labels OUT_OF_RANGE"},
+       {"labels { key: '' value: 'v' }", "labels[\"\"] INVALID_FORMAT"},
+       {"labels { key: 'Team' value: 'v' }", "labels[\"Team\"] INVALID_FORMAT"},
+       {absl::StrCat("labels { key: 'k' value: '", std::string(256, 'v'), "' }"), ""},
+       {absl::StrCat("labels { key: 'k' value: '", std::string(257, 'v'), "' }"), "labels[\"k\"] OUT_OF_RANGE"}});
+  EXPECT_THAT(Faults(MlpSpec("labels { key: 'B' value: '' } labels { key: 'A' value: '' }")),
+              ElementsAre("labels[\"A\"] INVALID_FORMAT", "labels[\"B\"] INVALID_FORMAT"));
+}
+
+TEST(ValidateJobTest, Priority) {
+  ExpectFaults({{"priority: 1000", ""},
+                {"priority: -1000", ""},
+                {"priority: 1001", "priority OUT_OF_RANGE"},
+                {"priority: -2147483648", "priority OUT_OF_RANGE"}});
+}
+
+TEST(ValidateJobTest, Resources) {
+  ExpectFaults(
+      {{"resources { device: CUDA gpus: 1 }", ""},
+       {"resources { device: CPU cpu_threads: 1024 }", ""},
+       {"resources { gpus: 2 }", "resources.gpus UNIMPLEMENTED"},
+       {"resources { gpus: -1 }", "resources.gpus OUT_OF_RANGE"},
+       {"resources { device: CPU gpus: 1 }", "resources.gpus CONFLICT"},
+       {"resources { device: CPU gpus: 2 }", "resources.gpus CONFLICT"},
+       {"resources { cpu_threads: 1025 }", "resources.cpu_threads OUT_OF_RANGE"},
+       {"resources { cpu_threads: -1 }", "resources.cpu_threads OUT_OF_RANGE"},
+       {"resources { memory_bytes: -1 }", "resources.memory_bytes OUT_OF_RANGE"},
+       {"resources { memory_bytes: 9223372036854775807 }", "resources.memory_bytes OUT_OF_RANGE"},
+       {"resources { worker_selector { key: 'zone' value: 'a' } }", ""},
+       {"resources { worker_selector { key: '!' value: 'a' } }", "resources.worker_selector[\"!\"] INVALID_FORMAT"},
+       {"resources { gpu { model: 'H200' min_memory_bytes: 1 min_compute_capability: '9.0' } }", ""},
+       {"resources { device: CPU gpu { model: 'H200' } }", "resources.gpu CONFLICT"},
+       {"resources { gpu { min_memory_bytes: -1 } }", "resources.gpu.min_memory_bytes OUT_OF_RANGE"},
+       {absl::StrCat("resources { gpu { model: '", std::string(257, 'x'), "' } }"),
+        "resources.gpu.model OUT_OF_RANGE"}});
+  for (const char* capability : {"9", ".0", "9.", "a.b", "9.0.0", "-9.0", "100.0", " 9.0"}) {
+    ExpectFaults({{absl::StrCat("resources { gpu { min_compute_capability: '", capability, "' } }"),
+                   "resources.gpu.min_compute_capability INVALID_FORMAT"}});
+  }
+  v1::JobSpec unknown = MlpSpec();
+  unknown.mutable_resources()->set_device(static_cast<v1::ResourceSpec::Device>(99));
+  EXPECT_THAT(Faults(unknown), ElementsAre("resources.device UNKNOWN_VALUE"));
+}
+
+TEST(ValidateJobTest, Retry) {
+  ExpectFaults({{"retry { max_attempts: 1 }", ""},
+                {"retry { max_attempts: 1000 }", ""},
+                {"retry { max_attempts: 0 }", "retry.max_attempts OUT_OF_RANGE"},
+                {"retry { max_attempts: 1001 }", "retry.max_attempts OUT_OF_RANGE"},
+                {"retry { initial_backoff {} max_backoff {} }", ""},
+                {"retry { initial_backoff { seconds: -1 } }", "retry.initial_backoff OUT_OF_RANGE"},
+                {"retry { initial_backoff { nanos: -1 } }", "retry.initial_backoff OUT_OF_RANGE"},
+                {"retry { initial_backoff { seconds: 1 nanos: -1 } }", "retry.initial_backoff INVALID_FORMAT"},
+                {"retry { initial_backoff { seconds: -1 nanos: 1 } }", "retry.initial_backoff INVALID_FORMAT"},
+                {"retry { initial_backoff { nanos: 1000000000 } }", "retry.initial_backoff INVALID_FORMAT"},
+                {"retry { max_backoff { seconds: 86400 } }", ""},
+                {"retry { max_backoff { seconds: 86400 nanos: 1 } }", "retry.max_backoff OUT_OF_RANGE"},
+                {"retry { max_backoff { seconds: 9223372036854775807 } }", "retry.max_backoff OUT_OF_RANGE"},
+                {"retry { initial_backoff { seconds: 60 } }", ""},
+                {"retry { initial_backoff { seconds: 60 nanos: 1 } }", "retry.initial_backoff CONFLICT"},
+                {"retry { initial_backoff { seconds: 61 } }", "retry.initial_backoff CONFLICT"}});
+}
+
+TEST(ValidateJobTest, Timeouts) {
+  for (const char* field : {"queue", "attempt", "total", "start", "stall"}) {
+    const std::string out_of_range = absl::StrCat("timeouts.", field, " OUT_OF_RANGE");
+    ExpectFaults({{absl::StrCat("timeouts { ", field, " { nanos: 1 } }"), ""},
+                  {absl::StrCat("timeouts { ", field, " { seconds: 315360000 } }"), ""},
+                  {absl::StrCat("timeouts { ", field, " {} }"), out_of_range},
+                  {absl::StrCat("timeouts { ", field, " { seconds: -1 } }"), out_of_range},
+                  {absl::StrCat("timeouts { ", field, " { seconds: 315360001 } }"), out_of_range}});
+  }
+}
+
+TEST(ValidateJobTest, OnDisconnect) {
+  ExpectFaults({{"on_disconnect: KEEP", ""}, {"on_disconnect: STOP", "on_disconnect UNIMPLEMENTED"}});
+  v1::JobSpec unknown = MlpSpec();
+  unknown.set_on_disconnect(static_cast<v1::JobSpec::OnDisconnect>(-1));
+  EXPECT_THAT(Faults(unknown), ElementsAre("on_disconnect UNKNOWN_VALUE"));
+}
+
+TEST(ValidateJobTest, AStudyIsNotBuilt) {
+  EXPECT_THAT(Faults(SpecFrom("study {}")), ElementsAre("study UNIMPLEMENTED"));
+}
+
+TEST(ValidateJobTest, TooLargeASpecIsRefusedAsAWhole) {
+  v1::JobSpec spec = MlpSpec();
+  for (int i = 0; i < 300; ++i) {
+    spec.mutable_training()->mutable_data()->mutable_eval()->mutable_text()->add_files(std::string(1000, 'a'));
+  }
+  EXPECT_THAT(Faults(spec), ElementsAre(" OUT_OF_RANGE"));
+}
+
+TEST(ValidateJobTest, ReportsEverythingAtOnceInTheOrderOfTheFields) {
+  EXPECT_THAT(
+      Faults(MlpSpec("name: 'A' priority: 5000 resources { gpus: 4 } retry { max_attempts: 0 } "
+                     "timeouts { stall {} } on_disconnect: STOP "
+                     "training { model { mlp { hidden: 0 dropout: 1 } } "
+                     "data { train { synthetic { samples: 0 } } } "
+                     "precision { mode: FP16 loss_scale { init: nan } on_failure: ROLLBACK } "
+                     "optimizer { adamw { learning_rate: -1 } } schedule { cosine { warmup_steps: -1 } } "
+                     "batch_size: 0 accumulation: 0 max_grad_norm: inf epochs: 0 "
+                     "evaluation { max_batches: -1 } checkpoint { keep: 1 } "
+                     "telemetry { every_iterations: 0 } execution { mode: GRAPH } "
+                     "parameter_groups {} init_from {} }")),
+      ElementsAre(
+          "name INVALID_FORMAT", "priority OUT_OF_RANGE", "resources.gpus UNIMPLEMENTED",
+          "retry.max_attempts OUT_OF_RANGE", "timeouts.stall OUT_OF_RANGE", "on_disconnect UNIMPLEMENTED",
+          "training.model.mlp.hidden[1] OUT_OF_RANGE", "training.model.mlp.dropout OUT_OF_RANGE",
+          "training.data.train.synthetic.samples OUT_OF_RANGE", "training.precision.loss_scale.init OUT_OF_RANGE",
+          "training.precision.on_failure UNIMPLEMENTED", "training.optimizer.adamw.learning_rate OUT_OF_RANGE",
+          "training.schedule.cosine.warmup_steps OUT_OF_RANGE", "training.batch_size OUT_OF_RANGE",
+          "training.accumulation OUT_OF_RANGE", "training.max_grad_norm OUT_OF_RANGE", "training.epochs OUT_OF_RANGE",
+          "training.evaluation.max_batches OUT_OF_RANGE", "training.checkpoint.keep OUT_OF_RANGE",
+          "training.telemetry.every_iterations OUT_OF_RANGE", "training.execution.mode UNIMPLEMENTED",
+          "training.parameter_groups UNIMPLEMENTED", "training.init_from UNIMPLEMENTED"));
+}
+
+TEST(ValidateJobTest, AViolationSaysWhatIsWrongWhatIsAllowedAndAnExample) {
+  const auto violations = ValidateJobSpec(MlpSpec("priority: 1001 training { optimizer { sgd { momentum: nan } } }"));
+  ASSERT_EQ(violations.size(), 2u);
+  EXPECT_EQ(violations[0].description, "is 1001; -1000 to 1000 is allowed, such as 0");
+  EXPECT_EQ(violations[1].description, "is NaN; a number at least 0 and below 1 is allowed, such as 0.9");
+}
+
+TEST(ValidateJobTest, TextFromOutsideIsEscapedAndCut) {
+  const auto violations = ValidateJobSpec(MlpSpec(absl::StrCat("name: '\\033[2J\\n", std::string(500, 'a'), "'")));
+  ASSERT_EQ(violations.size(), 1u);
+  EXPECT_THAT(violations[0].description, HasSubstr("\\x1b[2J\\n"));
+  EXPECT_LT(violations[0].description.size(), 300u);
+}
+
+TEST(ValidateJobTest, KnowsWhenASpecOnlyAsksForWhatIsNotBuilt) {
+  EXPECT_TRUE(OnlyUnimplemented(ValidateJobSpec(MlpSpec("on_disconnect: STOP"))));
+  EXPECT_FALSE(OnlyUnimplemented(ValidateJobSpec(MlpSpec("on_disconnect: STOP priority: 1001"))));
+  EXPECT_FALSE(OnlyUnimplemented({}));
+}
+
+}  // namespace
+}  // namespace mantissa::spec

@@ -1,0 +1,122 @@
+#include "absl/strings/str_cat.h"
+
+#include "tests/unit/spec/spec_text.h"
+
+namespace mantissa::spec {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+void ExpectPrecisionFaults(const std::vector<Case>& cases) {
+  for (const Case& each : cases) {
+    ExpectFaults({{absl::StrCat("training { precision { ", each.changes, " } }"),
+                   each.fault.empty() ? "" : "training.precision." + each.fault}});
+  }
+}
+
+// With the scale in use, that is in FP16.
+void ExpectScaleFaults(const std::vector<Case>& cases) {
+  for (const Case& each : cases) {
+    ExpectPrecisionFaults({{absl::StrCat("mode: FP16 loss_scale { ", each.changes, " }"),
+                            each.fault.empty() ? "" : "loss_scale." + each.fault}});
+  }
+}
+
+TEST(ValidatePrecisionTest, Modes) {
+  ExpectPrecisionFaults(
+      {{"mode: FP32", ""}, {"mode: FP16", ""}, {"mode: BF16", ""}, {"mode: TF32", "mode UNIMPLEMENTED"}});
+  v1::JobSpec unknown = MlpSpec();
+  unknown.mutable_training()->mutable_precision()->set_mode(static_cast<v1::PrecisionSpec::Mode>(50));
+  EXPECT_THAT(Faults(unknown), ElementsAre("training.precision.mode UNKNOWN_VALUE"));
+}
+
+TEST(ValidatePrecisionTest, WhatIsNotBuiltIsRefusedAsSuch) {
+  ExpectPrecisionFaults({{"on_failure: CLAMP", ""},
+                         {"on_failure: FAIL", ""},
+                         {"on_failure: ROLLBACK", "on_failure UNIMPLEMENTED"},
+                         {"on_failure: FALLBACK", "on_failure UNIMPLEMENTED"},
+                         {"on_failure: FAIL fallback: FP32", "fallback UNIMPLEMENTED"},
+                         {"storage: FP32_PARAMETERS", ""},
+                         {"storage: MASTER_FP32", "storage UNIMPLEMENTED"},
+                         {"overrides { match: 'head' }", "overrides UNIMPLEMENTED"},
+                         {"emulate: true", "emulate UNIMPLEMENTED"}});
+}
+
+TEST(ValidatePrecisionTest, UnknownEnumValuesAreRefused) {
+  v1::JobSpec spec = MlpSpec();
+  v1::PrecisionSpec& precision = *spec.mutable_training()->mutable_precision();
+  precision.set_on_failure(static_cast<v1::PrecisionSpec::OnFailure>(50));
+  precision.set_storage(static_cast<v1::PrecisionSpec::Storage>(50));
+  precision.mutable_loss_scale()->set_preset(static_cast<v1::LossScaleSpec::Preset>(50));
+  EXPECT_THAT(Faults(spec),
+              ElementsAre("training.precision.loss_scale.preset UNKNOWN_VALUE",
+                          "training.precision.on_failure UNKNOWN_VALUE", "training.precision.storage UNKNOWN_VALUE"));
+}
+
+TEST(ValidatePrecisionTest, EveryPresetIsGood) {
+  for (const char* preset : {"TORCH", "MEGATRON", "DEEPSPEED", "APEX", "APEX_HYSTERESIS"}) {
+    ExpectScaleFaults({{absl::StrCat("preset: ", preset), ""}});
+  }
+}
+
+TEST(ValidatePrecisionTest, TheFirstScale) {
+  ExpectScaleFaults({{"init: 1", ""},
+                     {"init: 1.7014118346046923e38", ""},  // 2^127
+                     {"init: 0", "init OUT_OF_RANGE"},
+                     {"init: -1", "init OUT_OF_RANGE"},
+                     {"init: nan", "init OUT_OF_RANGE"},
+                     {"init: inf", "init OUT_OF_RANGE"},
+                     {"init: 1e39", "init OUT_OF_RANGE"},
+                     {"init: 1e-60", "init OUT_OF_RANGE"}});
+}
+
+TEST(ValidatePrecisionTest, GrowthAndBackoff) {
+  ExpectScaleFaults({{"growth_factor: 1.001", ""},
+                     {"growth_factor: 1", "growth_factor OUT_OF_RANGE"},
+                     {"growth_factor: 1.00000000001", "growth_factor OUT_OF_RANGE"},
+                     {"growth_factor: 0.5", "growth_factor OUT_OF_RANGE"},
+                     {"growth_factor: nan", "growth_factor OUT_OF_RANGE"},
+                     {"growth_factor: inf", "growth_factor OUT_OF_RANGE"},
+                     {"backoff_factor: 0.999", ""},
+                     {"backoff_factor: 1", "backoff_factor OUT_OF_RANGE"},
+                     {"backoff_factor: 0.99999999999", "backoff_factor OUT_OF_RANGE"},
+                     {"backoff_factor: 0", "backoff_factor OUT_OF_RANGE"},
+                     {"backoff_factor: nan", "backoff_factor OUT_OF_RANGE"},
+                     {"growth_interval: 1", ""},
+                     {"growth_interval: 0", "growth_interval OUT_OF_RANGE"},
+                     {"hysteresis: 2147483647", ""},
+                     {"hysteresis: 0", "hysteresis OUT_OF_RANGE"}});
+}
+
+TEST(ValidatePrecisionTest, FloorAndCeiling) {
+  ExpectScaleFaults({{"min: 65536 max: 65536", ""},
+                     {"min: 0 max: 0", ""},
+                     {"min: -1", "min OUT_OF_RANGE"},
+                     {"min: nan", "min OUT_OF_RANGE"},
+                     {"max: -1", "max OUT_OF_RANGE"},
+                     {"max: inf", "max OUT_OF_RANGE"},
+                     {"init: 8 min: 8 max: 4", "min CONFLICT"},
+                     {"init: 8 min: 16", "init CONFLICT"},
+                     {"init: 8 max: 4", "init CONFLICT"},
+                     {"preset: MEGATRON init: 0.5", "init CONFLICT"},
+                     {"preset: MEGATRON init: 0.5 min: 0", ""},
+                     {"preset: APEX init: 33554432", "init CONFLICT"}});
+}
+
+TEST(ValidatePrecisionTest, AScaleThatIsNotReadIsStillChecked) {
+  ExpectPrecisionFaults({{"mode: BF16 loss_scale { init: 8 }", ""},
+                         {"mode: BF16 loss_scale { init: nan }", "loss_scale.init OUT_OF_RANGE"},
+                         {"mode: FP32 loss_scale { init: 8 min: 16 }", "loss_scale.init CONFLICT"}});
+}
+
+TEST(ValidatePrecisionTest, TheMessageNamesTheRangeOfTheFirstScale) {
+  const auto violations = ValidateJobSpec(MlpSpec("training { precision { mode: FP16 loss_scale { init: 0 } } }"));
+  ASSERT_EQ(violations.size(), 1u);
+  EXPECT_EQ(violations[0].field_path, "training.precision.loss_scale.init");
+  EXPECT_THAT(violations[0].description, HasSubstr("is 0; a number at least 1.17549e-38 and at most 1.70141e+38"));
+  EXPECT_THAT(violations[0].description, HasSubstr("such as 65536"));
+}
+
+}  // namespace
+}  // namespace mantissa::spec
