@@ -1,0 +1,445 @@
+#include "worker/agent/agent.h"
+
+#include <algorithm>
+#include <sys/statvfs.h>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "google/protobuf/util/time_util.h"
+
+#include "process/log.h"
+#include "worker/agent/forward/checkpoint_deletion.h"
+#include "worker/agent/forward/telemetry_segment.h"
+
+namespace mantissa::agent {
+namespace {
+
+using process::Level;
+using process::Log;
+using process::SteadyTime;
+using std::chrono::milliseconds;
+
+constexpr char kCheckpointsRoot[] = "checkpoints";
+constexpr milliseconds kSayUnreachable{60'000};
+
+milliseconds ToMilliseconds(const google::protobuf::Duration& duration, milliseconds when_absent) {
+  const milliseconds given(google::protobuf::util::TimeUtil::DurationToMilliseconds(duration));
+  return given.count() > 0 ? given : when_absent;
+}
+
+std::string StorageIdOf(const std::vector<v1::Root>& roots) {
+  for (const v1::Root& root : roots) {
+    if (root.name() == kCheckpointsRoot) return root.storage_id();
+  }
+  return "";
+}
+
+}  // namespace
+
+Agent::Agent(AgentOptions options, AgentWorld world)
+    : options_(std::move(options)),
+      world_(world),
+      checkpoints_(*world.roots.Find(kCheckpointsRoot)),
+      now_(world.clock.Now()),
+      sync_(options_.sync),
+      trainers_(options_.trainers, world.launcher),
+      telemetry_(options_.telemetry, world.link, world.inbox),
+      logs_(options_.logs, world.link, world.inbox),
+      commits_(world.link, world.inbox),
+      uploads_(checkpoints_, world.link, world.inbox) {}
+
+Agent::~Agent() { world_.link.Shutdown(); }  // an upload that is under way would hold up the end
+
+void Agent::Start() {
+  now_ = world_.clock.Now();
+  trainers_.Start(now_);
+}
+
+absl::Status Agent::Turn(milliseconds longest) {
+  Wait(longest);
+  now_ = world_.clock.Now();
+  if (absl::Status launcher = TakeLauncherEvents(); !launcher.ok()) return launcher;
+  for (const pollfd& ready : ready_) {
+    if (ready.revents != 0) trainers_.OnReady(ready, now_);
+  }
+  for (const Inbox::Action& action : world_.inbox.TakeAll()) action();
+  Settle();
+  return absl::OkStatus();
+}
+
+void Agent::RequestDrain() {
+  world_.inbox.Post([this] { BeginDrain(); });
+}
+
+bool Agent::Finished() const {
+  if (!draining_) return false;
+  if (now_ >= drain_deadline_) return true;
+  const bool told = sync_.answered_number() >= drain_report_ || !sync_.connected();
+  return attempts_.empty() && told && telemetry_.Drained() && logs_.Drained() && !uploads_.busy();
+}
+
+bool Agent::LeftUndone() const { return !attempts_.empty() || !telemetry_.Drained(); }
+
+void Agent::BeginDrain() {
+  if (std::exchange(draining_, true)) return;
+  Log(Level::kInfo, "draining: no more work is taken, what runs is stopped with a checkpoint",
+      {{"attempts", attempts_.all().size()}});
+  drain_deadline_ = now_ + options_.drain_grace;
+  drain_report_ = sync_.newest_number() + 1;
+  for (const auto& [key, attempt] : attempts_.all()) StopAttempt(key, StopCause::kLeave);
+  sync_.Changed();
+}
+
+void Agent::Wait(milliseconds longest) {
+  ready_.clear();
+  ready_.push_back({world_.inbox.fd(), POLLIN, 0});
+  ready_.push_back({world_.launcher.fd(), POLLIN, 0});
+  trainers_.AppendPollFds(ready_);
+  const SteadyTime next = NextDeadline();
+  milliseconds wait = longest;
+  if (next != SteadyTime::max()) {
+    const SteadyTime now = world_.clock.Now();
+    // Rounded up, or the last millisecond would be spent in a busy loop.
+    const auto rest = next <= now ? milliseconds(0) : std::chrono::ceil<milliseconds>(next - now);
+    wait = std::min(wait, rest);
+  }
+  if (::poll(ready_.data(), ready_.size(), static_cast<int>(wait.count())) < 0) {
+    for (pollfd& ready : ready_) ready.revents = 0;  // interrupted
+  }
+}
+
+SteadyTime Agent::NextDeadline() const {
+  SteadyTime next = std::min({trainers_.NextDeadline(), telemetry_.NextDeadline(), logs_.NextDeadline(),
+                              commits_.NextDeadline(), sync_.NextDeadline(), look_at_space_at_});
+  if (draining_) next = std::min(next, drain_deadline_);
+  if (sync_.last_answer() == SteadyTime::min()) return next;
+  for (const auto& [key, attempt] : attempts_.all()) {
+    if (attempt.stop != StopCause::kNone) continue;
+    next = std::min(
+        next, sync_.last_answer() + ToMilliseconds(attempt.assignment.disconnect_grace(), options_.disconnect_grace));
+  }
+  return next;
+}
+
+absl::Status Agent::TakeLauncherEvents() {
+  while (true) {
+    absl::StatusOr<std::optional<LauncherEvent>> event = world_.launcher.Next();
+    if (!event.ok()) {
+      return absl::InternalError("the launcher is dead, and every trainer with it; start the worker again");
+    }
+    if (!event->has_value()) return absl::OkStatus();
+    trainers_.OnLauncherEvent(std::move(**event), now_);
+  }
+}
+
+// Everything that follows from what this turn has brought in, in the order in which one thing leads to another.
+void Agent::Settle() {
+  trainers_.Tick(now_);
+  TakeTrainerEvents();
+  commits_.Tick(now_);
+  TakeCommitAnswers();
+  CheckDisconnectGrace();
+  TakeTrainerEvents();  // what a stop brought about
+  telemetry_.Tick(now_);
+  logs_.Tick(now_);
+  LookAtSpace();
+  Synchronize();
+  UpdateMetrics();
+}
+
+void Agent::TakeTrainerEvents() {
+  for (TrainerEvent& event : trainers_.TakeEvents()) {
+    if (auto* reported = std::get_if<AttemptReported>(&event)) {
+      OnReported(std::move(*reported));
+    } else if (const auto* output = std::get_if<AttemptOutput>(&event)) {
+      if (const HeldAttempt* attempt = attempts_.Find(output->key)) {
+        logs_.Append(attempt->ref, output->stream, output->bytes);
+      }
+    } else if (const auto* lost = std::get_if<AttemptLost>(&event)) {
+      OnLost(*lost);
+    } else {
+      sync_.Changed();  // the devices
+    }
+  }
+}
+
+void Agent::OnReported(AttemptReported reported) {
+  const AttemptKey& key = reported.key;
+  switch (reported.report.body_case()) {
+    case v1::TrainerReport::kStarted:
+      if (attempts_.Started(key)) sync_.Changed();
+      break;
+    case v1::TrainerReport::kTelemetry: {
+      for (const v1::Segment& segment : reported.report.telemetry().segments()) {
+        const Progress progress = ProgressOf(segment);
+        attempts_.Progressed(key, progress.iteration, progress.step);
+      }
+      const std::int64_t newest = telemetry_.Append(key, std::move(*reported.report.mutable_telemetry()));
+      attempts_.Received(key, newest);
+      break;
+    }
+    case v1::TrainerReport::kHeartbeat:
+      attempts_.Progressed(key, reported.report.heartbeat().iteration(), reported.report.heartbeat().step());
+      break;
+    case v1::TrainerReport::kCheckpointSaved:
+      OnCheckpointSaved(key, reported.report.checkpoint_saved().checkpoint());
+      break;
+    case v1::TrainerReport::kEnded:
+      OnOver(key, attempts_.Ended(key, reported.report.ended()));
+      break;
+    default:
+      break;
+  }
+}
+
+void Agent::OnLost(const AttemptLost& lost) {
+  Log(lost.as_asked ? Level::kInfo : Level::kWarning, "an attempt lost its trainer",
+      {{"job", lost.key.job_id}, {"attempt", lost.key.attempt}, {"reason", lost.reason.message}});
+  OnOver(lost.key, attempts_.Lost(lost.key, lost.reason, lost.as_asked));
+}
+
+void Agent::OnOver(const AttemptKey& key, bool tell) {
+  if (!tell) return;
+  const HeldAttempt& attempt = *attempts_.Find(key);
+  Count(attempt);
+  Log(Level::kInfo, "attempt ended",
+      {{"job", key.job_id},
+       {"attempt", key.attempt},
+       {"trace", attempt.assignment.trace_id()},
+       {"state", v1::Attempt::State_Name(attempt.end_state)},
+       {"reason", v1::Reason::Code_Name(attempt.end_reason.code)},
+       {"iteration", attempt.iteration}});
+  sync_.Changed();
+}
+
+void Agent::OnCheckpointSaved(const AttemptKey& key, v1::Checkpoint checkpoint) {
+  const HeldAttempt* attempt = attempts_.Find(key);
+  if (attempt == nullptr) return;
+  checkpoint.set_job_id(key.job_id);
+  checkpoint.set_attempt(key.attempt);
+  if (checkpoint.storage_id().empty()) checkpoint.set_storage_id(StorageIdOf(options_.roots));
+  attempts_.CheckpointSaved(key, checkpoint.name());
+  commits_.Commit(attempt->ref, checkpoint);
+}
+
+void Agent::TakeCommitAnswers() {
+  for (CommitAnswered& answer : commits_.TakeAnswers()) {
+    trainers_.Tell(answer.key, std::move(answer.committed));
+    OnOver(answer.key, attempts_.CommitAnswered(answer.key));
+  }
+}
+
+void Agent::Synchronize() {
+  const std::optional<SyncLoop::Call> call = sync_.Next(open_deletions_ == 0, now_);
+  if (!call.has_value()) return;
+  if (call->fresh_channel) world_.link.Renew();
+  world_.link.Synchronize(MakeReport(*call), call->deadline,
+                          [this, &inbox = world_.inbox, number = call->number](auto answer) {
+                            inbox.Post([this, number, answer = std::move(answer)] { OnSynchronized(number, answer); });
+                          });
+}
+
+v1::SynchronizeRequest Agent::MakeReport(const SyncLoop::Call& call) const {
+  v1::SynchronizeRequest request;
+  request.set_worker_id(options_.worker_id);
+  request.set_session_id(options_.session_id);
+  request.set_report_number(call.number);
+  request.set_applied_revision(call.applied_revision);
+  request.set_host_name(options_.host_name);
+  request.set_version(options_.version);
+  for (v1::Device& device : trainers_.devices()) *request.add_devices() = std::move(device);
+  request.mutable_labels()->insert(options_.labels.begin(), options_.labels.end());
+  for (v1::Root root : options_.roots) {
+    const auto space = free_bytes_.find(root.name());
+    if (space != free_bytes_.end()) root.set_free_bytes(space->second);
+    *request.add_roots() = std::move(root);
+  }
+  for (const std::string& feature : trainers_.features()) request.add_features(feature);
+  for (v1::AttemptReport& report : attempts_.Reports()) *request.add_attempts() = std::move(report);
+  request.set_draining(draining_);
+  request.set_sandbox_level(trainers_.sandbox_level());
+  *request.mutable_max_hang() = google::protobuf::util::TimeUtil::MillisecondsToDuration(call.hang.count());
+  return request;
+}
+
+void Agent::OnSynchronized(std::int64_t number, const absl::StatusOr<v1::SynchronizeResponse>& answer) {
+  if (!answer.ok()) {
+    const bool newest = number == sync_.newest_number();
+    sync_.Failed(number, answer.status(), now_);
+    if (!newest) return;
+    world_.metrics.synchronize_failures.Increment();
+    SayConnection(answer.status());
+    return;
+  }
+  if (!sync_.Answered(*answer, now_)) return;
+  SayConnection(absl::OkStatus());
+  Apply(*answer);
+}
+
+void Agent::Apply(const v1::SynchronizeResponse& response) {
+  const Orders orders = Decide(response, attempts_, draining_);
+  for (const AttemptKey& key : orders.abandon) Abandon(key);
+  for (const AttemptKey& key : orders.forget) Forget(key);
+  for (const AttemptKey& key : orders.cancel) StopAttempt(key, StopCause::kCancel);
+  for (const AttemptKey& key : orders.leave) StopAttempt(key, StopCause::kLeave);
+  for (const v1::DesiredAttempt& desired : orders.start) StartAttempt(desired);
+  for (const v1::CheckpointDeletion& deletion : response.deletions()) Delete(deletion);
+  for (const v1::ArtifactRequest& request : response.artifacts()) Upload(request);
+}
+
+void Agent::StartAttempt(const v1::DesiredAttempt& desired) {
+  const v1::Assignment& assignment = desired.assignment();
+  const AttemptKey key = KeyOf(desired.ref());
+  Log(Level::kInfo, "attempt assigned",
+      {{"job", key.job_id},
+       {"attempt", key.attempt},
+       {"trace", assignment.trace_id()},
+       {"device", assignment.placement().device_ids().empty() ? "" : assignment.placement().device_ids(0)}});
+  attempts_.Add(desired.ref(), assignment);
+  telemetry_.Open(desired.ref());
+  absl::Status run = absl::UnimplementedError("this worker runs attempts of one rank on one device only");
+  if (assignment.placement().device_ids_size() == 1 && assignment.world_size() <= 1) {
+    RunOrder order;
+    order.key = key;
+    order.device_id = assignment.placement().device_ids(0);
+    order.tenant = assignment.tenant();
+    order.start_timeout = ToMilliseconds(assignment.start_timeout(), order.start_timeout);
+    order.command.set_job_id(key.job_id);
+    order.command.set_attempt(key.attempt);
+    *order.command.mutable_spec() = assignment.spec();
+    order.command.set_trace_id(assignment.trace_id());
+    for (const v1::Checkpoint& checkpoint : assignment.resume_from()) {
+      if (checkpoint.storage_id() == StorageIdOf(options_.roots)) *order.command.add_resume_from() = checkpoint;
+    }
+    run = trainers_.Run(std::move(order), now_);
+  }
+  if (!run.ok()) OnLost({key, {v1::Reason::TRAINER_LOST, std::string(run.message())}, /*as_asked=*/false});
+}
+
+void Agent::StopAttempt(const AttemptKey& key, StopCause cause) {
+  if (!attempts_.RequestStop(key, cause)) return;
+  Log(Level::kInfo, "attempt is asked to stop",
+      {{"job", key.job_id}, {"attempt", key.attempt}, {"checkpoint", cause == StopCause::kLeave}});
+  if (cause == StopCause::kLeave) {
+    trainers_.Stop(key, /*checkpoint=*/true, options_.drain_grace, now_);
+  } else {
+    trainers_.Stop(key, /*checkpoint=*/false, options_.cancel_grace, now_);
+  }
+}
+
+void Agent::Abandon(const AttemptKey& key) {
+  Log(Level::kWarning, "the server no longer has this attempt here; it is ended",
+      {{"job", key.job_id}, {"attempt", key.attempt}});
+  attempts_.RequestStop(key, StopCause::kAbandoned);
+  trainers_.Kill(key, now_);
+  Forget(key);
+}
+
+void Agent::Forget(const AttemptKey& key) {
+  attempts_.Forget(key);
+  commits_.Forget(key);
+  telemetry_.Close(key, now_);
+  logs_.Close(key, now_);
+}
+
+void Agent::Delete(const v1::CheckpointDeletion& deletion) {
+  if (deletion.storage_id() != StorageIdOf(options_.roots)) return;  // another worker's to do
+  ++open_deletions_;
+  disk_.Post([this, deletion] {
+    absl::Status deleted = DeleteCheckpoint(checkpoints_, deletion.path());
+    world_.inbox.Post([this, deletion, deleted = std::move(deleted)] {
+      --open_deletions_;
+      if (deleted.ok()) {
+        world_.metrics.checkpoints_deleted.Increment();
+        return;
+      }
+      // Not asked for again for ever: its files stay, and an operator is told.
+      world_.metrics.checkpoint_deletion_failures.Increment();
+      Log(Level::kError, "a checkpoint could not be deleted",
+          {{"job", deletion.ref().job_id()}, {"checkpoint", deletion.name()}, {"error", deleted}});
+    });
+  });
+}
+
+void Agent::Upload(const v1::ArtifactRequest& request) {
+  const HeldAttempt* attempt = attempts_.Find(KeyOf(request.ref()));
+  if (attempt == nullptr) return;
+  for (std::size_t i = 0; i < attempt->artifacts.size(); ++i) {
+    if (attempt->artifacts[i].name() == request.artifact().name()) {
+      return uploads_.Want(request, attempt->artifact_paths[i], now_);
+    }
+  }
+}
+
+void Agent::CheckDisconnectGrace() {
+  if (sync_.last_answer() == SteadyTime::min()) return;
+  for (const auto& [key, attempt] : attempts_.all()) {
+    const milliseconds grace = ToMilliseconds(attempt.assignment.disconnect_grace(), options_.disconnect_grace);
+    if (attempt.stop == StopCause::kNone && now_ >= sync_.last_answer() + grace) StopAttempt(key, StopCause::kLeave);
+  }
+}
+
+void Agent::LookAtSpace() {
+  if (now_ < look_at_space_at_) return;
+  look_at_space_at_ = now_ + options_.space_interval;
+  disk_.Post([this] {
+    std::map<std::string, std::int64_t> space;
+    for (const process::OpenRoot& root : world_.roots.all()) {
+      struct statvfs info {};
+      if (::fstatvfs(root.fd(), &info) == 0) {
+        space[root.name()] = static_cast<std::int64_t>(info.f_bavail) * static_cast<std::int64_t>(info.f_frsize);
+      }
+    }
+    world_.inbox.Post([this, space = std::move(space)] { free_bytes_ = space; });
+  });
+}
+
+void Agent::SayConnection(const absl::Status& failure) {
+  if (failure.ok()) {
+    if (!std::exchange(was_connected_, true)) {
+      Log(Level::kInfo, "connected", {{"server", options_.server}, {"worker", options_.worker_id}});
+      said_unreachable_at_ = SteadyTime::min();
+    }
+    return;
+  }
+  was_connected_ = false;
+  if (said_unreachable_at_ != SteadyTime::min() && now_ < said_unreachable_at_ + kSayUnreachable) return;
+  said_unreachable_at_ = now_;
+  Log(Level::kWarning, "the server can't be reached; running attempts go on, and it is tried again until it answers",
+      {{"server", options_.server}, {"remedy", "start mantissa-server, or correct --server"}, {"error", failure}});
+}
+
+void Agent::UpdateMetrics() {
+  WorkerMetrics& metrics = world_.metrics;
+  metrics.connected.Set(sync_.connected() ? 1 : 0);
+  int cpu = 0, cuda = 0;
+  for (const v1::Device& device : trainers_.devices()) ++(device.kind() == v1::Device::CUDA ? cuda : cpu);
+  metrics.devices_cpu.Set(cpu);
+  metrics.devices_cuda.Set(cuda);
+  metrics.attempts.Set(static_cast<double>(attempts_.all().size()));
+  metrics.telemetry_buffered_bytes.Set(static_cast<double>(telemetry_.buffered_bytes()));
+  RaiseTo(metrics.trainers_started, trainers_.counts().started);
+  RaiseTo(metrics.trainer_restarts, trainers_.counts().replaced);
+  RaiseTo(metrics.telemetry_acknowledged, telemetry_.counts().acknowledged);
+  RaiseTo(metrics.telemetry_gaps, telemetry_.counts().gaps);
+  RaiseTo(metrics.checkpoints_committed, commits_.counts().committed);
+  RaiseTo(metrics.checkpoints_refused, commits_.counts().refused);
+  RaiseTo(metrics.checkpoint_commit_retries, commits_.counts().retries);
+  RaiseTo(metrics.artifacts_uploaded, uploads_.uploaded());
+  RaiseTo(metrics.artifact_upload_failures, uploads_.failed());
+}
+
+void Agent::Count(const HeldAttempt& attempt) {
+  WorkerMetrics& metrics = world_.metrics;
+  if (attempt.end_state == v1::Attempt::SUCCEEDED) {
+    metrics.attempts_succeeded.Increment();
+  } else if (attempt.end_state == v1::Attempt::CANCELLED) {
+    metrics.attempts_cancelled.Increment();
+  } else if (attempt.end_reason.code == v1::Reason::WORKER_STOPPED) {
+    metrics.attempts_stopped.Increment();
+  } else {
+    metrics.attempts_failed.Increment();
+  }
+}
+
+}  // namespace mantissa::agent

@@ -1,0 +1,151 @@
+// The agent: owns every part of the worker and routes between them.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <poll.h>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+
+#include "mantissa/v1/worker_service.pb.h"
+#include "process/clock.h"
+#include "process/roots.h"
+#include "worker/agent/desired_state.h"
+#include "worker/agent/forward/artifact_uploader.h"
+#include "worker/agent/forward/checkpoint_forwarder.h"
+#include "worker/agent/forward/log_forwarder.h"
+#include "worker/agent/forward/telemetry_forwarder.h"
+#include "worker/agent/forward/work_thread.h"
+#include "worker/agent/held_attempts.h"
+#include "worker/agent/inbox.h"
+#include "worker/agent/launch/launcher.h"
+#include "worker/agent/link/server_link.h"
+#include "worker/agent/sync_loop.h"
+#include "worker/agent/trainers/trainer_pool.h"
+#include "worker/agent/worker_metrics.h"
+
+namespace mantissa::agent {
+
+struct AgentOptions {
+  // What every report says of this worker.
+  std::string worker_id;
+  std::string session_id;  // random, new with every start
+  std::string host_name;
+  std::string version;
+  std::map<std::string, std::string> labels;
+  std::vector<v1::Root> roots;                       // name, storage id, writable
+  std::chrono::milliseconds space_interval{30'000};  // between looks at how much room the roots have
+
+  std::string server;                             // for messages
+  std::chrono::milliseconds cancel_grace{1'000};  // for a trainer to stop without a checkpoint; then it is killed
+  std::chrono::milliseconds drain_grace{30'000};  // for all that runs to write a checkpoint and be acknowledged
+  // For attempts whose assignment does not say.
+  std::chrono::milliseconds disconnect_grace{600'000};
+
+  SyncOptions sync;
+  TrainerPoolOptions trainers;
+  TelemetryOptions telemetry;
+  LogOptions logs;
+};
+
+// What the agent leans on; all of it outlives the agent.
+struct AgentWorld {
+  Launcher& launcher;
+  const process::Roots& roots;  // `checkpoints` among them, writable
+  ServerLink& link;
+  Inbox& inbox;
+  const process::Clock& clock;
+  WorkerMetrics& metrics;
+};
+
+// Note [One thread]
+// Everything the agent knows is touched by one thread, so nothing of it is locked. What can wait runs elsewhere: gRPC's
+// answers, uploads and deletions come back as actions through the inbox. The thread never blocks but in poll(2), so a
+// slow server, disk or trainer never keeps it from reading the others.
+//
+// Not thread-safe, except RequestDrain.
+class Agent {
+ public:
+  Agent(AgentOptions options, AgentWorld world);
+  ~Agent();
+
+  void Start();
+
+  // One turn: waits for something to happen, at most `longest`, and deals with it. An error ends the agent: the
+  // launcher is dead, and no trainer can be started any more.
+  absl::Status Turn(std::chrono::milliseconds longest);
+
+  // Take no more work; stop what runs, with a checkpoint. From any thread, and harmless twice.
+  void RequestDrain();
+
+  // After RequestDrain: everything has been stopped and the server knows all of it, or the grace is over.
+  bool Finished() const;
+  // Something was left undone when the grace was over.
+  bool LeftUndone() const;
+
+  const HeldAttempts& attempts() const { return attempts_; }
+  bool connected() const { return sync_.connected(); }
+
+ private:
+  void BeginDrain();
+  void Wait(std::chrono::milliseconds longest);
+  process::SteadyTime NextDeadline() const;
+  absl::Status TakeLauncherEvents();
+  void Settle();
+
+  // What trainers say.
+  void TakeTrainerEvents();
+  void OnReported(AttemptReported reported);
+  void OnLost(const AttemptLost& lost);
+  void OnOver(const AttemptKey& key, bool tell);
+  void OnCheckpointSaved(const AttemptKey& key, v1::Checkpoint checkpoint);
+  void TakeCommitAnswers();
+
+  // What the server says.
+  void Synchronize();
+  v1::SynchronizeRequest MakeReport(const SyncLoop::Call& call) const;
+  void OnSynchronized(std::int64_t number, const absl::StatusOr<v1::SynchronizeResponse>& answer);
+  void Apply(const v1::SynchronizeResponse& response);
+  void StartAttempt(const v1::DesiredAttempt& desired);
+  void StopAttempt(const AttemptKey& key, StopCause cause);
+  void Abandon(const AttemptKey& key);
+  void Forget(const AttemptKey& key);
+  void Delete(const v1::CheckpointDeletion& deletion);
+  void Upload(const v1::ArtifactRequest& request);
+
+  void CheckDisconnectGrace();
+  void LookAtSpace();
+  void SayConnection(const absl::Status& failure);
+  void UpdateMetrics();
+  void Count(const HeldAttempt& attempt);
+
+  const AgentOptions options_;
+  const AgentWorld world_;
+  const process::OpenRoot& checkpoints_;
+  process::SteadyTime now_;  // of this turn
+
+  HeldAttempts attempts_;
+  SyncLoop sync_;
+  TrainerPool trainers_;
+  TelemetryForwarder telemetry_;
+  LogForwarder logs_;
+  CheckpointForwarder commits_;
+  std::vector<pollfd> ready_;
+
+  std::int64_t open_deletions_ = 0;
+  bool draining_ = false;
+  std::int64_t drain_report_ = 0;  // the first report that says so
+  process::SteadyTime drain_deadline_ = process::SteadyTime::max();
+  bool was_connected_ = false;
+  process::SteadyTime said_unreachable_at_ = process::SteadyTime::min();
+  std::map<std::string, std::int64_t> free_bytes_;  // by root
+  process::SteadyTime look_at_space_at_ = process::SteadyTime::min();
+
+  ArtifactUploader uploads_;
+  WorkThread disk_;  // deletions, free space; last: its work ends before the rest goes
+};
+
+}  // namespace mantissa::agent

@@ -1,0 +1,102 @@
+#include "worker/agent/forward/artifact_uploader.h"
+
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <fcntl.h>
+#include <memory>
+#include <string_view>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "absl/strings/str_cat.h"
+#include <openssl/evp.h>
+
+#include "process/ids.h"
+#include "process/log.h"
+
+namespace mantissa::agent {
+namespace {
+
+using process::Level;
+using process::Log;
+
+constexpr std::size_t kChunkBytes = std::size_t{256} << 10;
+
+absl::StatusOr<std::string> ReadChunk(int fd) {
+  std::string chunk(kChunkBytes, '\0');
+  ssize_t size = 0;
+  while ((size = ::read(fd, chunk.data(), chunk.size())) < 0) {
+    if (errno != EINTR) return absl::ErrnoToStatus(errno, "reading the artifact");
+  }
+  chunk.resize(static_cast<std::size_t>(size));
+  return chunk;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> HashFile(int fd) {
+  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), &EVP_MD_CTX_free);
+  EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr);
+  while (true) {
+    absl::StatusOr<std::string> chunk = ReadChunk(fd);
+    if (!chunk.ok()) return chunk.status();
+    if (chunk->empty()) break;
+    EVP_DigestUpdate(context.get(), chunk->data(), chunk->size());
+  }
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest;
+  unsigned int size = 0;
+  EVP_DigestFinal_ex(context.get(), digest.data(), &size);
+  return process::HexEncode(std::string_view(reinterpret_cast<const char*>(digest.data()), size));
+}
+
+absl::Status UploadFile(const process::OpenRoot& root, const std::string& path, const v1::AttemptRef& ref,
+                        v1::Artifact artifact, ServerLink& link) {
+  absl::StatusOr<process::FileDescriptor> file = root.OpenBeneath(path, O_RDONLY, artifact.name());
+  if (!file.ok()) return file.status();
+  struct stat info {};
+  if (::fstat(file->get(), &info) != 0) return absl::ErrnoToStatus(errno, "looking at the artifact");
+  if (artifact.size_bytes() > 0 && artifact.size_bytes() != info.st_size) {
+    return absl::DataLossError(absl::StrCat("the artifact has ", info.st_size, " bytes on disk; it was announced with ",
+                                            artifact.size_bytes()));
+  }
+  artifact.set_size_bytes(info.st_size);
+  absl::StatusOr<std::string> hash = HashFile(file->get());
+  if (!hash.ok()) return hash.status();
+  if (!artifact.sha256().empty() && artifact.sha256() != *hash) {
+    return absl::DataLossError("the artifact on disk is not what its trainer wrote: its SHA-256 differs");
+  }
+  artifact.set_sha256(*hash);
+  if (::lseek(file->get(), 0, SEEK_SET) != 0) return absl::ErrnoToStatus(errno, "rewinding the artifact");
+  return link.UploadArtifact(ref, artifact, [fd = file->get()] { return ReadChunk(fd); });
+}
+
+void ArtifactUploader::Want(const v1::ArtifactRequest& request, const std::string& path, process::SteadyTime now) {
+  const FileKey key{KeyOf(request.ref()), request.artifact().name()};
+  State& state = files_[key];
+  if (std::exchange(state.just_failed, false)) state.not_before = now + state.backoff.Next();
+  if (state.in_flight || now < state.not_before) return;
+  state.in_flight = true;
+  ++in_flight_;
+  thread_.Post([this, key, request, path] {
+    absl::Status status = UploadFile(checkpoints_, path, request.ref(), request.artifact(), link_);
+    inbox_.Post([this, key, status = std::move(status)] { OnDone(key, status); });
+  });
+}
+
+void ArtifactUploader::OnDone(const FileKey& key, const absl::Status& status) {
+  --in_flight_;
+  State& state = files_[key];
+  state.in_flight = false;
+  if (status.ok()) {
+    ++uploaded_;
+    files_.erase(key);
+    return;
+  }
+  ++failed_;
+  state.just_failed = true;
+  Log(Level::kWarning, "an artifact could not be uploaded; it is tried again while the server asks for it",
+      {{"job", key.first.job_id}, {"attempt", key.first.attempt}, {"artifact", key.second}, {"error", status}});
+}
+
+}  // namespace mantissa::agent

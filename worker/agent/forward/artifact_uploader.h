@@ -1,0 +1,66 @@
+// Sends the files that the server asks for.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+
+#include "mantissa/v1/worker_service.pb.h"
+#include "process/clock.h"
+#include "process/roots.h"
+#include "worker/agent/attempt_key.h"
+#include "worker/agent/backoff.h"
+#include "worker/agent/forward/work_thread.h"
+#include "worker/agent/inbox.h"
+#include "worker/agent/link/server_link.h"
+
+namespace mantissa::agent {
+
+// SHA-256 of what is left of a file, lower-case hex.
+absl::StatusOr<std::string> HashFile(int fd);
+
+// Opens `path` beneath `root`, checks its size and hash against `artifact` (fills them in where they are absent), and
+// streams it. Blocks.
+absl::Status UploadFile(const process::OpenRoot& root, const std::string& path, const v1::AttemptRef& ref,
+                        v1::Artifact artifact, ServerLink& link);
+
+// The server names the artifacts it wants in every answer until it has them; each is uploaded once at a time, on a
+// thread of its own, and again after a pause when that failed. Not thread-safe.
+class ArtifactUploader {
+ public:
+  // All three must outlive the uploader; `inbox` must not run actions after it.
+  ArtifactUploader(const process::OpenRoot& checkpoints, ServerLink& link, Inbox& inbox)
+      : checkpoints_(checkpoints), link_(link), inbox_(inbox) {}
+
+  // `path` is relative to the root.
+  void Want(const v1::ArtifactRequest& request, const std::string& path, process::SteadyTime now);
+
+  bool busy() const { return in_flight_ > 0; }
+  std::int64_t uploaded() const { return uploaded_; }
+  std::int64_t failed() const { return failed_; }
+
+ private:
+  using FileKey = std::pair<AttemptKey, std::string>;
+  struct State {
+    bool in_flight = false;
+    bool just_failed = false;
+    process::SteadyTime not_before = process::SteadyTime::min();
+    Backoff backoff{std::chrono::milliseconds(200), std::chrono::milliseconds(10'000)};
+  };
+
+  void OnDone(const FileKey& key, const absl::Status& status);
+
+  const process::OpenRoot& checkpoints_;
+  ServerLink& link_;
+  Inbox& inbox_;
+  std::map<FileKey, State> files_;
+  int in_flight_ = 0;
+  std::int64_t uploaded_ = 0;
+  std::int64_t failed_ = 0;
+  WorkThread thread_;  // last: its work ends before the rest goes
+};
+
+}  // namespace mantissa::agent

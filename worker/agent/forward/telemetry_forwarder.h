@@ -1,0 +1,80 @@
+// Carries what trainers say to the server, and keeps it until the server has it.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+
+#include "mantissa/v1/trainer_frame.pb.h"
+#include "mantissa/v1/worker_service.pb.h"
+#include "process/clock.h"
+#include "worker/agent/attempt_key.h"
+#include "worker/agent/forward/standing_stream.h"
+#include "worker/agent/forward/telemetry_buffer.h"
+
+namespace mantissa::agent {
+
+struct TelemetryOptions {
+  std::size_t max_buffered_bytes = std::size_t{64} << 20;  // per attempt; beyond it the oldest records coalesce
+  std::size_t max_sent_bytes = std::size_t{4} << 20;       // per attempt, sent and not acknowledged
+  int max_batch_rows = 256;
+  std::chrono::milliseconds batch_interval{5};    // between batches of one attempt that are not full
+  std::chrono::milliseconds after_close{60'000};  // how long the rest of a forgotten attempt is still offered
+};
+
+struct TelemetryCounts {
+  std::int64_t acknowledged = 0;  // attempt sequences
+  std::int64_t gaps = 0;
+};
+
+// One stream for all attempts, open while there is an attempt. On each new stream an attempt is opened first; the
+// answer says how far the server is, and what comes after that is sent, again where need be. Appending never waits and
+// never fails. Not thread-safe.
+class TelemetryForwarder {
+ public:
+  // `link` must outlive the forwarder, and `inbox` must not run actions after it.
+  TelemetryForwarder(TelemetryOptions options, ServerLink& link, Inbox& inbox);
+
+  void Open(const v1::AttemptRef& ref);
+  // Returns the newest attempt_sequence received.
+  std::int64_t Append(const AttemptKey& key, v1::TelemetryBatch batch);
+  // No more will come; what is left is delivered as far as the server takes it.
+  void Close(const AttemptKey& key, process::SteadyTime now);
+
+  void Tick(process::SteadyTime now);
+  process::SteadyTime NextDeadline() const;
+
+  // Everything of every attempt is acknowledged, or nobody wants it.
+  bool Drained() const;
+  std::size_t buffered_bytes() const;
+  const TelemetryCounts& counts() const { return counts_; }
+
+ private:
+  struct Source {
+    Source(v1::AttemptRef attempt, std::size_t max_bytes) : ref(std::move(attempt)), buffer(ref.attempt(), max_bytes) {}
+    v1::AttemptRef ref;
+    TelemetryBuffer buffer;
+    bool open_sent = false;  // on the present stream
+    bool opened = false;     // and answered
+    bool unwanted = false;   // the lease is gone
+    process::SteadyTime last_batch = process::SteadyTime::min();
+    process::SteadyTime drop_at = process::SteadyTime::max();
+  };
+
+  bool Wanted() const;
+  bool WriteOne(process::SteadyTime now);
+  bool MaySend(const Source& source, process::SteadyTime now) const;
+  void OnOpened();
+  void OnReceived(const v1::PublishTelemetryResponse& response);
+  void OnClosed(const absl::Status& status);
+
+  const TelemetryOptions options_;
+  std::map<AttemptKey, Source> sources_;
+  AttemptKey last_written_;  // batches go round
+  TelemetryCounts counts_;
+  StandingStream<v1::PublishTelemetryRequest, v1::PublishTelemetryResponse> stream_;
+};
+
+}  // namespace mantissa::agent

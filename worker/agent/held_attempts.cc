@@ -1,0 +1,166 @@
+#include "worker/agent/held_attempts.h"
+
+#include <algorithm>
+
+namespace mantissa::agent {
+namespace {
+
+using Stage = HeldAttempt::Stage;
+
+// What an attempt that the agent stopped has come to, in the server's terms.
+void EndAsAsked(HeldAttempt& attempt) {
+  if (attempt.stop == StopCause::kLeave) {
+    // Not CANCELLED: nobody cancelled the job, and it is to go on elsewhere.
+    attempt.end_state = v1::Attempt::FAILED;
+    attempt.end_reason.code = v1::Reason::WORKER_STOPPED;
+    if (attempt.end_reason.message.empty()) attempt.end_reason.message = "its worker was told to stop";
+  } else {
+    attempt.end_state = v1::Attempt::CANCELLED;
+    attempt.end_reason.code = v1::Reason::CANCELLED_BY_USER;
+  }
+}
+
+v1::AttemptReport ReportOf(const HeldAttempt& attempt) {
+  v1::AttemptReport report;
+  *report.mutable_ref() = attempt.ref;
+  report.set_iteration(attempt.iteration);
+  report.set_step(attempt.step);
+  report.set_last_checkpoint(attempt.last_checkpoint);
+  report.set_last_attempt_sequence(attempt.last_attempt_sequence);
+  switch (attempt.stage) {
+    case Stage::kStarting:
+      report.set_state(v1::Attempt::STARTING);
+      break;
+    case Stage::kRunning:
+    case Stage::kEnding:
+      report.set_state(v1::Attempt::RUNNING);
+      break;
+    case Stage::kEnded:
+      report.set_state(attempt.end_state);
+      report.set_reason(attempt.end_reason.code);
+      report.set_message(attempt.end_reason.message);
+      *report.mutable_result() = attempt.result;
+      for (const v1::Artifact& artifact : attempt.artifacts) *report.add_artifacts() = artifact;
+      break;
+  }
+  return report;
+}
+
+}  // namespace
+
+const HeldAttempt* HeldAttempts::Find(const AttemptKey& key) const {
+  const auto found = attempts_.find(key);
+  return found == attempts_.end() ? nullptr : &found->second;
+}
+
+bool HeldAttempts::AnyLive() const {
+  return std::any_of(attempts_.begin(), attempts_.end(), [](const auto& entry) {
+    return entry.second.stage == Stage::kStarting || entry.second.stage == Stage::kRunning;
+  });
+}
+
+void HeldAttempts::Add(const v1::AttemptRef& ref, const v1::Assignment& assignment) {
+  HeldAttempt attempt;
+  attempt.ref = ref;
+  attempt.assignment = assignment;
+  attempts_.emplace(KeyOf(ref), std::move(attempt));
+}
+
+bool HeldAttempts::RequestStop(const AttemptKey& key, StopCause cause) {
+  HeldAttempt* attempt = FindLive(key);
+  if (attempt == nullptr || attempt->stop >= cause) return false;
+  attempt->stop = cause;
+  return true;
+}
+
+bool HeldAttempts::Started(const AttemptKey& key) {
+  HeldAttempt* attempt = FindLive(key);
+  if (attempt == nullptr || attempt->stage != Stage::kStarting) return false;
+  attempt->stage = Stage::kRunning;
+  return true;
+}
+
+bool HeldAttempts::Ended(const AttemptKey& key, const v1::AttemptEnded& ended) {
+  HeldAttempt* attempt = FindLive(key);
+  if (attempt == nullptr) return false;
+  attempt->end_state = ended.state();
+  attempt->end_reason = {ended.reason(), ended.message()};
+  attempt->result = ended.result();
+  attempt->last_attempt_sequence = std::max(attempt->last_attempt_sequence, ended.last_attempt_sequence());
+  attempt->artifacts.assign(ended.artifacts().begin(), ended.artifacts().end());
+  attempt->artifact_paths.assign(ended.artifact_paths().begin(), ended.artifact_paths().end());
+  attempt->artifact_paths.resize(attempt->artifacts.size());
+  attempt->iteration = std::max(attempt->iteration, ended.result().iterations());
+  attempt->step = std::max(attempt->step, ended.result().steps());
+  switch (ended.state()) {
+    case v1::Attempt::SUCCEEDED:
+    case v1::Attempt::FAILED:
+      break;
+    case v1::Attempt::CANCELLED:
+      if (attempt->stop != StopCause::kNone) {
+        EndAsAsked(*attempt);
+        break;
+      }
+      [[fallthrough]];
+    default:
+      attempt->end_state = v1::Attempt::FAILED;
+      attempt->end_reason = {v1::Reason::TRAINER_LOST, "the trainer ended the attempt without being asked to"};
+  }
+  return Over(*attempt);
+}
+
+bool HeldAttempts::Lost(const AttemptKey& key, const ExitReason& reason, bool as_asked) {
+  HeldAttempt* attempt = FindLive(key);
+  if (attempt == nullptr) return false;
+  attempt->end_state = v1::Attempt::FAILED;
+  attempt->end_reason = reason;
+  if (as_asked && attempt->stop != StopCause::kNone) EndAsAsked(*attempt);
+  return Over(*attempt);
+}
+
+bool HeldAttempts::CommitAnswered(const AttemptKey& key) {
+  const auto found = attempts_.find(key);
+  if (found == attempts_.end() || found->second.open_commits == 0) return false;
+  HeldAttempt& attempt = found->second;
+  --attempt.open_commits;
+  return attempt.stage == Stage::kEnding && Over(attempt);
+}
+
+void HeldAttempts::Progressed(const AttemptKey& key, std::int32_t iteration, std::int32_t step) {
+  HeldAttempt* attempt = FindLive(key);
+  if (attempt == nullptr) return;
+  attempt->iteration = std::max(attempt->iteration, iteration);
+  attempt->step = std::max(attempt->step, step);
+}
+
+void HeldAttempts::Received(const AttemptKey& key, std::int64_t attempt_sequence) {
+  HeldAttempt* attempt = FindLive(key);
+  if (attempt != nullptr) attempt->last_attempt_sequence = std::max(attempt->last_attempt_sequence, attempt_sequence);
+}
+
+void HeldAttempts::CheckpointSaved(const AttemptKey& key, const std::string& name) {
+  HeldAttempt* attempt = FindLive(key);
+  if (attempt == nullptr) return;
+  attempt->last_checkpoint = name;
+  ++attempt->open_commits;
+}
+
+std::vector<v1::AttemptReport> HeldAttempts::Reports() const {
+  std::vector<v1::AttemptReport> reports;
+  for (const auto& [key, attempt] : attempts_) reports.push_back(ReportOf(attempt));
+  return reports;
+}
+
+HeldAttempt* HeldAttempts::FindLive(const AttemptKey& key) {
+  const auto found = attempts_.find(key);
+  if (found == attempts_.end()) return nullptr;
+  const bool live = found->second.stage == Stage::kStarting || found->second.stage == Stage::kRunning;
+  return live ? &found->second : nullptr;
+}
+
+bool HeldAttempts::Over(HeldAttempt& attempt) {
+  attempt.stage = attempt.open_commits > 0 ? Stage::kEnding : Stage::kEnded;
+  return attempt.stage == Stage::kEnded;
+}
+
+}  // namespace mantissa::agent

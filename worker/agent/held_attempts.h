@@ -1,0 +1,88 @@
+// Every attempt this worker holds: from its assignment until the server says that its end is recorded.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "mantissa/v1/trainer_frame.pb.h"
+#include "mantissa/v1/worker_service.pb.h"
+#include "process/clock.h"
+#include "worker/agent/attempt_key.h"
+#include "worker/agent/trainers/exit_reason.h"
+
+namespace mantissa::agent {
+
+// Why the agent has asked a trainer to stop. A stronger reason replaces a weaker one, never the other way.
+enum class StopCause {
+  kNone,
+  kLeave,      // this worker is stopping, or the server wants the attempt elsewhere: with a checkpoint
+  kCancel,     // the job was cancelled
+  kAbandoned,  // the server no longer knows the attempt: nobody wants to hear of it
+};
+
+struct HeldAttempt {
+  // kStarting --started--> kRunning --ended or lost--> kEnding --last commit answered--> kEnded
+  //        \______________________________________________^
+  // The trainer makes the first two moves, CheckpointForwarder's answers the last. The end is told to the server only
+  // in kEnded: it takes checkpoints of live attempts only.
+  enum class Stage { kStarting, kRunning, kEnding, kEnded };
+
+  v1::AttemptRef ref;
+  v1::Assignment assignment;
+  Stage stage = Stage::kStarting;
+  StopCause stop = StopCause::kNone;
+  std::int32_t iteration = 0;
+  std::int32_t step = 0;
+  std::string last_checkpoint;
+  std::int64_t last_attempt_sequence = 0;  // as received
+  int open_commits = 0;                    // checkpoints saved and not yet answered for
+
+  // From kEnding on.
+  v1::Attempt::State end_state = v1::Attempt::STATE_UNSPECIFIED;
+  ExitReason end_reason;
+  v1::JobResult result;
+  std::vector<v1::Artifact> artifacts;
+  std::vector<std::string> artifact_paths;  // relative to the root `checkpoints`, in the same order
+};
+
+// The table and its legal moves; calls for attempts it does not hold change nothing. Not thread-safe.
+class HeldAttempts {
+ public:
+  using Map = std::map<AttemptKey, HeldAttempt>;
+
+  const Map& all() const { return attempts_; }
+  const HeldAttempt* Find(const AttemptKey& key) const;
+  bool empty() const { return attempts_.empty(); }
+  // Those whose trainer may still be at work.
+  bool AnyLive() const;
+
+  void Add(const v1::AttemptRef& ref, const v1::Assignment& assignment);
+  // False when a cause at least as strong is there already, or the attempt is over.
+  bool RequestStop(const AttemptKey& key, StopCause cause);
+
+  // Each returns true when the server should hear of it at once.
+  bool Started(const AttemptKey& key);
+  bool Ended(const AttemptKey& key, const v1::AttemptEnded& ended);
+  bool Lost(const AttemptKey& key, const ExitReason& reason, bool as_asked);
+  bool CommitAnswered(const AttemptKey& key);
+
+  void Progressed(const AttemptKey& key, std::int32_t iteration, std::int32_t step);
+  void Received(const AttemptKey& key, std::int64_t attempt_sequence);
+  void CheckpointSaved(const AttemptKey& key, const std::string& name);
+
+  void Forget(const AttemptKey& key) { attempts_.erase(key); }
+
+  // What SynchronizeRequest says of them.
+  std::vector<v1::AttemptReport> Reports() const;
+
+ private:
+  HeldAttempt* FindLive(const AttemptKey& key);
+  bool Over(HeldAttempt& attempt);
+
+  Map attempts_;
+};
+
+}  // namespace mantissa::agent

@@ -1,0 +1,160 @@
+// mantissa-worker: reads its settings, forks the launcher, runs the agent.
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "prometheus/exposer.h"
+#include "prometheus/registry.h"
+
+#include "process/clock.h"
+#include "process/ids.h"
+#include "process/log.h"
+#include "process/roots.h"
+#include "process/settings_flags.h"
+#include "process/stop_signal.h"
+#include "worker/agent/agent.h"
+#include "worker/agent/identity.h"
+#include "worker/agent/link/grpc_server_link.h"
+#include "worker/agent/worker_settings.h"
+
+namespace mantissa::agent {
+namespace {
+
+using process::Level;
+using process::Log;
+
+// Nothing can be found where no driver is; a trainer that tries would only write about it.
+bool MayHaveCuda() { return ::access("/dev/nvidiactl", F_OK) == 0 || ::access("/dev/dxg", F_OK) == 0; }
+
+AgentOptions MakeOptions(const WorkerSettings& settings, const WorkerSetup& setup, const process::Roots& roots,
+                         const std::string& worker_id) {
+  AgentOptions options;
+  options.worker_id = worker_id;
+  options.session_id = process::RandomUuid();
+  options.host_name = HostName();
+  options.version = MANTISSA_VERSION;
+  options.labels = setup.labels;
+  options.server = settings.server;
+  options.drain_grace = settings.drain_grace;
+  options.trainers.program = setup.trainer;
+  options.trainers.environment = TrainerEnvironment(environ);
+  options.trainers.cpu_slots = static_cast<int>(settings.cpu_slots);
+  options.trainers.threads = setup.threads;
+  options.trainers.probe_cuda = MayHaveCuda();
+  for (std::size_t i = 0; i < roots.all().size(); ++i) {
+    const process::OpenRoot& open = roots.all()[i];
+    const std::string storage_id = open.StorageId().value_or("");  // a read-only root may have none
+    v1::Root& root = options.roots.emplace_back();
+    root.set_name(open.name());
+    root.set_storage_id(storage_id);
+    root.set_writable(open.writable());
+    v1::BoundRoot& bound = options.trainers.roots.emplace_back();
+    bound.set_name(open.name());
+    bound.set_path(setup.roots[i].path);
+    bound.set_writable(open.writable());
+    bound.set_storage_id(storage_id);
+  }
+  return options;
+}
+
+int Run(const WorkerSettings& settings, const WorkerSetup& setup, Launcher launcher) {
+  process::StopSignal stop;
+  const absl::StatusOr<Identity> identity = Identity::Open(settings.state_dir, settings.worker_id);
+  if (!identity.ok()) {
+    Log(Level::kError, std::string(identity.status().message()));
+    return 1;
+  }
+  const absl::StatusOr<process::Roots> roots = process::Roots::Open(setup.roots);
+  if (!roots.ok()) {
+    Log(Level::kError, absl::StrCat("--root: ", std::string(roots.status().message())));
+    return 1;
+  }
+  const auto registry = std::make_shared<prometheus::Registry>();
+  WorkerMetrics metrics(*registry);
+  std::optional<prometheus::Exposer> exposer;
+  try {
+    exposer.emplace(settings.metrics_listen, 1);
+    exposer->RegisterCollectable(registry);
+  } catch (const std::exception& error) {
+    Log(Level::kError, "--metrics-listen: can't listen there; is another worker running? name another port, or 0",
+        {{"address", settings.metrics_listen}, {"error", error.what()}});
+    return 1;
+  }
+
+  const process::RealClock clock;
+  Inbox inbox;
+  GrpcServerLink link(settings.server);
+  Agent agent(MakeOptions(settings, setup, *roots, identity->worker_id()),
+              AgentWorld{launcher, *roots, link, inbox, clock, metrics});
+  Log(Level::kInfo, "worker is starting",
+      {{"worker", identity->worker_id()},
+       {"server", settings.server},
+       {"version", MANTISSA_VERSION},
+       {"metrics_port", exposer->GetListeningPorts().front()}});
+  agent.Start();
+  std::thread waiter([&stop, &agent] {
+    stop.Wait();
+    agent.RequestDrain();
+  });
+  absl::Status turned = absl::OkStatus();
+  while (turned.ok() && !agent.Finished()) turned = agent.Turn(std::chrono::milliseconds(1'000));
+  stop.Raise();  // the waiter may still wait
+  waiter.join();
+  if (!turned.ok()) {
+    Log(Level::kError, std::string(turned.message()));
+    return 1;
+  }
+  if (agent.LeftUndone()) {
+    Log(Level::kWarning, "stopped with work left undone: the server was not told of every end in time (--drain-grace)");
+    return 1;
+  }
+  Log(Level::kInfo, "worker has stopped");
+  return 0;
+}
+
+}  // namespace
+}  // namespace mantissa::agent
+
+int main(int argc, char** argv) {
+  using namespace mantissa::agent;
+  WorkerSettings values;
+  mantissa::process::Settings settings = DeclareSettings(values);
+  CLI::App app("Runs jobs of a mantissa-server on this machine's devices.", settings.program());
+  app.set_version_flag("--version", std::string(MANTISSA_VERSION));
+  mantissa::process::SettingTexts flags;
+  mantissa::process::DeclareFlags(settings, app, flags);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  if (absl::Status loaded = settings.Load(flags, mantissa::process::ProcessEnvironment()); !loaded.ok()) {
+    std::fprintf(stderr, "mantissa-worker: %s\n", std::string(loaded.message()).c_str());
+    return 2;
+  }
+  if (settings.print_config()) {
+    std::fputs(settings.Print().c_str(), stdout);
+    return 0;
+  }
+  const absl::StatusOr<WorkerSetup> setup = Prepare(values);
+  if (!setup.ok()) {
+    std::fprintf(stderr, "mantissa-worker: %s\n", std::string(setup.status().message()).c_str());
+    return 2;
+  }
+  mantissa::process::ConfigureLog(setup->log);
+  // Note [Launcher before threads]: from here on there may be some.
+  absl::StatusOr<Launcher> launcher = Launcher::Fork();
+  if (!launcher.ok()) {
+    std::fprintf(stderr, "mantissa-worker: %s\n", launcher.status().ToString().c_str());
+    return 1;
+  }
+  return Run(values, *setup, std::move(*launcher));
+}
