@@ -1,0 +1,51 @@
+// What commits say about jobs, as metrics.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "mantissa/v1/job.pb.h"
+#include "mantissa/v1/telemetry.pb.h"
+#include "process/mutex.h"
+#include "server/metrics/server_metrics.h"
+#include "server/store/group_commit.h"
+
+namespace mantissa::server {
+
+struct JobMetricsOptions {
+  // Running jobs beyond these have no series of their own.
+  size_t max_live_jobs = 200;
+};
+
+// Counts jobs by state, ends of jobs and attempts, and shows the newest record of each running job. A job's series are
+// there while it runs and are removed by the commit that ends it or takes it back to the queue. Thread-safe.
+class JobMetrics : public CommitListener {
+ public:
+  explicit JobMetrics(ServerMetrics& metrics, JobMetricsOptions options = {});
+  ~JobMetrics() override;
+
+  // A job that had not ended when the server started; before the first commit.
+  void Seed(const v1::Job& job);
+
+  void OnCommitted(const Changes& changes) override;
+
+ private:
+  class LiveSeries;
+  struct Known {
+    v1::Job::State state = v1::Job::STATE_UNSPECIFIED;
+    std::unique_ptr<LiveSeries> series;  // while it runs
+  };
+
+  void SetStateLocked(const v1::Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AddTelemetryLocked(const TelemetryWrite& write) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  prometheus::Gauge& StateGauge(v1::Job::State state);
+
+  ServerMetrics& metrics_;
+  const JobMetricsOptions options_;
+  process::Mutex mutex_;
+  std::map<std::string, Known, std::less<>> jobs_ ABSL_GUARDED_BY(mutex_);  // that have not ended
+  size_t live_jobs_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace mantissa::server

@@ -1,0 +1,63 @@
+// Every Prometheus family of the server.
+#pragma once
+
+#include <memory>
+
+#include "prometheus/counter.h"
+#include "prometheus/family.h"
+#include "prometheus/gauge.h"
+#include "prometheus/histogram.h"
+#include "prometheus/registry.h"
+
+namespace mantissa::server {
+
+// Declares the families and makes those without variable labels at once, so that a scrape of a fresh server shows them
+// at 0. Base units; labels are bounded: states, reasons, methods and codes are enumerations, and only the families of
+// live jobs have a job's id (JobMetrics keeps them to 200 jobs). Thread-safe, as prometheus-cpp is.
+struct ServerMetrics {
+  ServerMetrics();
+
+  std::shared_ptr<prometheus::Registry> registry;
+
+  prometheus::Family<prometheus::Gauge>& build_info;
+
+  // Jobs and attempts.
+  prometheus::Family<prometheus::Gauge>& jobs;          // state
+  prometheus::Family<prometheus::Counter>& jobs_ended;  // state
+  prometheus::Counter& jobs_submitted;
+  prometheus::Histogram& submit_seconds;
+  prometheus::Histogram& queue_wait_seconds;
+  prometheus::Family<prometheus::Counter>& attempts_ended;  // outcome, reason
+  prometheus::Counter& lease_expiries;
+  prometheus::Counter& fence_rejections;
+  prometheus::Counter& checkpoints_committed;
+
+  // Calls.
+  prometheus::Family<prometheus::Counter>& rpcs;           // method, code
+  prometheus::Family<prometheus::Histogram>& rpc_seconds;  // method
+
+  // Store.
+  prometheus::Histogram& store_commit_seconds;
+  prometheus::Histogram& store_commit_commands;
+  prometheus::Counter& store_commit_failures;
+
+  // Telemetry.
+  prometheus::Gauge& watchers;
+  prometheus::Counter& telemetry_entries_stored;
+  prometheus::Counter& telemetry_entries_sent;
+  prometheus::Counter& telemetry_gaps;
+
+  // Of each running job: job, name.
+  prometheus::Family<prometheus::Gauge>& job_step;
+  prometheus::Family<prometheus::Gauge>& job_iteration;
+  prometheus::Family<prometheus::Gauge>& job_loss;
+  prometheus::Family<prometheus::Gauge>& job_loss_scale;
+  prometheus::Family<prometheus::Counter>& job_overflows;
+  prometheus::Family<prometheus::Gauge>& job_skipped_ratio;
+  prometheus::Family<prometheus::Gauge>& job_grad_norm;
+  prometheus::Family<prometheus::Gauge>& job_samples_per_second;
+  prometheus::Family<prometheus::Gauge>& job_progress_ratio;
+  prometheus::Family<prometheus::Gauge>& job_phase;
+};
+
+}  // namespace mantissa::server
