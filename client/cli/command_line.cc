@@ -1,0 +1,373 @@
+#include "client/cli/command_line.h"
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include <CLI/CLI.hpp>
+
+#include "client/cli/commands/completion.h"
+#include "client/cli/commands/doctor.h"
+#include "client/cli/commands/download.h"
+#include "client/cli/commands/fleet.h"
+#include "client/cli/commands/follow.h"
+#include "client/cli/commands/history.h"
+#include "client/cli/commands/jobs.h"
+#include "client/cli/commands/logs.h"
+#include "client/cli/commands/submit.h"
+#include "client/cli/commands/version.h"
+#include "client/cli/output/display_text.h"
+#include "process/nearest_name.h"
+#include "process/text_value.h"
+
+namespace mantissa::cli {
+namespace {
+
+using Milliseconds = std::chrono::milliseconds;
+
+// Type names say in the help, and to completion, what stands somewhere.
+constexpr char kJob[] = "JOB";
+constexpr char kFile[] = "FILE";
+
+struct GlobalOptions {
+  std::string address;
+  std::string output = "table";
+  std::string color = "auto";
+  Milliseconds rpc_timeout = std::chrono::seconds(10);
+};
+
+// The declared tree and what parsing it fills. Commands that speak to no server ignore the context's connection.
+struct CommandTree {
+  explicit CommandTree(const Console& console) : console(console) {}
+
+  const Console& console;
+  CLI::App app{"Submit and watch mixed-precision training jobs.", "mantissa"};
+  GlobalOptions global;
+  SubmitOptions submit;
+  ValidateOptions validate;
+  ListOptions list;
+  FollowOptions watch;
+  FollowOptions wait;
+  LogsOptions logs;
+  EventsOptions events;
+  DownloadOptions download;
+  std::string job;
+  std::vector<std::string> jobs;
+  std::string shell;
+  bool local = false;
+  bool server = false;
+  // Of the command that was given.
+  std::function<int(const Context&)> action;
+};
+
+CLI::App& Command(CommandTree& tree, const std::string& name, const std::string& help,
+                  std::function<int(const Context&)> action) {
+  CLI::App* command = tree.app.add_subcommand(name, help);
+  command->callback([&tree, action = std::move(action)] { tree.action = action; });
+  return *command;
+}
+
+CLI::Option* Duration(CLI::App& app, const std::string& name, Milliseconds& target, const std::string& help) {
+  return app
+      .add_option_function<std::string>(
+          name,
+          [name, &target](const std::string& text) {
+            const absl::StatusOr<Milliseconds> parsed = process::ParseDuration(text);
+            if (!parsed.ok()) throw CLI::ValidationError(name, std::string(parsed.status().message()));
+            target = *parsed;
+          },
+          help)
+      ->type_name("DURATION");
+}
+
+void Choice(CLI::App& app, const std::string& name, std::string& target, const std::vector<std::string>& choices,
+            const std::string& help, bool required = false) {
+  CLI::Option* option =
+      app.add_option(name, target, help)->check(CLI::IsMember(choices, CLI::ignore_case).description(""));
+  std::string type;
+  for (const std::string& choice : choices) absl::StrAppend(&type, type.empty() ? "" : "|", choice);
+  option->type_name(type)->required(required);
+}
+
+void SpecOptions(CLI::App& app, SpecSource& source) {
+  app.add_option("file", source.file, "Job spec in YAML or JSON; - reads stdin")->type_name(kFile)->required();
+  app.add_option("--set", source.overrides, "Replace one field: training.batch_size=32 (repeatable)")
+      ->type_name("PATH=VALUE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_option("--name", source.name, "Name of the job")->type_name("NAME");
+}
+
+void DeclareGlobal(CommandTree& tree) {
+  CLI::App& app = tree.app;
+  app.add_option("--address", tree.global.address, "Server, host:port [MANTISSA_ADDRESS; 127.0.0.1:50051]")
+      ->type_name("ADDRESS");
+  Choice(app, "-o,--output", tree.global.output, {"table", "json", "yaml", "name"}, "How data are printed [table]");
+  Choice(app, "--color", tree.global.color, {"auto", "always", "never"}, "Colours [auto]");
+  Duration(app, "--rpc-timeout", tree.global.rpc_timeout, "Longest wait for one answer [10s]");
+}
+
+void DeclareJobCommands(CommandTree& tree) {
+  CLI::App& submit =
+      Command(tree, "submit", "Submit a job", [&tree](const Context& context) { return Submit(context, tree.submit); });
+  SpecOptions(submit, tree.submit.source);
+  submit.add_flag("--watch,-w", tree.submit.watch, "Watch it until it ends");
+  submit.add_option("--request-id", tree.submit.request_id, "Repeating a submit with the same id makes no second job")
+      ->type_name("ID");
+  Duration(submit, "--retry-for", tree.submit.retry_for, "How long a server that does not answer is tried [10s]");
+
+  CLI::App& validate = Command(tree, "validate", "Check a job spec, here and by the server when it can be reached",
+                               [&tree](const Context& context) { return Validate(context, tree.validate); });
+  SpecOptions(validate, tree.validate.source);
+  CLI::Option* local = validate.add_flag("--local", tree.local, "Check here only");
+  validate.add_flag("--server", tree.server, "Fail when the server can't be asked")->excludes(local);
+
+  CLI::App& list = Command(tree, "list", "List jobs, newest first",
+                           [&tree](const Context& context) { return List(context, tree.list); });
+  list.add_option("--state", tree.list.states, "Only in this state (repeatable)")
+      ->type_name("queued|starting|running|cancelling|succeeded|failed|cancelled")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  list.add_option("--label", tree.list.labels, "Only with this label (repeatable)")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  list.add_option("--name", tree.list.name, "Only of this name")->type_name("NAME");
+  list.add_option("--limit", tree.list.limit, "At most this many [50]")
+      ->check(CLI::Range(1, 1'000'000))
+      ->type_name("N");
+
+  Command(tree, "get", "Show a job", [&tree](const Context& context) { return Get(context, tree.job); })
+      .add_option("job", tree.job, "Id, its beginning, or name (the newest of it)")
+      ->type_name(kJob)
+      ->required();
+  Command(tree, "cancel", "Cancel jobs", [&tree](const Context& context) { return Cancel(context, tree.jobs); })
+      .add_option("job", tree.jobs, "Ids, their beginnings, or names")
+      ->type_name(kJob)
+      ->required();
+}
+
+void DeclareFollowCommands(CommandTree& tree) {
+  CLI::App& watch = Command(tree, "watch", "Follow a job until it ends; Ctrl-C leaves it running",
+                            [&tree](const Context& context) { return Watch(context, tree.watch); });
+  watch.add_option("job", tree.watch.job, "Id, its beginning, or name")->type_name(kJob)->required();
+  CLI::Option* now = watch.add_flag("--from-now", tree.watch.from_now, "Leave out what was before");
+  watch.add_option("--cursor", tree.watch.cursor, "Go on from a next_cursor of -o json")
+      ->type_name("CURSOR")
+      ->excludes(now);
+  Duration(watch, "--retry-for", tree.watch.retry_for, "How long a server that went away is waited for [10m]");
+
+  CLI::App& wait = Command(tree, "wait", "Wait until a job ends",
+                           [&tree](const Context& context) { return Wait(context, tree.wait); });
+  wait.add_option("job", tree.wait.job, "Id, its beginning, or name")->type_name(kJob)->required();
+  tree.wait.timeout.reset();
+  wait.add_option_function<std::string>(
+          "--timeout",
+          [&tree](const std::string& text) {
+            const absl::StatusOr<Milliseconds> parsed = process::ParseDuration(text);
+            if (!parsed.ok()) throw CLI::ValidationError("--timeout", std::string(parsed.status().message()));
+            tree.wait.timeout = *parsed;
+          },
+          "Give up waiting after this long (exit 7)")
+      ->type_name("DURATION");
+  Duration(wait, "--retry-for", tree.wait.retry_for, "How long a server that went away is waited for [10m]");
+
+  CLI::App& logs = Command(tree, "logs", "Print what the trainer wrote",
+                           [&tree](const Context& context) { return Logs(context, tree.logs); });
+  logs.add_option("job", tree.logs.job, "Id, its beginning, or name")->type_name(kJob)->required();
+  logs.add_flag("-f,--follow", tree.logs.follow, "Go on until the attempt ends");
+  logs.add_option("--attempt", tree.logs.attempt, "Of this attempt [the newest]")
+      ->check(CLI::Range(1, 1'000'000))
+      ->type_name("N");
+  logs.add_option("--offset", tree.logs.offset, "From this byte on")->check(CLI::NonNegativeNumber)->type_name("BYTES");
+  Choice(logs, "--stream", tree.logs.stream, {"stderr", "stdout"}, "Which of the trainer's streams [stderr]");
+}
+
+void DeclareHistoryCommands(CommandTree& tree) {
+  const auto of_job = [&tree](const std::string& name, const std::string& help, auto run) {
+    Command(tree, name, help, [&tree, run](const Context& context) { return run(context, tree.job); })
+        .add_option("job", tree.job, "Id, its beginning, or name")
+        ->type_name(kJob)
+        ->required();
+  };
+  of_job("attempts", "List the attempts at a job", &Attempts);
+  of_job("checkpoints", "List the checkpoints of a job", &Checkpoints);
+
+  CLI::App& events = Command(tree, "events", "List what happened to a job",
+                             [&tree](const Context& context) { return Events(context, tree.events); });
+  events.add_option("job", tree.events.job, "Id, its beginning, or name")->type_name(kJob)->required();
+  Choice(events, "--min-severity", tree.events.min_severity, {"info", "warning", "error"},
+         "Leave out what is less [info]");
+
+  CLI::App& download =
+      Command(tree, "download", "Fetch a file of a job, its model by default; goes on where it stopped",
+              [&tree](const Context& context) { return Download(context, tree.download); });
+  download.add_option("job", tree.download.job, "Id, its beginning, or name")->type_name(kJob)->required();
+  download.add_option("name", tree.download.name, "Which file [model.safetensors]")->type_name("NAME");
+  download.add_option("-O,--output-file", tree.download.file, "Where to write it; - is stdout [its name, here]")
+      ->type_name(kFile);
+  download.add_flag("--force", tree.download.force, "Replace a file that is there");
+}
+
+void DeclareOtherCommands(CommandTree& tree) {
+  Command(tree, "workers", "List the workers and their devices", &Workers);
+  Command(tree, "roots", "List the folders that specs may name", &Roots);
+  Command(tree, "doctor", "Check this machine and the server, and say what to fix", &Doctor);
+  CLI::App& completion = Command(tree, "completion", "Print a completion script", nullptr);
+  Choice(completion, "shell", tree.shell, {"bash", "zsh", "fish"}, "For this shell", true);
+  Command(tree, "version", "Print the version",
+          [](const Context& context) { return Version(context.console, context.format); });
+}
+
+CompletionWord WordOf(const CLI::Option& option) {
+  const std::string type = option.get_type_name();
+  if (type == kJob) return {CompletionWord::Kind::kJob, {}};
+  if (type == kFile) return {CompletionWord::Kind::kFile, {}};
+  if (type.find('|') != std::string::npos) return {CompletionWord::Kind::kChoice, absl::StrSplit(type, '|')};
+  return {};
+}
+
+void AddOptions(const CLI::App& app, std::vector<CompletionOption>& options, std::vector<CompletionWord>* positionals) {
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->get_positional()) {
+      if (positionals != nullptr) positionals->push_back(WordOf(*option));
+      continue;
+    }
+    CompletionOption entry;
+    for (const std::string& name : option->get_snames()) entry.names.push_back("-" + name);
+    for (const std::string& name : option->get_lnames()) entry.names.push_back("--" + name);
+    entry.help = option->get_description();
+    entry.takes_value = option->get_items_expected_max() > 0;
+    entry.value = WordOf(*option);
+    options.push_back(std::move(entry));
+  }
+}
+
+CompletionTree TreeOf(const CLI::App& app) {
+  CompletionTree tree;
+  tree.program = app.get_name();
+  AddOptions(app, tree.options, nullptr);
+  for (const CLI::App* command : app.get_subcommands({})) {
+    CompletionCommand entry;
+    entry.name = command->get_name();
+    entry.help = command->get_description();
+    AddOptions(*command, entry.options, &entry.positionals);
+    tree.commands.push_back(std::move(entry));
+  }
+  return tree;
+}
+
+int PrintCompletion(const CommandTree& tree) {
+  const CompletionTree words = TreeOf(tree.app);
+  const std::string shell = absl::AsciiStrToLower(tree.shell);
+  tree.console.out.Write(shell == "bash"  ? BashCompletion(words)
+                         : shell == "zsh" ? ZshCompletion(words)
+                                          : FishCompletion(words));
+  return kExitOk;
+}
+
+// The first word that is neither an option nor the value of one.
+std::string CommandGiven(const CLI::App& app, const std::vector<std::string>& arguments) {
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& word = arguments[i];
+    if (word.empty() || word[0] != '-') return word;
+    const CLI::Option* option = app.get_option_no_throw(word);
+    if (option != nullptr && option->get_items_expected_max() > 0) ++i;
+  }
+  return "";
+}
+
+int UsageError(const CommandTree& tree, const std::vector<std::string>& arguments, const CLI::ParseError& error) {
+  const std::string given = CommandGiven(tree.app, arguments);
+  std::vector<std::string> commands;
+  for (const CLI::App* command : tree.app.get_subcommands({})) commands.push_back(command->get_name());
+  const bool known = std::find(commands.begin(), commands.end(), given) != commands.end();
+  std::string text;
+  if (known) {
+    text = absl::StrCat(ForTerminal(error.what()), "\n  see: mantissa ", given, " --help");
+  } else if (given.empty()) {
+    text = absl::StrCat(ForTerminal(error.what()), "\n  see: mantissa --help");
+  } else {
+    const std::string nearest = process::NearestName(given, commands);
+    text =
+        absl::StrCat("there is no command ", ForTerminal(given),
+                     nearest.empty() ? "" : absl::StrCat("; did you mean ", nearest, "?"), "\n  see: mantissa --help");
+  }
+  return tree.console.Fail(absl::InvalidArgumentError(text));
+}
+
+OutputFormat FormatOf(const std::string& text) {
+  const std::string name = absl::AsciiStrToLower(text);
+  if (name == "json") return OutputFormat::kJson;
+  if (name == "yaml") return OutputFormat::kYaml;
+  return name == "name" ? OutputFormat::kName : OutputFormat::kTable;
+}
+
+ColorChoice ColorOf(const std::string& text) {
+  const std::string name = absl::AsciiStrToLower(text);
+  if (name == "always") return ColorChoice::kAlways;
+  return name == "never" ? ColorChoice::kNever : ColorChoice::kAuto;
+}
+
+int RunCommand(CommandTree& tree) {
+  if (!tree.action) return PrintCompletion(tree);
+  const GlobalOptions& global = tree.global;
+  std::string given = global.address;
+  if (given.empty()) given = tree.console.environment("MANTISSA_ADDRESS").value_or("");
+  const absl::StatusOr<std::string> address = ParseAddress(given.empty() ? kDefaultAddress : std::string_view(given));
+  if (!address.ok()) return tree.console.Fail(address.status());
+  Connection connection(*address, global.rpc_timeout);
+  tree.validate.where = tree.local    ? ValidateOptions::Where::kLocal
+                        : tree.server ? ValidateOptions::Where::kServer
+                                      : ValidateOptions::Where::kBoth;
+  return tree.action({.console = tree.console,
+                      .connection = connection,
+                      .format = FormatOf(global.output),
+                      .address_flag = global.address.empty() ? "" : " --address " + global.address});
+}
+
+}  // namespace
+
+int RunCommandLine(const std::vector<std::string>& arguments, const Surroundings& around) {
+  Console console{.out = around.out,
+                  .err = around.err,
+                  .out_look = {.terminal = around.out_is_terminal, .color = false},
+                  .err_look = {.terminal = around.err_is_terminal, .color = false},
+                  .utf8 = LocaleIsUtf8(around.environment),
+                  .width = around.width,
+                  .environment = around.environment,
+                  .clock = around.clock};
+  CommandTree tree(console);
+  tree.app.require_subcommand(1);
+  tree.app.fallthrough();
+  DeclareGlobal(tree);
+  DeclareJobCommands(tree);
+  DeclareFollowCommands(tree);
+  DeclareHistoryCommands(tree);
+  DeclareOtherCommands(tree);
+  tree.app.footer(
+      "Exit codes: 0 ok, 1 error, 2 usage or bad spec, 3 job failed or cancelled, 4 not authorised,\n"
+      "5 not found, 6 unavailable, 7 timed out, 130 interrupted.");
+  try {
+    std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
+    tree.app.parse(reversed);
+  } catch (const CLI::CallForHelp&) {
+    console.out.Write(tree.app.help());
+    return kExitOk;
+  } catch (const CLI::ParseError& error) {
+    return UsageError(tree, arguments, error);
+  }
+  const ColorChoice color = ColorOf(tree.global.color);
+  console.out_look.color = WantsColor(color, around.out_is_terminal, around.environment);
+  console.err_look.color = WantsColor(color, around.err_is_terminal, around.environment);
+  const int code = RunCommand(tree);
+  if (code == kExitOk && console.out.failed()) {
+    return console.Fail(absl::UnknownError("stdout could not be written (closed, or its disk is full)"));
+  }
+  return code;
+}
+
+}  // namespace mantissa::cli

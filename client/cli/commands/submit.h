@@ -1,0 +1,35 @@
+// mantissa submit, mantissa validate.
+#pragma once
+
+#include <chrono>
+#include <string>
+
+#include "client/cli/commands/context.h"
+#include "client/cli/spec/spec_file.h"
+
+namespace mantissa::cli {
+
+struct SubmitOptions {
+  SpecSource source;
+  bool watch = false;
+  // Made here when empty, so that a repeated call can't make two jobs.
+  std::string request_id;
+  // How long a server that does not answer is tried.
+  std::chrono::milliseconds retry_for = std::chrono::seconds(10);
+};
+
+int Submit(const Context& context, const SubmitOptions& options);
+
+struct ValidateOptions {
+  enum class Where {
+    kBoth,    // here, and by the server when it can be reached
+    kLocal,   // here alone
+    kServer,  // here and by the server, which must be reached
+  };
+  SpecSource source;
+  Where where = Where::kBoth;
+};
+
+int Validate(const Context& context, const ValidateOptions& options);
+
+}  // namespace mantissa::cli

@@ -1,0 +1,129 @@
+#include "client/cli/rpc_failure.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+
+#include "client/cli/output/display_text.h"
+#include "client/cli/output/number_text.h"
+
+namespace mantissa::cli {
+namespace {
+
+constexpr std::string_view kOurDomain = "mantissa.dev";
+
+absl::StatusCode CodeOf(const RpcFailure& failure, const FailureContext& context) {
+  // A port that accepts connections and never speaks is as unavailable as one that refuses them.
+  if (failure.code == grpc::StatusCode::DEADLINE_EXCEEDED && !context.connected) return absl::StatusCode::kUnavailable;
+  if (IsWrongServer(failure)) return absl::StatusCode::kUnavailable;
+  return static_cast<absl::StatusCode>(failure.code);
+}
+
+std::string CodeName(grpc::StatusCode code) { return absl::StatusCodeToString(static_cast<absl::StatusCode>(code)); }
+
+std::string HowToReach() {
+  return "start a server with `mantissa-server`, or name another one with --address or MANTISSA_ADDRESS";
+}
+
+std::string Headline(const RpcFailure& failure, const FailureContext& context) {
+  const std::string address = ForTerminal(context.address);
+  if (IsWrongServer(failure)) {
+    return absl::StrCat("what answers at ", address, " is not a Mantissa server (wrong port?); the API listens on ",
+                        "port 50051 unless the server was told otherwise, the metrics on 9464\n  gRPC says: ",
+                        ForTerminal(failure.message));
+  }
+  if (failure.code == grpc::StatusCode::DEADLINE_EXCEEDED && !context.connected) {
+    return absl::StrCat("something accepts connections at ", address,
+                        " but does not answer as a Mantissa server does (wrong port, or a server that hangs); ",
+                        HowToReach());
+  }
+  if (failure.code == grpc::StatusCode::UNAVAILABLE && failure.reason.empty()) {
+    return absl::StrCat("no server answers at ", address, "; ", HowToReach(),
+                        "\n  gRPC says: ", ForTerminal(failure.message));
+  }
+  if (failure.code == grpc::StatusCode::DEADLINE_EXCEEDED) {
+    return absl::StrCat("the server at ", address, " did not answer in time; try again, or allow more with ",
+                        "--rpc-timeout");
+  }
+  const std::string message = ForTerminal(failure.message);
+  return message.empty() ? CodeName(failure.code) : message;
+}
+
+// Whether a violation's line adds anything to the headline.
+std::string ViolationLine(const FailureViolation& violation, const SpecFile* spec) {
+  const std::string field = ForTerminal(violation.field);
+  const int line = spec != nullptr ? LineOf(spec->lines, violation.field) : 0;
+  return absl::StrCat("\n  ", line > 0 ? absl::StrCat(ForTerminal(spec->shown_name), ":", line, ": ") : "", field,
+                      field.empty() ? "" : ": ", ForTerminal(violation.description),
+                      violation.reason.empty() ? "" : absl::StrCat(" [", ForTerminal(violation.reason), "]"));
+}
+
+}  // namespace
+
+RpcFailure DecodeFailure(const grpc::Status& status) {
+  RpcFailure failure;
+  failure.code = status.error_code();
+  failure.message = status.error_message();
+  google::rpc::Status details;
+  if (status.error_details().empty() || !details.ParseFromString(status.error_details())) return failure;
+  for (const google::protobuf::Any& any : details.details()) {
+    google::rpc::ErrorInfo info;
+    google::rpc::BadRequest bad;
+    google::rpc::PreconditionFailure precondition;
+    google::rpc::RetryInfo retry;
+    if (any.UnpackTo(&info)) {
+      failure.reason = info.reason();
+      failure.domain = info.domain();
+      failure.metadata = {info.metadata().begin(), info.metadata().end()};
+    } else if (any.UnpackTo(&bad)) {
+      for (const auto& violation : bad.field_violations()) {
+        failure.violations.push_back({violation.field(), "", violation.description()});
+      }
+    } else if (any.UnpackTo(&precondition)) {
+      for (const auto& violation : precondition.violations()) {
+        failure.preconditions.push_back(violation.description());
+      }
+    } else if (any.UnpackTo(&retry)) {
+      const double seconds = std::clamp(Seconds(retry.retry_delay()), 0.0, 3600.0);
+      failure.retry_after = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
+    }
+  }
+  return failure;
+}
+
+bool IsWrongServer(const RpcFailure& failure) {
+  const std::string_view message = failure.message;
+  const auto says = [&](std::string_view words) { return message.find(words) != std::string_view::npos; };
+  // gRPC's words for an HTTP/1 server, for one that speaks HTTP/2 and no gRPC, and for one that speaks neither.
+  if (says("http1.x server") || says("HTTP/1.") || says("http2 header with status") || says("content-type") ||
+      says("Connection closed before server preface") || says("SETTINGS frame")) {
+    return true;
+  }
+  // A gRPC server without our service. Ours explains itself.
+  return failure.code == grpc::StatusCode::UNIMPLEMENTED && failure.domain != kOurDomain;
+}
+
+bool IsTransient(const RpcFailure& failure) {
+  return failure.code == grpc::StatusCode::UNAVAILABLE && !IsWrongServer(failure);
+}
+
+absl::Status Explain(const RpcFailure& failure, const FailureContext& context) {
+  std::string text = Headline(failure, context);
+  if (!failure.reason.empty()) absl::StrAppend(&text, " [", ForTerminal(failure.reason), "]");
+  for (const FailureViolation& violation : failure.violations) {
+    absl::StrAppend(&text, ViolationLine(violation, context.spec));
+  }
+  for (const std::string& precondition : failure.preconditions)
+    absl::StrAppend(&text, "\n  ", ForTerminal(precondition));
+  if (failure.retry_after) {
+    absl::StrAppend(&text, "\n  try again in ", SpanText(static_cast<double>(failure.retry_after->count()) / 1000.0));
+  }
+  return absl::Status(CodeOf(failure, context), text);
+}
+
+}  // namespace mantissa::cli
