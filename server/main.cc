@@ -1,0 +1,92 @@
+// mantissa-server: reads the settings, serves until it is told to stop.
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <malloc.h>
+#include <string>
+
+#include "process/clock.h"
+#include "process/log.h"
+#include "process/settings.h"
+#include "process/settings_flags.h"
+#include "process/stop_signal.h"
+#include "server/program/running_server.h"
+#include "server/program/server_options.h"
+
+namespace {
+
+using mantissa::process::Level;
+using mantissa::process::Log;
+using mantissa::server::RunningServer;
+using mantissa::server::ServerOptions;
+
+constexpr int kOk = 0;
+constexpr int kFailed = 1;
+constexpr int kUsage = 2;
+
+// Whole or absent, so that whoever waits for the file never reads half of it.
+absl::Status WriteAddressFile(const std::string& path, const RunningServer& server) {
+  const std::string temporary = path + ".new";
+  std::ofstream file(temporary, std::ios::trunc);
+  file << server.address() << "\n" << server.metrics_address() << "\n";
+  file.close();
+  std::error_code error;
+  if (file) std::filesystem::rename(temporary, path, error);
+  if (!file || error) return absl::UnavailableError("--address-file: " + path + " can't be written");
+  return absl::OkStatus();
+}
+
+int Refuse(int code, const absl::Status& status) {
+  std::cerr << "mantissa-server: " << std::string(status.message()) << "\n";
+  return code;
+}
+
+int Serve(const ServerOptions& options) {
+  const mantissa::process::StopSignal stop;
+  const mantissa::process::RealClock clock;
+  auto server = RunningServer::Start(options, clock);
+  if (!server.ok()) return Refuse(absl::IsInvalidArgument(server.status()) ? kUsage : kFailed, server.status());
+  if (!options.address_file.empty()) {
+    const absl::Status written = WriteAddressFile(options.address_file, **server);
+    if (!written.ok()) return Refuse(kFailed, written);
+  }
+  Log(Level::kInfo, "mantissa-server ready on " + (*server)->address(),
+      {{"metrics", (*server)->metrics_address()}, {"data_dir", options.data_dir}});
+
+  stop.Wait();
+  Log(Level::kInfo, "mantissa-server stops: no more work is taken, open calls are told to come back");
+  (*server)->Drain(options.drain_timeout);
+  Log(Level::kInfo, "mantissa-server has stopped");
+  return kOk;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  // An idle server has a dozen threads that hardly allocate: an arena for each is memory for nothing.
+  mallopt(M_ARENA_MAX, 2);
+
+  ServerOptions options;
+  mantissa::process::Settings settings("mantissa-server", DeclareSettings(options));
+  CLI::App app("Mantissa's server: takes training jobs and gives them to workers.", settings.program());
+  mantissa::process::SettingTexts flags;
+  mantissa::process::DeclareFlags(settings, app, flags);
+  app.set_version_flag("--version", std::string("mantissa-server ") + MANTISSA_VERSION);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kOk : kUsage;
+  }
+  const absl::Status loaded = settings.Load(flags, mantissa::process::ProcessEnvironment());
+  if (!loaded.ok()) return Refuse(kUsage, loaded);
+  if (settings.print_config()) {
+    std::cout << settings.Print();
+    return kOk;
+  }
+  mantissa::process::LogOptions log;
+  log.level = mantissa::process::ParseLevel(options.log_level).value_or(log.level);
+  log.format = mantissa::process::ParseLogFormat(options.log_format).value_or(log.format);
+  mantissa::process::ConfigureLog(log);
+  return Serve(options);
+}

@@ -1,0 +1,64 @@
+#include "server/rpc/admin_service.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "google/protobuf/util/time_util.h"
+#include "grpcpp/grpcpp.h"
+
+#include "proto/spec/features.h"
+#include "server/rpc/call/unary_call.h"
+#include "server/rpc/page_token.h"
+#include "server/rpc/status.h"
+
+#ifndef MANTISSA_VERSION
+#error "MANTISSA_VERSION comes from the build"
+#endif
+
+namespace mantissa::server {
+
+grpc::ServerUnaryReactor* AdminService::ListWorkers(Context*, const v1::ListWorkersRequest* request,
+                                                    v1::ListWorkersResponse* response) {
+  auto* const call = new UnaryCall(backend_, "AdminService/ListWorkers");
+  call->ReplyAfterCommit([request, response](Scheduler& scheduler, Moment now, Changes&) {
+    std::vector<v1::Worker> workers = scheduler.Workers(now);
+    std::sort(workers.begin(), workers.end(), [](const v1::Worker& a, const v1::Worker& b) { return a.id() < b.id(); });
+    for (v1::Worker& worker : workers) {
+      for (v1::AttemptRef& ref : *worker.mutable_attempts()) ref.clear_token();
+    }
+    return TakePage(
+        *request, workers, [](const v1::Worker& worker) { return worker.id(); }, *response->mutable_workers(),
+        *response->mutable_next_page_token());
+  });
+  return call;
+}
+
+grpc::ServerUnaryReactor* AdminService::GetServerInfo(Context*, const v1::GetServerInfoRequest*,
+                                                      v1::ServerInfo* response) {
+  auto* const call = new UnaryCall(backend_, "AdminService/GetServerInfo");
+  response->set_version(MANTISSA_VERSION);
+  response->set_grpc_version(grpc::Version());
+  response->set_store(identity_.store);
+  response->set_schema_version(identity_.schema_version);
+  response->set_epoch(identity_.epoch);
+  const auto since_1970 = std::chrono::duration_cast<std::chrono::nanoseconds>(identity_.start_time.time_since_epoch());
+  *response->mutable_start_time() = google::protobuf::util::TimeUtil::NanosecondsToTimestamp(since_1970.count());
+  for (const std::string& feature : spec::BuiltFeatures()) response->add_features(feature);
+  call->Reply(absl::OkStatus());
+  return call;
+}
+
+grpc::ServerUnaryReactor* AdminService::DrainWorker(Context*, const v1::DrainWorkerRequest*, v1::Worker*) {
+  auto* const call = new UnaryCall(backend_, "AdminService/DrainWorker");
+  call->Reply(NotBuilt("DrainWorker", "send the worker SIGTERM: it checkpoints what it runs and takes no more."));
+  return call;
+}
+
+grpc::ServerUnaryReactor* AdminService::RequeueJob(Context*, const v1::RequeueJobRequest*, v1::Job*) {
+  auto* const call = new UnaryCall(backend_, "AdminService/RequeueJob");
+  call->Reply(NotBuilt("RequeueJob", "submit the job again."));
+  return call;
+}
+
+}  // namespace mantissa::server

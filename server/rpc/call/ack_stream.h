@@ -1,0 +1,165 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "grpcpp/support/server_callback.h"
+
+#include "process/mutex.h"
+#include "server/rpc/backend.h"
+#include "server/rpc/call/open_calls.h"
+#include "server/rpc/status.h"
+
+namespace mantissa::server {
+
+// A stream of batches up and acknowledgements down. One batch is handled at a time: the next is read when it is
+// durable, so what a client may have in flight is bounded by the transport's window. One acknowledgement is written at
+// a time; of those that wait, the newest for each subject counts.
+//
+// Owns itself until gRPC is done with it. Thread-safe; Handle has one caller at a time.
+template <typename Request, typename Response>
+class AckStream : public grpc::ServerBidiReactor<Request, Response>,
+                  public OpenCall,
+                  public std::enable_shared_from_this<AckStream<Request, Response>> {
+ public:
+  template <typename Stream, typename... Args>
+  static Stream* Start(Args&&... args) {
+    auto stream = std::make_shared<Stream>(std::forward<Args>(args)...);
+    Stream* const self = stream.get();
+    self->Begin(std::move(stream));
+    return self;
+  }
+
+  void End(const absl::Status& status) override {
+    {
+      process::MutexLock lock(mutex_);
+      if (end_.ok()) end_ = status;
+    }
+    GoOn();
+  }
+
+  void OnCancel() override { End(absl::CancelledError("the client has gone")); }
+
+  void OnReadDone(bool ok) override {
+    {
+      process::MutexLock lock(mutex_);
+      reading_ = false;
+      if (!ok) {
+        no_more_ = true;
+      } else {
+        handling_ = true;
+      }
+    }
+    if (ok) {
+      Handle(request_);
+    } else {
+      GoOn();
+    }
+  }
+
+  void OnWriteDone(bool ok) override {
+    {
+      process::MutexLock lock(mutex_);
+      writing_ = false;
+      if (!ok && end_.ok()) end_ = absl::CancelledError("the client has gone");
+    }
+    GoOn();
+  }
+
+  void OnDone() override {
+    backend_.open_calls.Remove(self_);
+    auto self = std::move(self_);
+    (void)self;
+  }
+
+ protected:
+  AckStream(Backend& backend, std::string method) : backend_(backend), method_(std::move(method)) {}
+
+  // Starts what `request` asks for, without blocking, and calls Handled or Failed when it is done, from any thread.
+  // `request` stays as it is until then.
+  virtual void Handle(Request& request) = 0;
+
+  // `subject` is what a later acknowledgement takes the place of.
+  void Handled(const std::string& subject, Response response) {
+    {
+      process::MutexLock lock(mutex_);
+      handling_ = false;
+      waiting_[subject] = std::move(response);
+    }
+    GoOn();
+  }
+
+  // Ends the stream.
+  void Failed(const absl::Status& status) {
+    {
+      process::MutexLock lock(mutex_);
+      handling_ = false;
+      if (end_.ok()) end_ = status;
+    }
+    GoOn();
+  }
+
+  Backend& backend() { return backend_; }
+
+ private:
+  void Begin(std::shared_ptr<AckStream> self) {
+    self_ = std::move(self);
+    // Said at once, so that a client that waits for the first word knows that the stream stands.
+    this->StartSendInitialMetadata();
+    const absl::Status admitted = backend_.open_calls.Add(self_);
+    if (!admitted.ok()) {
+      End(admitted);
+    } else {
+      GoOn();
+    }
+  }
+
+  // Starts whatever can be started now. Operations are started outside the lock, each by the one thread that claimed it
+  // under the lock.
+  void GoOn() {
+    bool read = false, write = false, finish = false;
+    absl::Status end;
+    {
+      process::MutexLock lock(mutex_);
+      if (finished_) return;
+      const bool over = !end_.ok() || (no_more_ && waiting_.empty());
+      if (over && !handling_ && !writing_) {
+        finish = finished_ = true;
+        end = end_;
+      } else if (end_.ok()) {
+        if (!reading_ && !handling_ && !no_more_) read = reading_ = true;
+        if (!writing_ && !waiting_.empty()) {
+          write = writing_ = true;
+          response_ = std::move(waiting_.begin()->second);
+          waiting_.erase(waiting_.begin());
+        }
+      }
+    }
+    if (read) this->StartRead(&request_);
+    if (write) this->StartWrite(&response_);
+    if (finish) {
+      backend_.rpc_metrics.Count(method_, CodeName(end.code()));
+      this->Finish(ToGrpcStatus(end));
+    }
+  }
+
+  Backend& backend_;
+  const std::string method_;
+  std::shared_ptr<AckStream> self_;
+  Request request_;    // being read or handled
+  Response response_;  // being written
+
+  process::Mutex mutex_;
+  bool reading_ ABSL_GUARDED_BY(mutex_) = false;
+  bool handling_ ABSL_GUARDED_BY(mutex_) = false;
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool no_more_ ABSL_GUARDED_BY(mutex_) = false;  // the client has said its last
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+  std::map<std::string, Response> waiting_ ABSL_GUARDED_BY(mutex_);
+  absl::Status end_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace mantissa::server

@@ -1,0 +1,44 @@
+#include "server/rpc/call/unary_call.h"
+
+#include <memory>
+#include <utility>
+
+#include "server/core/errors.h"
+#include "server/rpc/status.h"
+
+namespace mantissa::server {
+
+UnaryCall::UnaryCall(Backend& backend, std::string method)
+    : backend_(backend), method_(std::move(method)), arrived_(backend.clock.Now()) {}
+
+void UnaryCall::Reply(const absl::Status& status) {
+  backend_.rpc_metrics.CountTimed(method_, CodeName(status.code()), backend_.clock.Now() - arrived_);
+  if (ReasonOf(status) == kLeaseLost) backend_.metrics.fence_rejections.Increment();
+  Finish(ToGrpcStatus(status));
+}
+
+void UnaryCall::ReplyFromPool(std::function<absl::Status()> work) {
+  backend_.pool.Post([this, work = std::move(work)] { Reply(work()); });
+}
+
+void UnaryCall::Commit(std::function<absl::Status(Scheduler&, Moment, Changes&)> decide,
+                       std::function<void(const absl::Status&)> then) {
+  SubmitDecision(backend_.commit, std::move(decide), std::move(then));
+}
+
+void UnaryCall::ReplyAfterCommit(std::function<absl::Status(Scheduler&, Moment, Changes&)> decide) {
+  Commit(std::move(decide), [this](const absl::Status& status) { Reply(status); });
+}
+
+void SubmitDecision(GroupCommit& commit, std::function<absl::Status(Scheduler&, Moment, Changes&)> decide,
+                    std::function<void(const absl::Status&)> then) {
+  auto refusal = std::make_shared<absl::Status>();
+  commit.Submit({[refusal, decide = std::move(decide)](Scheduler& scheduler, Moment now, Changes& changes) {
+                   *refusal = decide(scheduler, now, changes);
+                 },
+                 [refusal, then = std::move(then)](const absl::Status& committed) {
+                   then(refusal->ok() ? committed : *refusal);
+                 }});
+}
+
+}  // namespace mantissa::server

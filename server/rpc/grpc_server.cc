@@ -1,0 +1,95 @@
+#include "server/rpc/grpc_server.h"
+
+#include <utility>
+
+#include "grpc/support/log.h"
+#include "grpc/support/time.h"
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/server_builder.h"
+
+#include "process/log.h"
+#include "server/rpc/listen_address.h"
+#include "server/rpc/status.h"
+
+namespace mantissa::server {
+namespace {
+
+constexpr char kReadinessName[] = "mantissa.v1.JobService";
+
+// gRPC's own lines become ours. What it says of a single connection is a client's affair and of no use to an operator.
+void LogLikeUs(gpr_log_func_args* args) {
+  if (args->severity == GPR_LOG_SEVERITY_ERROR) process::Log(process::Level::kDebug, args->message, {{"from", "grpc"}});
+}
+
+void SetUpOnce() {
+  static const bool done = [] {
+    gpr_set_log_function(LogLikeUs);
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    return true;
+  }();
+  (void)done;
+}
+
+int Milliseconds(std::chrono::milliseconds duration) { return static_cast<int>(duration.count()); }
+
+void SetLimits(const GrpcServerOptions& options, grpc::ServerBuilder& builder) {
+  builder.SetMaxReceiveMessageSize(options.max_receive_bytes);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, options.max_metadata_bytes);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams_per_connection);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             Milliseconds(options.min_ping_interval));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(options.keepalive_interval));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Milliseconds(options.keepalive_timeout));
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  // On, as it is by default, a second server would share the port and take half of the calls.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // Reflection is the one synchronous service; it needs no more than a thread at a time.
+  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 1);
+}
+
+}  // namespace
+
+GrpcServer::GrpcServer(Backend& backend, ServerIdentity identity)
+    : backend_(backend), jobs_(backend), workers_(backend), admin_(backend, std::move(identity)) {}
+
+GrpcServer::~GrpcServer() {
+  if (server_) Drain(std::chrono::milliseconds(0));
+}
+
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions options, Backend& backend,
+                                                              ServerIdentity identity) {
+  SetUpOnce();
+  const absl::StatusOr<ListenAddress> listen = ParseListenAddress(options.listen);
+  if (!listen.ok()) return listen.status();
+  std::unique_ptr<GrpcServer> server(new GrpcServer(backend, std::move(identity)));
+  grpc::ServerBuilder builder;
+  SetLimits(options, builder);
+  int port = 0;
+  builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(&server->jobs_);
+  builder.RegisterService(&server->workers_);
+  builder.RegisterService(&server->admin_);
+  server->server_ = builder.BuildAndStart();
+  if (!server->server_ || port == 0) {
+    server->server_.reset();
+    return WhyNotBound(*listen);
+  }
+  server->address_ = listen->WithPort(port);
+  server->server_->GetHealthCheckService()->SetServingStatus(kReadinessName, true);
+  return server;
+}
+
+void GrpcServer::Drain(std::chrono::milliseconds grace) {
+  server_->GetHealthCheckService()->SetServingStatus(kReadinessName, false);
+  backend_.open_calls.EndAll(ShuttingDown());
+  server_->Shutdown(gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(grace.count(), GPR_TIMESPAN)));
+  server_->Wait();
+  server_.reset();
+}
+
+}  // namespace mantissa::server

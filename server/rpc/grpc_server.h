@@ -1,0 +1,58 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "grpcpp/server.h"
+
+#include "server/rpc/admin_service.h"
+#include "server/rpc/backend.h"
+#include "server/rpc/job/job_service.h"
+#include "server/rpc/worker/worker_service.h"
+
+namespace mantissa::server {
+
+struct GrpcServerOptions {
+  // host:port; port 0 takes a free one.
+  std::string listen = "127.0.0.1:50051";
+  int max_receive_bytes = 4 << 20;
+  int max_metadata_bytes = 64 << 10;
+  int max_streams_per_connection = 100;
+  // Agents ping every 5 s; who pings more often than this is told ENHANCE_YOUR_CALM.
+  std::chrono::milliseconds min_ping_interval{4'000};
+  // A peer that has gone without a word is noticed after these two, and its streams end.
+  std::chrono::milliseconds keepalive_interval{60'000};
+  std::chrono::milliseconds keepalive_timeout{20'000};
+};
+
+// The API on a socket, with health ("" says that the process lives, "mantissa.v1.JobService" that it takes calls) and
+// reflection. Thread-safe but for Drain, which is called once.
+class GrpcServer {
+ public:
+  // Serves when it returns. `backend` outlives the server. UNAVAILABLE, saying why, when the address can't be had.
+  static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(GrpcServerOptions options, Backend& backend,
+                                                           ServerIdentity identity);
+  // Drains without grace.
+  ~GrpcServer();
+
+  // As it can be dialled: the port is the one that was bound.
+  const std::string& address() const { return address_; }
+
+  // Readiness goes at once, streams and hanging calls are told to come back later, other calls are finished; what is
+  // still open after `grace` is cut off. Returns when the last call has ended.
+  void Drain(std::chrono::milliseconds grace);
+
+ private:
+  GrpcServer(Backend& backend, ServerIdentity identity);
+
+  Backend& backend_;
+  JobService jobs_;
+  WorkerService workers_;
+  AdminService admin_;
+  std::string address_;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+}  // namespace mantissa::server

@@ -1,0 +1,236 @@
+#include "server/rpc/job/job_service.h"
+
+#include <charconv>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "server/rpc/call/refused_stream.h"
+#include "server/rpc/call/unary_call.h"
+#include "server/rpc/job/download_artifact.h"
+#include "server/rpc/job/list_jobs.h"
+#include "server/rpc/job/read_job.h"
+#include "server/rpc/job/read_logs.h"
+#include "server/rpc/job/submit.h"
+#include "server/rpc/job/watch_job.h"
+#include "server/rpc/page_token.h"
+#include "server/rpc/status.h"
+#include "server/telemetry/telemetry_hub.h"
+
+namespace mantissa::server {
+namespace {
+
+grpc::ServerUnaryReactor* RefuseUnbuilt(Backend& backend, const std::string& method, const std::string& instead) {
+  auto* const call = new UnaryCall(backend, "JobService/" + method);
+  call->Reply(NotBuilt(method, instead));
+  return call;
+}
+
+}  // namespace
+
+JobService::Unary* JobService::SubmitJob(Context*, const v1::SubmitJobRequest* request, v1::Job* job) {
+  auto* const call = new UnaryCall(backend_, "JobService/SubmitJob");
+  SubmitOne(backend_, call, *request, *job);
+  return call;
+}
+
+JobService::Unary* JobService::SubmitJobs(Context*, const v1::SubmitJobsRequest* request,
+                                          v1::SubmitJobsResponse* response) {
+  auto* const call = new UnaryCall(backend_, "JobService/SubmitJobs");
+  backend_.pool.Post([this, call, request, response] { SubmitMany(backend_, call, *request, *response); });
+  return call;
+}
+
+JobService::Unary* JobService::GetJob(Context*, const v1::GetJobRequest* request, v1::Job* job) {
+  auto* const call = new UnaryCall(backend_, "JobService/GetJob");
+  if (!v1::JobView::Level_IsValid(request->view())) {
+    call->Reply(InvalidField("view", "is none; BASIC or FULL"));
+    return call;
+  }
+  backend_.pool.Post([this, call, request, job] {
+    absl::StatusOr<v1::Job> read = ReadJob(backend_, request->job_id());
+    if (!read.ok()) return call->Reply(read.status());
+    *job = request->view() == v1::JobView::BASIC ? BasicView(*read) : *std::move(read);
+    ReplyDecorated(call, job);
+  });
+  return call;
+}
+
+JobService::Unary* JobService::ListJobs(Context*, const v1::ListJobsRequest* request, v1::ListJobsResponse* response) {
+  auto* const call = new UnaryCall(backend_, "JobService/ListJobs");
+  backend_.pool.Post([this, call, request, response] {
+    const absl::Status listed = ListJobsPage(backend_, *request, *response);
+    if (!listed.ok()) return call->Reply(listed);
+    call->ReplyAfterCommit([response](Scheduler& scheduler, Moment now, Changes&) {
+      for (v1::Job& job : *response->mutable_jobs()) {
+        if (!HasEnded(job.state())) scheduler.Decorate(job, now);
+      }
+      return absl::OkStatus();
+    });
+  });
+  return call;
+}
+
+JobService::Unary* JobService::CancelJob(Context*, const v1::CancelJobRequest* request, v1::Job* job) {
+  auto* const call = new UnaryCall(backend_, "JobService/CancelJob");
+  backend_.pool.Post([this, call, request, job] {
+    absl::StatusOr<v1::Job> read = ReadJob(backend_, request->job_id());
+    if (!read.ok()) return call->Reply(read.status());
+    *job = *std::move(read);
+    if (HasEnded(job->state())) return call->Reply(absl::OkStatus());
+    const auto cancel = [request, job](Scheduler& scheduler, Moment now, Changes& changes) {
+      absl::StatusOr<v1::Job> cancelled = scheduler.Cancel(request->job_id(), request->etag(), now, changes);
+      if (cancelled.ok()) *job = *std::move(cancelled);
+      return cancelled.status();
+    };
+    call->Commit(cancel, [this, call, request, job](const absl::Status& status) {
+      if (!absl::IsNotFound(status)) return call->Reply(status);
+      // It ended between the two looks: that end is the answer.
+      call->ReplyFromPool([this, request, job] {
+        absl::StatusOr<v1::Job> ended = ReadJob(backend_, request->job_id());
+        if (ended.ok()) *job = *std::move(ended);
+        return ended.status();
+      });
+    });
+  });
+  return call;
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* JobService::WatchJob(Context*, const grpc::ByteBuffer* request) {
+  return WatchJobStream::Start<WatchJobStream>(backend_, request);
+}
+
+JobService::Unary* JobService::ListAttempts(Context*, const v1::ListAttemptsRequest* request,
+                                            v1::ListAttemptsResponse* response) {
+  auto* const call = new UnaryCall(backend_, "JobService/ListAttempts");
+  call->ReplyFromPool([this, request, response]() -> absl::Status {
+    const absl::Status found = FindJob(backend_, request->job_id());
+    if (!found.ok()) return found;
+    absl::StatusOr<std::vector<v1::Attempt>> attempts = backend_.store.ListAttempts(request->job_id());
+    if (!attempts.ok()) return attempts.status();
+    return TakePage(
+        *request, *attempts, [](const v1::Attempt& attempt) { return std::to_string(attempt.number()); },
+        *response->mutable_attempts(), *response->mutable_next_page_token());
+  });
+  return call;
+}
+
+JobService::Unary* JobService::ListEvents(Context*, const v1::ListEventsRequest* request,
+                                          v1::ListEventsResponse* response) {
+  auto* const call = new UnaryCall(backend_, "JobService/ListEvents");
+  call->ReplyFromPool([this, request, response]() -> absl::Status {
+    if (!v1::JobEvent::Severity_IsValid(request->min_severity())) {
+      return InvalidField("min_severity", "is none; INFO, WARNING or ERROR");
+    }
+    const absl::Status found = FindJob(backend_, request->job_id());
+    if (!found.ok()) return found;
+    v1::ListEventsRequest query;
+    const absl::StatusOr<PageRequest> page = ParsePage(*request, query);
+    if (!page.ok()) return page.status();
+    int64_t after = 0;
+    std::from_chars(page->after.data(), page->after.data() + page->after.size(), after);
+    // One more than fits says whether there is a next page.
+    absl::StatusOr<TelemetryPage> events =
+        backend_.store.ListEvents(request->job_id(), after + 1, request->min_severity(), page->size + 1);
+    if (!events.ok()) return events.status();
+    size_t bytes = 0;
+    for (v1::Segment& event : events->segments) {
+      if (response->events_size() == page->size || bytes >= kMaxPageBytes) {
+        response->set_next_page_token(
+            EncodePageToken(std::to_string(response->events().rbegin()->first_sequence()), query));
+        break;
+      }
+      bytes += event.ByteSizeLong();
+      *response->add_events() = std::move(event);
+    }
+    return absl::OkStatus();
+  });
+  return call;
+}
+
+grpc::ServerWriteReactor<v1::ReadLogsResponse>* JobService::ReadLogs(Context*, const v1::ReadLogsRequest* request) {
+  return ReadLogsStream::Start<ReadLogsStream>(backend_, *request);
+}
+
+JobService::Unary* JobService::ListCheckpoints(Context*, const v1::ListCheckpointsRequest* request,
+                                               v1::ListCheckpointsResponse* response) {
+  auto* const call = new UnaryCall(backend_, "JobService/ListCheckpoints");
+  call->ReplyFromPool([this, request, response]() -> absl::Status {
+    const absl::Status found = FindJob(backend_, request->job_id());
+    if (!found.ok()) return found;
+    absl::StatusOr<std::vector<v1::Checkpoint>> checkpoints = backend_.store.ListCheckpoints(request->job_id());
+    if (!checkpoints.ok()) return checkpoints.status();
+    return TakePage(
+        *request, *checkpoints, [](const v1::Checkpoint& checkpoint) { return checkpoint.name(); },
+        *response->mutable_checkpoints(), *response->mutable_next_page_token());
+  });
+  return call;
+}
+
+JobService::Unary* JobService::ListArtifacts(Context*, const v1::ListArtifactsRequest* request,
+                                             v1::ListArtifactsResponse* response) {
+  auto* const call = new UnaryCall(backend_, "JobService/ListArtifacts");
+  call->ReplyFromPool([this, request, response]() -> absl::Status {
+    const absl::Status found = FindJob(backend_, request->job_id());
+    if (!found.ok()) return found;
+    absl::StatusOr<std::vector<ArtifactWrite>> artifacts = backend_.store.ListArtifacts(request->job_id());
+    if (!artifacts.ok()) return artifacts.status();
+    for (ArtifactWrite& write : *artifacts) *response->add_artifacts() = std::move(write.artifact);
+    return absl::OkStatus();
+  });
+  return call;
+}
+
+grpc::ServerWriteReactor<v1::DownloadArtifactResponse>* JobService::DownloadArtifact(
+    Context*, const v1::DownloadArtifactRequest* request) {
+  return DownloadArtifactStream::Start<DownloadArtifactStream>(backend_, *request);
+}
+
+JobService::Unary* JobService::ListRoots(Context*, const v1::ListRootsRequest*, v1::ListRootsResponse* response) {
+  auto* const call = new UnaryCall(backend_, "JobService/ListRoots");
+  call->ReplyAfterCommit([response](Scheduler& scheduler, Moment now, Changes&) {
+    for (v1::Worker& worker : scheduler.Workers(now)) {
+      v1::WorkerRoots& roots = *response->add_workers();
+      roots.set_worker_id(worker.id());
+      *roots.mutable_roots() = std::move(*worker.mutable_roots());
+      roots.set_connected(worker.connected());
+    }
+    return absl::OkStatus();
+  });
+  return call;
+}
+
+JobService::Unary* JobService::UpdateJob(Context*, const v1::UpdateJobRequest*, v1::Job*) {
+  return RefuseUnbuilt(backend_, "UpdateJob", "cancel the job and submit it with the other spec.");
+}
+
+JobService::Unary* JobService::CancelJobs(Context*, const v1::CancelJobsRequest*, v1::CancelJobsResponse*) {
+  return RefuseUnbuilt(backend_, "CancelJobs", "call ListJobs with the filter and CancelJob for each.");
+}
+
+JobService::Unary* JobService::PauseJob(Context*, const v1::PauseJobRequest*, v1::Job*) {
+  return RefuseUnbuilt(backend_, "PauseJob", "cancel the job; its checkpoints stay.");
+}
+
+JobService::Unary* JobService::ResumeJob(Context*, const v1::ResumeJobRequest*, v1::Job*) {
+  return RefuseUnbuilt(backend_, "ResumeJob", "");
+}
+
+JobService::Unary* JobService::DeleteJob(Context*, const v1::DeleteJobRequest*, v1::DeleteJobResponse*) {
+  return RefuseUnbuilt(backend_, "DeleteJob", "jobs are kept.");
+}
+
+grpc::ServerWriteReactor<v1::WatchJobsResponse>* JobService::WatchJobs(Context*, const v1::WatchJobsRequest*) {
+  return new RefusedStream<v1::WatchJobsResponse>(backend_, "JobService/WatchJobs",
+                                                  NotBuilt("WatchJobs", "call WatchJob for each job."));
+}
+
+JobService::Unary* JobService::QueryHistory(Context*, const v1::QueryHistoryRequest*, v1::QueryHistoryResponse*) {
+  return RefuseUnbuilt(backend_, "QueryHistory", "call WatchJob with replay_only.");
+}
+
+JobService::Unary* JobService::GetReport(Context*, const v1::GetReportRequest*, v1::GetReportResponse*) {
+  return RefuseUnbuilt(backend_, "GetReport", "studies, which make reports, are not built either.");
+}
+
+}  // namespace mantissa::server

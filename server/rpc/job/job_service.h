@@ -1,0 +1,49 @@
+#pragma once
+
+#include "mantissa/v1/job_service.grpc.pb.h"
+#include "server/rpc/backend.h"
+
+namespace mantissa::server {
+
+// What submitters and watchers call. Every handler is decode, one call into store, core or telemetry, encode; it holds
+// no state. WatchJob deals in bytes: its frames are put together from segments that were encoded once for all watchers.
+// Thread-safe.
+class JobService final : public v1::JobService::WithRawCallbackMethod_WatchJob<v1::JobService::CallbackService> {
+ public:
+  // `backend` outlives the service.
+  explicit JobService(Backend& backend) : backend_(backend) {}
+
+  using Unary = grpc::ServerUnaryReactor;
+  using Context = grpc::CallbackServerContext;
+
+  Unary* SubmitJob(Context*, const v1::SubmitJobRequest* request, v1::Job* job) override;
+  Unary* SubmitJobs(Context*, const v1::SubmitJobsRequest* request, v1::SubmitJobsResponse* response) override;
+  Unary* GetJob(Context*, const v1::GetJobRequest* request, v1::Job* job) override;
+  Unary* ListJobs(Context*, const v1::ListJobsRequest* request, v1::ListJobsResponse* response) override;
+  Unary* CancelJob(Context*, const v1::CancelJobRequest* request, v1::Job* job) override;
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchJob(Context*, const grpc::ByteBuffer* request) override;
+  Unary* ListAttempts(Context*, const v1::ListAttemptsRequest* request, v1::ListAttemptsResponse* response) override;
+  Unary* ListEvents(Context*, const v1::ListEventsRequest* request, v1::ListEventsResponse* response) override;
+  grpc::ServerWriteReactor<v1::ReadLogsResponse>* ReadLogs(Context*, const v1::ReadLogsRequest* request) override;
+  Unary* ListCheckpoints(Context*, const v1::ListCheckpointsRequest* request,
+                         v1::ListCheckpointsResponse* response) override;
+  Unary* ListArtifacts(Context*, const v1::ListArtifactsRequest* request, v1::ListArtifactsResponse* response) override;
+  grpc::ServerWriteReactor<v1::DownloadArtifactResponse>* DownloadArtifact(
+      Context*, const v1::DownloadArtifactRequest* request) override;
+  Unary* ListRoots(Context*, const v1::ListRootsRequest* request, v1::ListRootsResponse* response) override;
+
+  // Not built in this release.
+  Unary* UpdateJob(Context*, const v1::UpdateJobRequest*, v1::Job*) override;
+  Unary* CancelJobs(Context*, const v1::CancelJobsRequest*, v1::CancelJobsResponse*) override;
+  Unary* PauseJob(Context*, const v1::PauseJobRequest*, v1::Job*) override;
+  Unary* ResumeJob(Context*, const v1::ResumeJobRequest*, v1::Job*) override;
+  Unary* DeleteJob(Context*, const v1::DeleteJobRequest*, v1::DeleteJobResponse*) override;
+  grpc::ServerWriteReactor<v1::WatchJobsResponse>* WatchJobs(Context*, const v1::WatchJobsRequest*) override;
+  Unary* QueryHistory(Context*, const v1::QueryHistoryRequest*, v1::QueryHistoryResponse*) override;
+  Unary* GetReport(Context*, const v1::GetReportRequest*, v1::GetReportResponse*) override;
+
+ private:
+  Backend& backend_;
+};
+
+}  // namespace mantissa::server

@@ -1,0 +1,13 @@
+#pragma once
+
+#include "absl/status/status.h"
+
+#include "mantissa/v1/job_service.pb.h"
+#include "server/rpc/backend.h"
+
+namespace mantissa::server {
+
+// One page, newest first. May block. What only the running server knows is not in it yet.
+absl::Status ListJobsPage(Backend& backend, const v1::ListJobsRequest& request, v1::ListJobsResponse& response);
+
+}  // namespace mantissa::server

@@ -1,0 +1,183 @@
+#include "server/rpc/job/submit.h"
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+#include "proto/spec/defaults.h"
+#include "proto/spec/validate.h"
+#include "server/core/errors.h"
+#include "server/core/idempotency.h"
+#include "server/rpc/job/read_job.h"
+#include "server/rpc/status.h"
+#include "server/telemetry/telemetry_hub.h"
+
+namespace mantissa::server {
+namespace {
+
+using spec::Violation;
+using spec::ViolationReason;
+
+constexpr size_t kMaxRequestIdBytes = 36;
+
+// What is wrong with the request around its spec.
+std::vector<Violation> CheckRequestId(const std::string& request_id) {
+  const bool printable = std::all_of(request_id.begin(), request_id.end(), [](char c) { return c > ' ' && c <= '~'; });
+  if (printable && request_id.size() <= kMaxRequestIdBytes) return {};
+  return {{"request_id", ViolationReason::kInvalidFormat,
+           "must be at most 36 printable ASCII characters without spaces, e.g. a random UUID"}};
+}
+
+absl::Status CheckTenant(const std::string& tenant) {
+  if (tenant.empty()) return absl::OkStatus();
+  return ErrorWithReason(absl::StatusCode::kPermissionDenied, "TENANT_NOT_ALLOWED",
+                         "tenant: only admins may name one; leave it out, and the job is yours");
+}
+
+v1::Job Preview(const v1::JobSpec& spec) {
+  v1::Job job;
+  job.set_tenant(kDefaultTenant);
+  *job.mutable_spec() = spec;
+  *job.mutable_resolved_spec() = spec::ResolveDefaults(spec);
+  return job;
+}
+
+// The jobs of a request that the store already knows, in order; nullopt when it knows none. May block.
+absl::StatusOr<std::optional<std::vector<std::string>>> FindKnown(Backend& backend, const std::string& request_id,
+                                                                  const std::string& request) {
+  absl::StatusOr<std::optional<IdempotencyWrite>> known = backend.store.FindIdempotency(kDefaultTenant, request_id);
+  if (!known.ok()) return known.status();
+  if (!known->has_value()) return std::nullopt;
+  const absl::Status same = CheckSameRequest(**known, request);
+  if (!same.ok()) return same;
+  return std::move((*known)->job_ids);
+}
+
+void StoreOne(Backend& backend, UnaryCall* call, const v1::SubmitJobRequest& request, v1::Job& job) {
+  const process::SteadyTime arrived = backend.clock.Now();
+  call->Commit(
+      [&request, &job, resolved = spec::ResolveDefaults(request.spec())](Scheduler& scheduler, Moment now,
+                                                                         Changes& changes) {
+        absl::StatusOr<v1::Job> submitted =
+            scheduler.Submit(request.spec(), resolved, kDefaultTenant, request.request_id(), now, changes);
+        if (submitted.ok()) job = *std::move(submitted);
+        return submitted.status();
+      },
+      [&backend, call, arrived](const absl::Status& status) {
+        backend.metrics.submit_seconds.Observe(std::chrono::duration<double>(backend.clock.Now() - arrived).count());
+        call->Reply(status);
+      });
+}
+
+void SetRefused(const std::vector<Violation>& violations, v1::SubmitOutcome& outcome) {
+  const absl::Status status = InvalidSpec(violations);
+  outcome.set_code(static_cast<int>(status.code()));
+  outcome.set_message(std::string(status.message()));
+  for (const Violation& violation : violations) {
+    v1::FieldViolation& field = *outcome.add_violations();
+    field.set_field(violation.field_path.empty() ? "spec" : violation.field_path);
+    field.set_reason(std::string(spec::ReasonName(violation.reason)));
+    field.set_description(violation.description);
+  }
+}
+
+v1::SubmitJobsRequest OnlySpecs(const v1::SubmitJobsRequest& request) {
+  v1::SubmitJobsRequest specs;
+  *specs.mutable_specs() = request.specs();
+  return specs;
+}
+
+void StoreMany(UnaryCall* call, const v1::SubmitJobsRequest& request, v1::SubmitJobsResponse& response) {
+  std::vector<std::optional<Scheduler::Submission>> submissions(request.specs_size());
+  for (int i = 0; i < request.specs_size(); ++i) {
+    if (response.outcomes(i).code() == 0) submissions[i] = {request.specs(i), spec::ResolveDefaults(request.specs(i))};
+  }
+  call->ReplyAfterCommit(
+      [&request, &response, submissions = std::move(submissions)](Scheduler& scheduler, Moment now, Changes& changes) {
+        absl::StatusOr<std::vector<v1::Job>> jobs =
+            scheduler.SubmitBatch(submissions, kDefaultTenant, request.request_id(),
+                                  request.request_id().empty() ? "" : RequestText(OnlySpecs(request)), now, changes);
+        if (!jobs.ok()) return jobs.status();
+        for (size_t i = 0; i < jobs->size(); ++i) {
+          if (submissions[i]) *response.mutable_outcomes(static_cast<int>(i))->mutable_job() = BasicView((*jobs)[i]);
+        }
+        return absl::OkStatus();
+      });
+}
+
+// The answer that the first call of this request got. May block.
+absl::Status AnswerAgain(Backend& backend, const std::vector<std::string>& job_ids, v1::SubmitJobsResponse& response) {
+  for (int i = 0; i < response.outcomes_size() && i < static_cast<int>(job_ids.size()); ++i) {
+    if (job_ids[i].empty()) continue;
+    absl::StatusOr<v1::Job> job = backend.store.GetJob(job_ids[i], kDefaultTenant);
+    if (!job.ok()) return job.status();
+    *response.mutable_outcomes(i)->mutable_job() = BasicView(*job);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void SubmitOne(Backend& backend, UnaryCall* call, const v1::SubmitJobRequest& request, v1::Job& job) {
+  const absl::Status tenant = CheckTenant(request.tenant());
+  if (!tenant.ok()) return call->Reply(tenant);
+  std::vector<Violation> violations = CheckRequestId(request.request_id());
+  if (!request.has_spec()) {
+    violations.push_back({"spec", ViolationReason::kRequired, "is required: the job to run"});
+  } else {
+    const std::vector<Violation> in_spec = spec::ValidateJobSpec(request.spec());
+    violations.insert(violations.end(), in_spec.begin(), in_spec.end());
+  }
+  if (!violations.empty()) return call->Reply(InvalidSpec(violations));
+  if (request.validate_only()) {
+    job = Preview(request.spec());
+    return call->Reply(absl::OkStatus());
+  }
+  if (request.request_id().empty()) return StoreOne(backend, call, request, job);
+
+  backend.pool.Post([&backend, call, &request, &job] {
+    auto known = FindKnown(backend, request.request_id(), RequestText(request.spec()));
+    if (!known.ok()) return call->Reply(known.status());
+    if (!known->has_value()) return StoreOne(backend, call, request, job);
+    // A batch of one spec may stand under the id; a batch of none can't.
+    absl::StatusOr<v1::Job> stored = backend.store.GetJob((*known)->front(), kDefaultTenant);
+    if (stored.ok()) job = *std::move(stored);
+    call->Reply(stored.status());
+  });
+}
+
+void SubmitMany(Backend& backend, UnaryCall* call, const v1::SubmitJobsRequest& request,
+                v1::SubmitJobsResponse& response) {
+  std::vector<Violation> violations = CheckRequestId(request.request_id());
+  if (request.specs().empty() || request.specs_size() > kMaxSpecsInBatch) {
+    violations.push_back({"specs", ViolationReason::kOutOfRange,
+                          absl::StrCat("has ", request.specs_size(), " specs; a batch has 1 to ", kMaxSpecsInBatch)});
+  }
+  if (!violations.empty()) return call->Reply(InvalidSpec(violations));
+
+  bool any_good = false;
+  for (const v1::JobSpec& spec : request.specs()) {
+    v1::SubmitOutcome& outcome = *response.add_outcomes();
+    const std::vector<Violation> faults = spec::ValidateJobSpec(spec);
+    if (!faults.empty()) {
+      SetRefused(faults, outcome);
+    } else if (request.validate_only()) {
+      *outcome.mutable_job() = BasicView(Preview(spec));
+    } else {
+      any_good = true;
+    }
+  }
+  if (!any_good) return call->Reply(absl::OkStatus());
+  if (request.request_id().empty()) return StoreMany(call, request, response);
+
+  auto known = FindKnown(backend, request.request_id(), RequestText(OnlySpecs(request)));
+  if (!known.ok()) return call->Reply(known.status());
+  if (!known->has_value()) return StoreMany(call, request, response);
+  call->Reply(AnswerAgain(backend, **known, response));
+}
+
+}  // namespace mantissa::server

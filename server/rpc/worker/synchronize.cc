@@ -1,0 +1,155 @@
+#include "server/rpc/worker/synchronize.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "google/protobuf/util/time_util.h"
+#include "grpc/support/time.h"
+
+#include "server/core/errors.h"
+#include "server/rpc/call/unary_call.h"
+#include "server/rpc/status.h"
+
+namespace mantissa::server {
+
+using google::protobuf::util::TimeUtil;
+using process::MutexLock;
+
+std::shared_ptr<SynchronizeCall> SynchronizeCalls::Replace(const std::string& worker_id,
+                                                           std::shared_ptr<SynchronizeCall> call) {
+  MutexLock lock(mutex_);
+  std::shared_ptr<SynchronizeCall>& place = calls_[worker_id];
+  std::swap(place, call);
+  return call;
+}
+
+void SynchronizeCalls::Remove(const std::string& worker_id, const SynchronizeCall* call) {
+  MutexLock lock(mutex_);
+  const auto found = calls_.find(worker_id);
+  if (found != calls_.end() && found->second.get() == call) calls_.erase(found);
+}
+
+SynchronizeCall* SynchronizeCall::Start(Backend& backend, SynchronizeCalls& calls,
+                                        const v1::SynchronizeRequest* request, v1::SynchronizeResponse* response) {
+  auto call = std::make_shared<SynchronizeCall>(backend, calls, request, response);
+  SynchronizeCall* const self = call.get();
+  self->Begin(std::move(call));
+  return self;
+}
+
+void SynchronizeCall::Begin(std::shared_ptr<SynchronizeCall> self) {
+  self_ = std::move(self);
+  const absl::Status admitted = backend_.open_calls.Add(self_);
+  if (!admitted.ok()) return Rest(admitted);
+  SubmitDecision(
+      backend_.commit,
+      [call = self_](Scheduler& scheduler, Moment now, Changes& changes) {
+        return scheduler.Report(call->request_, now, changes);
+      },
+      [call = self_](const absl::Status& status) { call->Reported(status); });
+}
+
+void SynchronizeCall::Reported(const absl::Status& status) {
+  if (!status.ok()) return Rest(status);
+  const std::shared_ptr<SynchronizeCall> older = calls_.Replace(request_.worker_id(), self_);
+  if (older) {
+    older->End(ErrorWithReason(absl::StatusCode::kAborted, kSuperseded, "a newer call of this worker has taken over"));
+  }
+  // Before the first look, so that what changes after it wakes the call.
+  subscription_.emplace(backend_.worker_signal, request_.worker_id(), self_);
+  Look();
+}
+
+void SynchronizeCall::Look() {
+  auto desired = std::make_shared<v1::SynchronizeResponse>();
+  SubmitDecision(
+      backend_.commit,
+      [call = shared_from_this(), desired](Scheduler& scheduler, Moment now, Changes&) {
+        *desired = scheduler.DesiredState(call->request_.worker_id(), now);
+        return absl::OkStatus();
+      },
+      [call = shared_from_this(), desired](const absl::Status& status) { call->Looked(*desired, status); });
+}
+
+void SynchronizeCall::Looked(const v1::SynchronizeResponse& desired, const absl::Status& status) {
+  if (!status.ok()) return Rest(status);
+  bool due;
+  {
+    MutexLock lock(mutex_);
+    due = due_;
+  }
+  const bool no_hang = request_.has_max_hang() && TimeUtil::DurationToNanoseconds(request_.max_hang()) <= 0;
+  if (due || no_hang || desired.desired_revision() != request_.applied_revision()) {
+    response_ = desired;
+    response_.set_report_number(request_.report_number());
+    return Rest(absl::OkStatus());
+  }
+  if (!std::exchange(alarm_set_, true)) SetAlarm(desired);
+  Rest(std::nullopt);
+}
+
+void SynchronizeCall::Rest(std::optional<absl::Status> reply) {
+  bool look = false;
+  {
+    MutexLock lock(mutex_);
+    if (!end_.ok()) reply = end_;
+    if (reply) {
+      finished_ = true;
+    } else if (std::exchange(woken_, false)) {
+      look = true;
+    } else {
+      busy_ = false;
+    }
+  }
+  if (reply) return FinishCounted(*reply);
+  if (look) Look();
+}
+
+void SynchronizeCall::Wake() {
+  {
+    MutexLock lock(mutex_);
+    woken_ = busy_;
+    if (busy_ || finished_) return;
+    busy_ = true;
+  }
+  Look();
+}
+
+void SynchronizeCall::End(const absl::Status& status) {
+  {
+    MutexLock lock(mutex_);
+    if (end_.ok()) end_ = status;
+    if (busy_ || finished_) return;
+    finished_ = true;
+  }
+  FinishCounted(status);
+}
+
+void SynchronizeCall::SetAlarm(const v1::SynchronizeResponse& desired) {
+  int64_t nanos = TimeUtil::DurationToNanoseconds(desired.next_call());
+  if (request_.has_max_hang()) nanos = std::min(nanos, TimeUtil::DurationToNanoseconds(request_.max_hang()));
+  const gpr_timespec at = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_nanos(nanos, GPR_TIMESPAN));
+  alarm_.Set(at, [call = shared_from_this()](bool rang) {
+    if (!rang) return;
+    {
+      MutexLock lock(call->mutex_);
+      call->due_ = true;
+    }
+    call->Wake();
+  });
+}
+
+void SynchronizeCall::FinishCounted(const absl::Status& status) {
+  backend_.rpc_metrics.Count("WorkerService/Synchronize", CodeName(status.code()));
+  Finish(ToGrpcStatus(status));
+}
+
+void SynchronizeCall::OnDone() {
+  alarm_.Cancel();
+  subscription_.reset();
+  calls_.Remove(request_.worker_id(), this);
+  backend_.open_calls.Remove(self_);
+  const auto self = std::move(self_);
+}
+
+}  // namespace mantissa::server
