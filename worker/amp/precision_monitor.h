@@ -2,26 +2,29 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <string>
-#include <vector>
 
-#include "mantissa/v1/training.pb.h"
 #include "worker/amp/iteration_record.h"
 
 namespace mantissa::trainer {
 
+// Counts of iterations.
 struct MonitorSettings {
-  std::int32_t calibrating_until_applied = 20;  // in a row
-  std::int32_t steady_after_applied = 50;       // the newest this many iterations, with less than steady_skip_ratio
-  double steady_skip_ratio = 0.01;
-  std::int32_t window = 200;
-  double unstable_skip_ratio = 0.05;
+  // CALIBRATING ends after this many applied in a row, or after a whole window at the latest.
+  std::int32_t calibrated_after = 20;
+  // STEADY: at least this many of the window applied, and less than this share of it skipped.
+  std::int32_t steady_after = 50;
+  double steady_below = 0.01;
+  // UNSTABLE: more than this share of a full window skipped, or this many backoffs in it.
+  double unstable_above = 0.05;
   std::int32_t unstable_backoffs = 4;
-  v1::PrecisionSpec::OnFailure on_failure = v1::PrecisionSpec::FAIL;
+  // The newest iterations, none of them from calibration but its last, good ones.
+  std::int32_t window = 200;
 };
 
-// What must happen to the run. FAIL and CLAMP end it; ROLLBACK and FALLBACK will be other kinds.
+// What must happen to the run. Today it can only end; ROLLBACK and FALLBACK will be other kinds.
 struct Intervention {
   enum class Kind { kFail };
   Kind kind = Kind::kFail;
@@ -34,21 +37,24 @@ struct PrecisionStats {
   std::int64_t applied = 0;
   std::int64_t skipped = 0;
   double skipped_ratio = 0;               // of the window
-  std::optional<double> stability_score;  // 1 - backoffs/window; absent before a full window
+  std::optional<double> stability_score;  // 1 - backoffs / window; absent before a full window
   double min_loss_scale = 0;
   double max_loss_scale = 0;
 };
 
-// Pure: no clock, no torch. Not thread-safe.
+// Pure: no clock, no torch. Between what makes a run STEADY and what makes it UNSTABLE the phase stays what it was, so
+// that it does not flicker. Skips while calibrating are how a scale is found and never count against a run. Not
+// thread-safe.
 class PrecisionMonitor {
  public:
-  explicit PrecisionMonitor(const MonitorSettings& settings);
+  explicit PrecisionMonitor(const MonitorSettings& settings = MonitorSettings());
 
   // Records in order; returns the phase after this one.
   Phase Observe(const IterationRecord& record);
 
   Phase phase() const { return phase_; }
   PrecisionStats stats() const;
+  // From the first record that halted the run on.
   const std::optional<mantissa::trainer::Intervention>& Intervention() const { return intervention_; }
 
  private:
@@ -57,18 +63,20 @@ class PrecisionMonitor {
     bool backed_off = false;
   };
 
-  Phase Decide() const;
+  void Remember(const Outcome& outcome);
+  void Decide();
 
   const MonitorSettings settings_;
-  std::vector<Outcome> window_;  // a ring of settings_.window outcomes
-  std::size_t at_ = 0;
+  std::deque<Outcome> window_;
   std::int32_t skipped_in_window_ = 0;
   std::int32_t backoffs_in_window_ = 0;
   std::int64_t iterations_ = 0;
   std::int64_t applied_ = 0;
   std::int64_t applied_in_row_ = 0;
+  std::int64_t skipped_in_row_ = 0;
   double min_loss_scale_ = 0;
   double max_loss_scale_ = 0;
+  bool calibrated_ = false;
   Phase phase_ = Phase::kCalibrating;
   std::optional<mantissa::trainer::Intervention> intervention_;
 };

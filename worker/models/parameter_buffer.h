@@ -25,6 +25,12 @@ struct Parameter {
   at::Tensor value;
 };
 
+// Of a linear layer or a norm.
+struct LinearParameters {
+  at::Tensor weight;
+  at::Tensor bias;
+};
+
 // Parameters in forward order, each at a 64-byte boundary; the padding between them is zero and stays zero. The
 // tensors never move. Not thread-safe.
 class ParameterBuffer {
@@ -39,6 +45,8 @@ class ParameterBuffer {
   const std::vector<Parameter>& parameters() const { return parameters_; }
   // The value; a name that is not there is a broken invariant.
   const at::Tensor& at(std::string_view name) const;
+  // `head` -> head.weight and head.bias.
+  LinearParameters LinearAt(const std::string& path) const;
 
   // FP32, flat, padding included.
   const at::Tensor& values() const { return values_; }

@@ -4,11 +4,7 @@
 #include <cmath>
 #include <cstdint>
 
-#ifdef __CUDACC__
-#define MANTISSA_HOST_DEVICE __host__ __device__
-#else
-#define MANTISSA_HOST_DEVICE
-#endif
+#include "worker/amp/host_device.h"
 
 namespace mantissa::v1 {
 class ScheduleSpec;

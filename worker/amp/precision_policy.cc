@@ -1,0 +1,90 @@
+#include "worker/amp/precision_policy.h"
+
+#include <ATen/ops/add.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/layer_norm.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
+#include <c10/util/Exception.h>
+
+#include "worker/amp/op.h"
+
+namespace mantissa::trainer {
+namespace {
+
+at::ScalarType ComputeType(v1::PrecisionSpec::Mode mode) {
+  switch (mode) {
+    case v1::PrecisionSpec::FP16:
+      return at::kHalf;
+    case v1::PrecisionSpec::BF16:
+      return at::kBFloat16;
+    case v1::PrecisionSpec::FP32:
+      return at::kFloat;
+    default:
+      TORCH_CHECK(false, "precision mode ", static_cast<int>(mode), " has no compute type");
+  }
+}
+
+}  // namespace
+
+Activation ActivationFrom(v1::Activation::Function function) {
+  switch (function) {
+    case v1::Activation::GELU:
+      return Activation::kGelu;
+    case v1::Activation::TANH:
+      return Activation::kTanh;
+    default:
+      return Activation::kRelu;
+  }
+}
+
+PrecisionPolicy::PrecisionPolicy(v1::PrecisionSpec::Mode mode) : mode_(mode), compute_type_(ComputeType(mode)) {}
+
+at::Tensor PrecisionPolicy::Linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                                   Activation activation) const {
+  static const auto op = FindOp<at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
+                                           at::ScalarType, std::int64_t)>("mantissa::linear");
+  return op.call(x, weight, bias.defined() ? std::optional(bias) : std::nullopt, compute_type_,
+                 static_cast<std::int64_t>(activation));
+}
+
+at::Tensor PrecisionPolicy::LayerNorm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                                      double epsilon) const {
+  return at::layer_norm(x.to(at::kFloat), {x.size(-1)}, weight, bias, epsilon);
+}
+
+at::Tensor PrecisionPolicy::Attention(const at::Tensor& qkv, std::int64_t heads, bool causal) const {
+  TORCH_CHECK(qkv.dim() == 3 && qkv.size(2) % (3 * heads) == 0, "qkv must be (B, T, 3 d) with d a multiple of ", heads);
+  const std::int64_t batch = qkv.size(0);
+  const std::int64_t time = qkv.size(1);
+  const std::int64_t width = qkv.size(2) / 3;
+  // CPUs have no FP16 arithmetic worth using: FP32 inside, one rounding of the result.
+  const bool by_floats = qkv.is_cpu() && compute_type_ == at::kHalf;
+  const at::Tensor operands = qkv.to(compute_type_).to(by_floats ? at::kFloat : compute_type_);
+  // (3, B, heads, T, d / heads)
+  const std::vector<at::Tensor> parts =
+      operands.view({batch, time, 3, heads, width / heads}).permute({2, 0, 3, 1, 4}).unbind(0);
+  const at::Tensor attended = at::scaled_dot_product_attention(parts[0], parts[1], parts[2], std::nullopt, 0.0, causal);
+  return attended.transpose(1, 2).reshape({batch, time, width}).to(compute_type_);
+}
+
+at::Tensor PrecisionPolicy::Add(const at::Tensor& x, const at::Tensor& y) const { return at::add(x, y); }
+
+at::Tensor PrecisionPolicy::Embedding(const at::Tensor& weight, const at::Tensor& tokens) const {
+  return at::embedding(weight, tokens);
+}
+
+at::Tensor PrecisionPolicy::Dropout(const at::Tensor& x, double probability, const RandomKey& key,
+                                    std::int32_t site) const {
+  if (probability == 0) return x;
+  static const auto op =
+      FindOp<at::Tensor(const at::Tensor&, double, std::int64_t, std::int64_t, std::int64_t, std::int64_t)>(
+          "mantissa::dropout");
+  return op.call(x, probability, static_cast<std::int64_t>(key.seed), key.iteration, key.micro_batch, site);
+}
+
+at::Tensor PrecisionPolicy::CrossEntropy(const at::Tensor& logits, const at::Tensor& targets) const {
+  static const auto op = FindOp<at::Tensor(const at::Tensor&, const at::Tensor&)>("mantissa::cross_entropy");
+  return op.call(logits, targets);
+}
+
+}  // namespace mantissa::trainer

@@ -1,0 +1,79 @@
+// AdamW and Adam over flat buffers: one pass that unscales, clips, moves the moments and the parameters. A skipped
+// iteration writes nothing.
+#include <ATen/Parallel.h>
+#include <torch/library.h>
+
+#include "worker/kernels/adam/adam_update.h"
+#include "worker/kernels/check.h"
+#include "worker/kernels/cpu/isa.h"
+#include "worker/kernels/cpu/parallel.h"
+
+namespace mantissa::trainer::kernels {
+namespace {
+
+struct AdamKernel {
+  static MANTISSA_INLINE void Run(float* __restrict parameters, const float* __restrict gradients,
+                                  float* __restrict exp_avg, float* __restrict exp_avg_sq, std::int64_t count,
+                                  AdamConstants c) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      const float p = parameters[i];
+      const float g = gradients[i] * c.factor + c.l2 * p;
+      const float m = exp_avg[i] + c.one_minus_beta1 * (g - exp_avg[i]);
+      const float v = c.beta2 * exp_avg_sq[i] + c.one_minus_beta2 * (g * g);
+      exp_avg[i] = m;
+      exp_avg_sq[i] = v;
+      parameters[i] = c.decay * p - (c.step_size * m) / (__builtin_sqrtf(v) * c.inverse_root + c.epsilon);
+    }
+  }
+};
+
+void AdamCpu(const at::Tensor& parameters, const at::Tensor& gradients, const at::Tensor& exp_avg,
+             const at::Tensor& exp_avg_sq, const at::Tensor& chunks, const at::Tensor& settings,
+             const at::Tensor& state) {
+  CheckFlat(parameters, "parameters");
+  CheckFlat(gradients, "gradients");
+  CheckFlat(exp_avg, "exp_avg");
+  CheckFlat(exp_avg_sq, "exp_avg_sq");
+  const std::int64_t size = parameters.numel();
+  TORCH_CHECK(gradients.numel() == size && exp_avg.numel() == size && exp_avg_sq.numel() == size,
+              "parameters, gradients and moments must have one layout");
+  const Chunk* const chunk = Chunks(chunks);
+  const OptimizerSettings& optimizer = *Struct<OptimizerSettings>(settings, "settings");
+  StepState& step = *Struct<StepState>(state, "state");
+  if (step.halt != 0) return;
+  step.learning_rate = LearningRateAt(optimizer.schedule, step.step);
+  if (step.found_inf != 0) return;
+
+  const AdamConstants decayed = AdamConstantsOf(optimizer, step, step.learning_rate);
+  AdamConstants plain = decayed;
+  plain.decay = 1;
+  plain.l2 = 0;
+  float* const p = parameters.mutable_data_ptr<float>();
+  const float* const g = gradients.const_data_ptr<float>();
+  float* const m = exp_avg.mutable_data_ptr<float>();
+  float* const v = exp_avg_sq.mutable_data_ptr<float>();
+  const auto update = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t at = chunk[i].begin;
+      cpu::ForHostIsa<AdamKernel>(p + at, g + at, m + at, v + at, chunk[i].size,
+                                  chunk[i].decayed != 0 ? decayed : plain);
+    }
+  };
+  if (size <= cpu::kParallelGrain) {
+    update(0, chunks.size(0));
+  } else {
+    at::parallel_for(0, chunks.size(0), 1, update);
+  }
+}
+
+TORCH_LIBRARY_FRAGMENT(mantissa, library) {
+  // Both kinds: the settings say which.
+  library.def(
+      "adam(Tensor(a!) parameters, Tensor gradients, Tensor(b!) exp_avg, Tensor(c!) exp_avg_sq, Tensor chunks, "
+      "Tensor settings, Tensor(d!) state) -> ()");
+}
+TORCH_LIBRARY_IMPL(mantissa, CPU, library) { library.impl("adam", AdamCpu); }
+TORCH_LIBRARY_IMPL(mantissa, Autograd, library) { library.impl("adam", torch::CppFunction::makeFallthrough()); }
+
+}  // namespace
+}  // namespace mantissa::trainer::kernels

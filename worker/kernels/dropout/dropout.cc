@@ -1,0 +1,100 @@
+// Dropout whose mask is a pure function of (seed, iteration, micro-batch, site, element): the same on CPU and CUDA, in
+// a resumed run, and in backward, which draws it again instead of keeping it.
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/empty_like.h>
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/functions/utils.h>
+#include <torch/library.h>
+
+#include "worker/kernels/cpu/convert.h"
+#include "worker/kernels/cpu/parallel.h"
+#include "worker/kernels/dropout/dropout_draw.h"
+
+namespace mantissa::trainer::kernels {
+namespace {
+
+using torch::autograd::variable_list;
+
+at::Tensor MaskCpu(const at::Tensor& x_any, double probability, std::int64_t seed, std::int64_t iteration,
+                   std::int64_t micro_batch, std::int64_t site) {
+  const DropoutDraw draw = MakeDropoutDraw(probability, seed, iteration, micro_batch, site);
+  const at::Tensor x = x_any.contiguous();
+  const at::Tensor result = at::empty_like(x);
+  const at::ScalarType type = x.scalar_type();
+  TORCH_CHECK(type == at::kFloat || type == at::kHalf || type == at::kBFloat16, "dropout of ", type);
+  const std::int64_t width = type == at::kFloat ? 4 : 2;
+  const char* const from = static_cast<const char*>(x.const_data_ptr());
+  char* const to = static_cast<char*>(result.mutable_data_ptr());
+  const std::int64_t count = x.numel();
+  // In units of four elements, which share one draw.
+  const auto apply = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t group = begin; group < end; ++group) {
+      const std::int64_t at = group * 4;
+      const std::int64_t size = count - at < 4 ? count - at : 4;
+      float values[4] = {};
+      cpu::Widen(type, from + at * width, size, values);
+      const Philox4 words = draw.Words(group);
+      for (int i = 0; i < 4; ++i) values[i] = draw.Keeps(words.word[i]) ? values[i] * draw.scale : 0.0f;
+      cpu::Narrow(type, values, size, to + at * width);
+    }
+  };
+  cpu::ForRange((count + 3) / 4, apply);
+  return result;
+}
+
+at::Tensor CallMask(const at::Tensor& x, double probability, std::int64_t seed, std::int64_t iteration,
+                    std::int64_t micro_batch, std::int64_t site) {
+  static const auto op =
+      c10::Dispatcher::singleton()
+          .findSchemaOrThrow("mantissa::dropout_mask", "")
+          .typed<at::Tensor(const at::Tensor&, double, std::int64_t, std::int64_t, std::int64_t, std::int64_t)>();
+  return op.call(x, probability, seed, iteration, micro_batch, site);
+}
+
+struct DropoutNode : public torch::autograd::Node {
+  variable_list apply(variable_list&& gradients) override {
+    at::AutoDispatchBelowADInplaceOrView below;
+    variable_list result(1);
+    if (!gradients[0].defined()) return result;
+    result[0] = CallMask(gradients[0], probability, seed, iteration, micro_batch, site);
+    return result;
+  }
+  std::string name() const override { return "MantissaDropout"; }
+
+  double probability = 0;
+  std::int64_t seed = 0;
+  std::int64_t iteration = 0;
+  std::int64_t micro_batch = 0;
+  std::int64_t site = 0;
+};
+
+at::Tensor Dropout(const at::Tensor& x, double probability, std::int64_t seed, std::int64_t iteration,
+                   std::int64_t micro_batch, std::int64_t site) {
+  at::Tensor result;
+  {
+    at::AutoDispatchBelowADInplaceOrView below;
+    result = CallMask(x, probability, seed, iteration, micro_batch, site);
+  }
+  if (!at::GradMode::is_enabled() || !x.requires_grad()) return result;
+  const std::shared_ptr<DropoutNode> node(new DropoutNode(), torch::autograd::deleteNode);
+  node->set_next_edges(torch::autograd::collect_next_edges(x));
+  node->probability = probability;
+  node->seed = seed;
+  node->iteration = iteration;
+  node->micro_batch = micro_batch;
+  node->site = site;
+  torch::autograd::set_history(result, node);
+  return result;
+}
+
+TORCH_LIBRARY_FRAGMENT(mantissa, library) {
+  library.def("dropout(Tensor x, float probability, int seed, int iteration, int micro_batch, int site) -> Tensor");
+  // x with the dropped elements zero and the kept ones scaled; its own backward.
+  library.def(
+      "dropout_mask(Tensor x, float probability, int seed, int iteration, int micro_batch, int site) -> Tensor");
+}
+TORCH_LIBRARY_IMPL(mantissa, CompositeImplicitAutograd, library) { library.impl("dropout", Dropout); }
+TORCH_LIBRARY_IMPL(mantissa, CPU, library) { library.impl("dropout_mask", MaskCpu); }
+
+}  // namespace
+}  // namespace mantissa::trainer::kernels

@@ -1,0 +1,202 @@
+// y = activation(x w^T + b) in a compute type, with FP32 parameters.
+//
+// One autograd node instead of ATen's cast, transpose, product and accumulation nodes: the gradients of weight and
+// bias are added straight into their .grad, and an input that needs no gradient (the first layer's) gets none.
+#include <ATen/ops/empty.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/gelu_backward.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/relu.h>
+#include <ATen/ops/sum.h>
+#include <ATen/ops/tanh.h>
+#include <ATen/ops/tanh_backward.h>
+#include <ATen/ops/threshold_backward.h>
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/functions/utils.h>
+#include <torch/library.h>
+
+#include "worker/kernels/linear/linear_cpu.h"
+
+namespace mantissa::trainer::kernels {
+namespace {
+
+using cpu::ActivationKind;
+using torch::autograd::variable_list;
+
+at::Tensor ApplyActivation(ActivationKind kind, const at::Tensor& z) {
+  switch (kind) {
+    case ActivationKind::kNone:
+      return z;
+    case ActivationKind::kRelu:
+      return at::relu(z);
+    case ActivationKind::kGelu:
+      return at::gelu(z, "tanh");
+    case ActivationKind::kTanh:
+      return at::tanh(z);
+  }
+  TORCH_CHECK(false, "unknown activation");
+}
+
+at::Tensor ActivationGradient(ActivationKind kind, const at::Tensor& gradient, const at::Tensor& saved) {
+  switch (kind) {
+    case ActivationKind::kNone:
+      return gradient;
+    case ActivationKind::kRelu:
+      return at::threshold_backward(gradient, saved, 0);
+    case ActivationKind::kGelu:
+      return at::gelu_backward(gradient, saved, "tanh");
+    case ActivationKind::kTanh:
+      return at::tanh_backward(gradient, saved);
+  }
+  TORCH_CHECK(false, "unknown activation");
+}
+
+// What forward leaves for backward. Tensors are without history, so that a node never keeps itself alive.
+struct Saved {
+  at::ScalarType compute = at::kFloat;
+  ActivationKind activation = ActivationKind::kNone;
+  bool by_floats = false;  // the way of linear_cpu.h
+  cpu::LinearShape shape;
+  at::Tensor x;       // (rows, in), in the compute type
+  at::Tensor weight;  // FP32; in the other way, in the compute type
+  at::Tensor activation_saved;
+};
+
+struct LinearNode : public torch::autograd::Node {
+  variable_list apply(variable_list&& gradients) override;
+  void release_variables() override {
+    saved.x.reset();
+    saved.weight.reset();
+    saved.activation_saved.reset();
+  }
+  std::string name() const override { return "MantissaLinear"; }
+
+  Saved saved;
+  at::Tensor weight;  // the parameters, for their .grad
+  at::Tensor bias;
+  std::vector<std::int64_t> input_sizes;
+  at::ScalarType input_type = at::kFloat;
+};
+
+// The gradient to add into; made when a parameter is used without a buffer.
+at::Tensor GradientOf(const at::Tensor& parameter) {
+  if (!parameter.defined() || !parameter.requires_grad()) return {};
+  at::Tensor& gradient = parameter.mutable_grad();
+  if (!gradient.defined()) gradient = at::zeros_like(parameter, at::TensorOptions().requires_grad(false));
+  return gradient;
+}
+
+variable_list LinearNode::apply(variable_list&& gradients) {
+  at::AutoDispatchBelowADInplaceOrView below;
+  variable_list result(1);
+  if (!gradients[0].defined()) return result;
+  TORCH_CHECK(saved.x.defined(), "backward through a linear layer a second time: its saved tensors are gone");
+  const cpu::LinearShape& shape = saved.shape;
+  const at::Tensor gradient = gradients[0].reshape({shape.rows, shape.out}).to(saved.compute).contiguous();
+  const at::Tensor weight_gradient = GradientOf(weight);
+  const at::Tensor bias_gradient = GradientOf(bias);
+  const bool wants_input = should_compute_output(0);
+
+  if (saved.by_floats) {
+    at::Tensor input_gradient;
+    if (wants_input) input_gradient = at::empty({shape.rows, shape.in}, gradient.options().dtype(input_type));
+    cpu::LinearBackward(saved.compute, shape, gradient, saved.activation_saved, saved.activation, saved.x, saved.weight,
+                        weight_gradient, bias_gradient, input_gradient);
+    if (wants_input) result[0] = input_gradient.view(input_sizes);
+    return result;
+  }
+
+  const at::Tensor dz = ActivationGradient(saved.activation, gradient, saved.activation_saved);
+  if (weight_gradient.defined()) {
+    if (saved.compute == at::kFloat) {
+      weight_gradient.addmm_(dz.t(), saved.x);
+    } else {
+      weight_gradient.add_(at::mm(dz.t(), saved.x));
+    }
+  }
+  if (bias_gradient.defined()) bias_gradient.add_(dz.sum(0));
+  if (wants_input) result[0] = at::mm(dz, saved.weight).to(input_type).view(input_sizes);
+  return result;
+}
+
+at::Tensor Forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, bool for_backward,
+                   Saved* saved) {
+  const cpu::LinearShape& shape = saved->shape;
+  at::Tensor result;
+  if (saved->by_floats) {
+    const at::Tensor input = x.scalar_type() == saved->compute ? x : x.to(saved->compute);
+    result = at::empty({shape.rows, shape.out}, x.options().dtype(saved->compute));
+    const bool keeps_before = for_backward && !cpu::DerivativeFromResult(saved->activation);
+    if (keeps_before) saved->activation_saved = at::empty_like(result);
+    cpu::LinearForward(saved->compute, shape, input, weight, bias, saved->activation, saved->activation_saved, result);
+    saved->x = input;
+    saved->weight = weight;
+  } else {
+    saved->x = x.to(saved->compute);
+    saved->weight = weight.to(saved->compute);
+    const at::Tensor z =
+        at::linear(saved->x, saved->weight, bias.defined() ? std::optional(bias.to(saved->compute)) : std::nullopt);
+    result = ApplyActivation(saved->activation, z);
+    if (!cpu::DerivativeFromResult(saved->activation)) saved->activation_saved = z;
+  }
+  if (for_backward && saved->activation != ActivationKind::kNone && cpu::DerivativeFromResult(saved->activation)) {
+    saved->activation_saved = result.variable_data();
+  }
+  return result;
+}
+
+at::Tensor Linear(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias_or_none,
+                  at::ScalarType compute, std::int64_t activation) {
+  const at::Tensor bias = bias_or_none.value_or(at::Tensor());
+  TORCH_CHECK(compute == at::kFloat || compute == at::kHalf || compute == at::kBFloat16,
+              "linear computes in float32, float16 or bfloat16, not ", compute);
+  TORCH_CHECK(activation >= 0 && activation <= 3, "unknown activation ", activation);
+  TORCH_CHECK(weight.dim() == 2 && weight.scalar_type() == at::kFloat, "weight must be FP32 (out, in)");
+  TORCH_CHECK(x.dim() >= 1 && x.size(-1) == weight.size(1), "x has ", x.dim() > 0 ? x.size(-1) : 0,
+              " features, weight takes ", weight.size(1));
+  TORCH_CHECK(
+      !bias.defined() || (bias.dim() == 1 && bias.size(0) == weight.size(0) && bias.scalar_type() == at::kFloat),
+      "bias must be FP32 (out)");
+
+  const bool for_backward = at::GradMode::is_enabled() &&
+                            (x.requires_grad() || weight.requires_grad() || (bias.defined() && bias.requires_grad()));
+  Saved saved;
+  saved.compute = compute;
+  saved.activation = static_cast<ActivationKind>(activation);
+  saved.shape = {weight.size(1) > 0 ? x.numel() / weight.size(1) : 0, weight.size(1), weight.size(0)};
+  saved.by_floats = x.is_cpu() && cpu::LinearPays(compute, saved.shape);
+  at::Tensor result;
+  {
+    at::AutoDispatchBelowADInplaceOrView below;
+    const at::Tensor input = x.dim() == 2 && x.is_contiguous() ? x : x.reshape({saved.shape.rows, saved.shape.in});
+    result = Forward(input.contiguous(), weight.contiguous(), bias.defined() ? bias.contiguous() : bias, for_backward,
+                     &saved);
+    if (x.dim() != 2) {
+      std::vector<std::int64_t> sizes = x.sizes().vec();
+      sizes.back() = saved.shape.out;
+      result = result.view(sizes);
+    }
+  }
+  if (!for_backward) return result;
+
+  const std::shared_ptr<LinearNode> node(new LinearNode(), torch::autograd::deleteNode);
+  // The parameters' gradients do not travel along edges, so theirs are not in the graph.
+  node->set_next_edges(torch::autograd::collect_next_edges(x));
+  node->saved = std::move(saved);
+  node->weight = weight;
+  node->bias = bias;
+  node->input_sizes = x.sizes().vec();
+  node->input_type = x.scalar_type();
+  torch::autograd::set_history(result, node);
+  return result;
+}
+
+TORCH_LIBRARY_FRAGMENT(mantissa, library) {
+  library.def("linear(Tensor x, Tensor weight, Tensor? bias, ScalarType compute, int activation) -> Tensor");
+}
+// One function for every device, which is its own autograd formula.
+TORCH_LIBRARY_IMPL(mantissa, CompositeImplicitAutograd, library) { library.impl("linear", Linear); }
+
+}  // namespace
+}  // namespace mantissa::trainer::kernels

@@ -1,0 +1,87 @@
+// SGD with or without momentum over flat buffers. A momentum buffer starts at zero, so that its first update is the
+// gradient itself, as PyTorch's is. A skipped iteration writes nothing.
+#include <ATen/Parallel.h>
+#include <torch/library.h>
+
+#include "worker/kernels/check.h"
+#include "worker/kernels/cpu/isa.h"
+#include "worker/kernels/cpu/parallel.h"
+#include "worker/kernels/sgd/sgd_update.h"
+
+namespace mantissa::trainer::kernels {
+namespace {
+
+struct PlainKernel {
+  static MANTISSA_INLINE void Run(float* __restrict parameters, const float* __restrict gradients, std::int64_t count,
+                                  SgdConstants c) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      const float g = gradients[i] * c.factor + c.l2 * parameters[i];
+      parameters[i] -= c.learning_rate * g;
+    }
+  }
+};
+
+struct MomentumKernel {
+  static MANTISSA_INLINE void Run(float* __restrict parameters, const float* __restrict gradients,
+                                  float* __restrict momentum, std::int64_t count, SgdConstants c, bool nesterov) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      const float g = gradients[i] * c.factor + c.l2 * parameters[i];
+      const float m = c.momentum * momentum[i] + g;
+      momentum[i] = m;
+      parameters[i] -= c.learning_rate * (nesterov ? g + c.momentum * m : m);
+    }
+  }
+};
+
+void SgdCpu(const at::Tensor& parameters, const at::Tensor& gradients, const std::optional<at::Tensor>& momentum,
+            const at::Tensor& chunks, const at::Tensor& settings, const at::Tensor& state) {
+  CheckFlat(parameters, "parameters");
+  CheckFlat(gradients, "gradients");
+  const std::int64_t size = parameters.numel();
+  TORCH_CHECK(gradients.numel() == size, "parameters and gradients must have one layout");
+  float* m = nullptr;
+  if (momentum.has_value() && momentum->defined()) {
+    CheckFlat(*momentum, "momentum");
+    TORCH_CHECK(momentum->numel() == size, "parameters and momentum must have one layout");
+    m = momentum->mutable_data_ptr<float>();
+  }
+  const Chunk* const chunk = Chunks(chunks);
+  const OptimizerSettings& optimizer = *Struct<OptimizerSettings>(settings, "settings");
+  StepState& step = *Struct<StepState>(state, "state");
+  if (step.halt != 0) return;
+  step.learning_rate = LearningRateAt(optimizer.schedule, step.step);
+  if (step.found_inf != 0) return;
+
+  const SgdConstants decayed = SgdConstantsOf(optimizer, step, step.learning_rate);
+  SgdConstants plain = decayed;
+  plain.l2 = 0;
+  float* const p = parameters.mutable_data_ptr<float>();
+  const float* const g = gradients.const_data_ptr<float>();
+  const auto update = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t at = chunk[i].begin;
+      const SgdConstants& constants = chunk[i].decayed != 0 ? decayed : plain;
+      if (m == nullptr) {
+        cpu::ForHostIsa<PlainKernel>(p + at, g + at, chunk[i].size, constants);
+      } else {
+        cpu::ForHostIsa<MomentumKernel>(p + at, g + at, m + at, chunk[i].size, constants, optimizer.nesterov != 0);
+      }
+    }
+  };
+  if (size <= cpu::kParallelGrain) {
+    update(0, chunks.size(0));
+  } else {
+    at::parallel_for(0, chunks.size(0), 1, update);
+  }
+}
+
+TORCH_LIBRARY_FRAGMENT(mantissa, library) {
+  library.def(
+      "sgd(Tensor(a!) parameters, Tensor gradients, Tensor(b!)? momentum, Tensor chunks, Tensor settings, "
+      "Tensor(c!) state) -> ()");
+}
+TORCH_LIBRARY_IMPL(mantissa, CPU, library) { library.impl("sgd", SgdCpu); }
+TORCH_LIBRARY_IMPL(mantissa, Autograd, library) { library.impl("sgd", torch::CppFunction::makeFallthrough()); }
+
+}  // namespace
+}  // namespace mantissa::trainer::kernels

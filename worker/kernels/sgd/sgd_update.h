@@ -1,0 +1,27 @@
+// What SGD's kernels agree on.
+#pragma once
+
+#include "worker/amp/host_device.h"
+#include "worker/amp/step_state.h"
+#include "worker/optim/optimizer_settings.h"
+
+namespace mantissa::trainer::kernels {
+
+struct SgdConstants {
+  float factor = 1;  // unscales and clips
+  float l2 = 0;
+  float momentum = 0;
+  float learning_rate = 0;
+};
+
+MANTISSA_HOST_DEVICE inline SgdConstants SgdConstantsOf(const OptimizerSettings& settings, const StepState& state,
+                                                        double learning_rate) {
+  SgdConstants constants;
+  constants.factor = state.factor;
+  constants.l2 = static_cast<float>(settings.weight_decay);
+  constants.momentum = static_cast<float>(settings.momentum);
+  constants.learning_rate = static_cast<float>(learning_rate);
+  return constants;
+}
+
+}  // namespace mantissa::trainer::kernels
