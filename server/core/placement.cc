@@ -178,7 +178,7 @@ WaitReason ExplainWait(const JobNeeds& needs, const std::vector<WorkerView>& wor
       })) {
     return {v1::Reason::CHECKPOINT_UNREACHABLE,
             absl::StrCat("its checkpoint is on storage ", needs.storage_id,
-                         ", which no connected worker reaches; connect one, or submit with "
+                         ", which no worker that takes work reaches; start one there, or submit with "
                          "retry.restart_without_checkpoint")};
   }
   std::vector<std::string> obstacles;

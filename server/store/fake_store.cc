@@ -1,0 +1,281 @@
+#include "server/store/fake_store.h"
+
+#include <algorithm>
+
+#include "server/core/job_state.h"
+#include "server/core/telemetry_segment.h"
+
+namespace mantissa::server {
+namespace {
+
+int64_t Nanos(const google::protobuf::Timestamp& time) { return time.seconds() * 1'000'000'000 + time.nanos(); }
+
+bool Matches(const v1::Job& job, const v1::JobFilter& filter) {
+  if (filter.states_size() > 0 &&
+      std::find(filter.states().begin(), filter.states().end(), job.state()) == filter.states().end()) {
+    return false;
+  }
+  if (!filter.name().empty() && filter.name() != job.resolved_spec().name()) return false;
+  for (const auto& [name, value] : filter.labels()) {
+    auto label = job.spec().labels().find(name);
+    if (label == job.spec().labels().end() || label->second != value) return false;
+  }
+  if (filter.has_created_after() && Nanos(job.create_time()) <= Nanos(filter.created_after())) return false;
+  return !filter.has_created_before() || Nanos(job.create_time()) < Nanos(filter.created_before());
+}
+
+}  // namespace
+
+void FakeStore::FailCommit(absl::Status status) {
+  process::MutexLock lock(mutex_);
+  failures_.push_back(std::move(status));
+}
+
+void FakeStore::FailLoads(int count) {
+  process::MutexLock lock(mutex_);
+  failing_loads_ = count;
+}
+
+int FakeStore::commits() const {
+  process::MutexLock lock(mutex_);
+  return commits_;
+}
+
+absl::Status FakeStore::Commit(const Changes& changes) {
+  process::MutexLock lock(mutex_);
+  if (!failures_.empty()) {
+    absl::Status failure = failures_.front();
+    failures_.pop_front();
+    return failure;
+  }
+  Records records = records_;
+  Requests requests = requests_;
+  absl::Status status = Apply(changes, records, requests);
+  if (!status.ok()) return status;
+  records_ = std::move(records);
+  requests_ = std::move(requests);
+  ++commits_;
+  return status;
+}
+
+absl::Status FakeStore::Apply(const Changes& changes, Records& records, Requests& requests) {
+  for (const JobWrite& write : changes.jobs) {
+    auto known = records.find(write.job.id());
+    const bool is_new = known == records.end();
+    if (write.expected_etag.empty() != is_new) return absl::AbortedError("job");
+    if (!is_new && (known->second.job.etag() != write.expected_etag || IsTerminal(known->second.job.state()))) {
+      return absl::AbortedError("job etag");
+    }
+    Record& record = records[write.job.id()];
+    record.job = write.job;
+    record.job.clear_queue_position();
+    record.times = write.times;
+  }
+  for (const AttemptWrite& write : changes.attempts) {
+    auto record = records.find(write.attempt.job_id());
+    if (record == records.end()) return absl::AbortedError("attempt without a job");
+    auto& attempts = record->second.attempts;
+    const int32_t number = write.attempt.number();
+    if (!write.guard) {
+      if (number != (attempts.empty() ? 1 : attempts.rbegin()->first + 1)) return absl::AbortedError("attempt number");
+    } else {
+      auto known = attempts.find(number);
+      if (known == attempts.end() || known->second.placements(0).token() != write.guard->token ||
+          std::find(write.guard->states.begin(), write.guard->states.end(), known->second.state()) ==
+              write.guard->states.end()) {
+        return absl::AbortedError("attempt guard");
+      }
+    }
+    const std::string token = write.guard ? write.guard->token : write.attempt.placements(0).token();
+    attempts[number] = write.attempt;
+    attempts[number].mutable_placements(0)->set_token(token);
+  }
+  for (const v1::Checkpoint& checkpoint : changes.checkpoints) {
+    auto record = records.find(checkpoint.job_id());
+    if (record == records.end()) return absl::AbortedError("checkpoint without a job");
+    auto [row, is_new] = record->second.checkpoints.try_emplace({checkpoint.attempt(), checkpoint.step()}, checkpoint);
+    if (!is_new && row->second.manifest_sha256() != checkpoint.manifest_sha256()) {
+      return absl::AbortedError("checkpoint");
+    }
+    row->second = checkpoint;
+  }
+  for (const std::string& deleted : changes.deleted_checkpoints) {
+    const size_t slash = deleted.find('/');
+    auto record = records.find(deleted.substr(0, slash));
+    if (record == records.end()) continue;
+    std::erase_if(record->second.checkpoints,
+                  [&](const auto& row) { return row.second.name() == deleted.substr(slash + 1); });
+  }
+  for (const ArtifactWrite& write : changes.artifacts) {
+    auto record = records.find(write.job_id);
+    if (record == records.end()) return absl::AbortedError("artifact without a job");
+    auto& artifacts = record->second.artifacts;
+    const std::pair<int32_t, std::string> key(write.attempt, write.artifact.name());
+    if (write.kind != ArtifactWrite::Kind::kLost) {
+      artifacts[key] = write;
+    } else if (artifacts.count(key) > 0 && artifacts[key].kind == ArtifactWrite::Kind::kWanted) {
+      artifacts.erase(key);
+    }
+  }
+  for (const TelemetryWrite& write : changes.telemetry) {
+    auto record = records.find(write.job_id);
+    if (record == records.end()) return absl::AbortedError("telemetry without a job");
+    if (write.segment.first_sequence() != LastSequence(record->second) + 1) return absl::AbortedError("sequence");
+    record->second.telemetry.push_back(write.segment);
+  }
+  for (const IdempotencyWrite& write : changes.idempotency) {
+    if (!requests.emplace(std::pair(write.tenant, write.request_id), write).second)
+      return absl::AbortedError("request");
+  }
+  return absl::OkStatus();
+}
+
+int64_t FakeStore::LastSequence(const Record& record) {
+  if (record.telemetry.empty()) return 0;
+  return record.telemetry.back().first_sequence() + record.telemetry.back().count() - 1;
+}
+
+absl::StatusOr<std::vector<LiveJob>> FakeStore::LoadLive() {
+  process::MutexLock lock(mutex_);
+  if (failing_loads_ > 0) {
+    --failing_loads_;
+    return absl::UnavailableError("the fake store was told to fail");
+  }
+  std::vector<LiveJob> result;
+  for (const auto& [id, record] : records_) {
+    std::vector<ArtifactWrite> wanted = ArtifactsLocked(id, ArtifactWrite::Kind::kWanted);
+    if (IsTerminal(record.job.state()) && wanted.empty()) continue;
+    LiveJob& live = result.emplace_back();
+    live.job = record.job;
+    live.times = record.times;
+    live.wanted_artifacts = std::move(wanted);
+    live.last_sequence = LastSequence(record);
+    for (const auto& [number, attempt] : record.attempts) live.attempts.push_back(attempt);
+    for (const auto& [key, checkpoint] : record.checkpoints) live.checkpoints.push_back(checkpoint);
+    for (auto segment = record.telemetry.rbegin(); segment != record.telemetry.rend(); ++segment) {
+      if (segment->attempt() == 0) continue;
+      live.durable_attempt_sequences.push_back({segment->attempt(), LastAttemptSequence(*segment)});
+      break;
+    }
+  }
+  return result;
+}
+
+absl::StatusOr<int64_t> FakeStore::BeginEpoch() {
+  process::MutexLock lock(mutex_);
+  return ++epoch_;
+}
+
+absl::StatusOr<v1::Job> FakeStore::GetJob(std::string_view job_id, std::string_view tenant) {
+  process::MutexLock lock(mutex_);
+  auto record = records_.find(job_id);
+  if (record == records_.end() || (!tenant.empty() && record->second.job.tenant() != tenant)) {
+    return absl::NotFoundError("job");
+  }
+  return record->second.job;
+}
+
+absl::StatusOr<JobPage> FakeStore::ListJobs(std::string_view tenant, const v1::JobFilter& filter,
+                                            std::string_view before_id, int32_t limit) {
+  process::MutexLock lock(mutex_);
+  JobPage page;
+  for (auto record = records_.rbegin(); record != records_.rend(); ++record) {
+    const v1::Job& job = record->second.job;
+    if (!tenant.empty() && job.tenant() != tenant) continue;
+    if (!before_id.empty() && job.id() >= before_id) continue;
+    if (!Matches(job, filter)) continue;
+    if (static_cast<int32_t>(page.jobs.size()) == limit) {
+      page.more = true;
+      break;
+    }
+    page.jobs.push_back(job);
+  }
+  return page;
+}
+
+absl::StatusOr<std::optional<IdempotencyWrite>> FakeStore::FindIdempotency(std::string_view tenant,
+                                                                           std::string_view request_id) {
+  process::MutexLock lock(mutex_);
+  auto known = requests_.find({std::string(tenant), std::string(request_id)});
+  if (known == requests_.end()) return std::optional<IdempotencyWrite>();
+  return std::optional<IdempotencyWrite>(known->second);
+}
+
+absl::StatusOr<std::vector<v1::Attempt>> FakeStore::ListAttempts(std::string_view job_id) {
+  process::MutexLock lock(mutex_);
+  std::vector<v1::Attempt> attempts;
+  auto record = records_.find(job_id);
+  if (record == records_.end()) return attempts;
+  for (auto attempt = record->second.attempts.rbegin(); attempt != record->second.attempts.rend(); ++attempt) {
+    attempts.push_back(attempt->second);
+    attempts.back().mutable_placements(0)->clear_token();
+  }
+  return attempts;
+}
+
+absl::StatusOr<std::vector<v1::Checkpoint>> FakeStore::ListCheckpoints(std::string_view job_id) {
+  process::MutexLock lock(mutex_);
+  std::vector<v1::Checkpoint> checkpoints;
+  auto record = records_.find(job_id);
+  if (record == records_.end()) return checkpoints;
+  for (const auto& [key, checkpoint] : record->second.checkpoints) checkpoints.push_back(checkpoint);
+  std::reverse(checkpoints.begin(), checkpoints.end());
+  return checkpoints;
+}
+
+std::vector<ArtifactWrite> FakeStore::ArtifactsLocked(std::string_view job_id, ArtifactWrite::Kind kind) const {
+  std::map<std::string, ArtifactWrite> newest;
+  auto record = records_.find(job_id);
+  if (record == records_.end()) return {};
+  for (const auto& [key, artifact] : record->second.artifacts) {
+    if (artifact.kind == kind) newest[artifact.artifact.name()] = artifact;
+  }
+  std::vector<ArtifactWrite> result;
+  for (const auto& [name, artifact] : newest) result.push_back(artifact);
+  return result;
+}
+
+absl::StatusOr<std::vector<ArtifactWrite>> FakeStore::ListArtifacts(std::string_view job_id) {
+  process::MutexLock lock(mutex_);
+  return ArtifactsLocked(job_id, ArtifactWrite::Kind::kStored);
+}
+
+absl::StatusOr<std::vector<ArtifactWrite>> FakeStore::ListWantedArtifacts(std::string_view job_id) {
+  process::MutexLock lock(mutex_);
+  return ArtifactsLocked(job_id, ArtifactWrite::Kind::kWanted);
+}
+
+absl::StatusOr<TelemetryPage> FakeStore::ReadTelemetry(std::string_view job_id, int64_t from, int64_t max_bytes) {
+  process::MutexLock lock(mutex_);
+  TelemetryPage page;
+  auto record = records_.find(job_id);
+  if (record == records_.end()) return page;
+  page.last_sequence = LastSequence(record->second);
+  int64_t bytes = 0;
+  for (const v1::Segment& segment : record->second.telemetry) {
+    if (segment.first_sequence() + segment.count() <= from) continue;
+    page.segments.push_back(segment.first_sequence() >= from
+                                ? segment
+                                : WithoutFirstRows(segment, static_cast<int32_t>(from - segment.first_sequence())));
+    bytes += static_cast<int64_t>(segment.ByteSizeLong());
+    if (bytes >= max_bytes) break;
+  }
+  return page;
+}
+
+absl::StatusOr<TelemetryPage> FakeStore::ListEvents(std::string_view job_id, int64_t from,
+                                                    v1::JobEvent::Severity min_severity, int32_t limit) {
+  process::MutexLock lock(mutex_);
+  TelemetryPage page;
+  auto record = records_.find(job_id);
+  if (record == records_.end()) return page;
+  page.last_sequence = LastSequence(record->second);
+  for (const v1::Segment& segment : record->second.telemetry) {
+    if (!segment.has_event() || segment.first_sequence() < from || segment.event().severity() < min_severity) continue;
+    if (static_cast<int32_t>(page.segments.size()) == limit) break;
+    page.segments.push_back(segment);
+  }
+  return page;
+}
+
+}  // namespace mantissa::server

@@ -1,0 +1,69 @@
+// A store for tests: the same promises as the real ones, kept in memory, and failures on demand.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+
+#include "process/mutex.h"
+#include "server/store/job_store.h"
+
+namespace mantissa::server {
+
+// Thread-safe.
+class FakeStore final : public JobStore {
+ public:
+  // The next commits fail with these, in order, and change nothing.
+  void FailCommit(absl::Status status);
+  void FailLoads(int count);
+  int commits() const;
+
+  absl::Status Commit(const Changes& changes) override;
+  absl::StatusOr<std::vector<LiveJob>> LoadLive() override;
+  absl::StatusOr<int64_t> BeginEpoch() override;
+  absl::StatusOr<int32_t> SchemaVersion() override { return 1; }
+  absl::StatusOr<v1::Job> GetJob(std::string_view job_id, std::string_view tenant) override;
+  absl::StatusOr<JobPage> ListJobs(std::string_view tenant, const v1::JobFilter& filter, std::string_view before_id,
+                                   int32_t limit) override;
+  absl::StatusOr<std::optional<IdempotencyWrite>> FindIdempotency(std::string_view tenant,
+                                                                  std::string_view request_id) override;
+  absl::StatusOr<std::vector<v1::Attempt>> ListAttempts(std::string_view job_id) override;
+  absl::StatusOr<std::vector<v1::Checkpoint>> ListCheckpoints(std::string_view job_id) override;
+  absl::StatusOr<std::vector<ArtifactWrite>> ListArtifacts(std::string_view job_id) override;
+  absl::StatusOr<std::vector<ArtifactWrite>> ListWantedArtifacts(std::string_view job_id) override;
+  absl::StatusOr<TelemetryPage> ReadTelemetry(std::string_view job_id, int64_t from, int64_t max_bytes) override;
+  absl::StatusOr<TelemetryPage> ListEvents(std::string_view job_id, int64_t from, v1::JobEvent::Severity min_severity,
+                                           int32_t limit) override;
+
+ private:
+  struct Record {
+    v1::Job job;
+    JobTimes times;
+    std::map<int32_t, v1::Attempt> attempts;
+    std::map<std::pair<int32_t, int32_t>, v1::Checkpoint> checkpoints;   // (attempt, step)
+    std::map<std::pair<int32_t, std::string>, ArtifactWrite> artifacts;  // (attempt, name)
+    std::vector<v1::Segment> telemetry;
+  };
+  using Records = std::map<std::string, Record, std::less<>>;
+  using Requests = std::map<std::pair<std::string, std::string>, IdempotencyWrite>;
+
+  static absl::Status Apply(const Changes& changes, Records& records, Requests& requests);
+  static int64_t LastSequence(const Record& record);
+  std::vector<ArtifactWrite> ArtifactsLocked(std::string_view job_id, ArtifactWrite::Kind kind) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  mutable process::Mutex mutex_;
+  Records records_ ABSL_GUARDED_BY(mutex_);
+  Requests requests_ ABSL_GUARDED_BY(mutex_);
+  std::deque<absl::Status> failures_ ABSL_GUARDED_BY(mutex_);
+  int failing_loads_ ABSL_GUARDED_BY(mutex_) = 0;
+  int commits_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t epoch_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace mantissa::server
