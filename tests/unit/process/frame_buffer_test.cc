@@ -99,6 +99,17 @@ TEST(FrameBufferTest, GivesTheLastBytesBeforeTheEnd) {
   EXPECT_TRUE(IsEndOfStream(buffer.ReadFrom(pair.right.get()).status()));
 }
 
+TEST(FrameBufferTest, GivesTheLastBytesWhenTheyFillItsReadExactly) {
+  Pair pair = NonBlockingSockets();
+  const std::string payload((64 << 10) - kFrameHeaderBytes, 'x');
+  ASSERT_TRUE(WriteFrame(pair.left.get(), payload).ok());
+  pair.left.Close();
+  FrameBuffer buffer;
+  EXPECT_EQ(buffer.ReadFrom(pair.right.get()).value(), std::size_t{64} << 10);
+  EXPECT_EQ(buffer.Next().value(), payload);
+  EXPECT_TRUE(IsEndOfStream(buffer.ReadFrom(pair.right.get()).status()));
+}
+
 TEST(FrameBufferTest, ReadsNoMoreThanItWasAllowed) {
   Pair pair = NonBlockingSockets();
   ASSERT_TRUE(WriteFrame(pair.left.get(), std::string(1000, 'x')).ok());

@@ -213,6 +213,18 @@ TEST_F(RootsTest, MakesFoldersThatAreMissing) {
   EXPECT_FALSE(root.MakeDirectories("file/x", kField).ok());
 }
 
+TEST_F(RootsTest, ManyWhoMakeTheSameFoldersAtOnceAllGetThem) {
+  const OpenRoot root = Opened(true);
+  for (int round = 0; round < 50; ++round) {
+    const std::string path = "round-" + std::to_string(round) + "/a/b";
+    std::vector<std::thread> threads;
+    std::atomic<int> made = 0;
+    for (int i = 0; i < 4; ++i) threads.emplace_back([&] { made += root.MakeDirectories(path, kField).ok() ? 1 : 0; });
+    for (std::thread& thread : threads) thread.join();
+    ASSERT_EQ(made, 4);
+  }
+}
+
 TEST_F(RootsTest, TheRootItselfMustBeAFolderThatIsThere) {
   EXPECT_TRUE(absl::IsNotFound(OpenRoot::Open({.name = "data", .path = (top_ / "none").string()}).status()));
   EXPECT_TRUE(

@@ -166,6 +166,12 @@ TEST_F(SettingsTest, ValuesOutOfTheirTypeAreRefused) {
   }
 }
 
+TEST_F(SettingsTest, BothEndsOfARangeAreInIt) {
+  EXPECT_TRUE(Load({{"slots", "64"}}).ok());
+  EXPECT_EQ(options_.slots, 64);
+  EXPECT_TRUE(Load({{"slots", "1"}}).ok());
+}
+
 TEST_F(SettingsTest, AFileThatIsNoMapOfScalarsIsRefused) {
   EXPECT_THAT(Message(LoadFile("- a\n- b\n")), HasSubstr("not a map"));
   EXPECT_THAT(Message(LoadFile("just text")), HasSubstr("not a map"));
