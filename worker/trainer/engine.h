@@ -1,0 +1,39 @@
+// What runs iterations: one after another on the host's word, or from a recorded graph.
+#pragma once
+
+#include <vector>
+
+#include "worker/amp/iteration_record.h"
+#include "worker/amp/verdict.h"
+#include "worker/trainer/boundary_plan.h"
+
+namespace mantissa::trainer {
+
+// What the outside wants of a run. Implementations answer in well under a microsecond.
+class Control {
+ public:
+  virtual ~Control() = default;
+  virtual bool stop_requested() = 0;
+};
+
+struct IterationReport {
+  IterationRecord record;
+  std::vector<Offender> offenders;  // of a skipped iteration
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  // Runs iterations until the boundary (true), a stop request, a halt of the precision limits, or about 5 ms. No
+  // iteration beyond the boundary takes effect.
+  virtual bool RunUntil(const Boundary& boundary, Control& control) = 0;
+
+  // The reports that have become known since the last call, in order.
+  virtual std::vector<IterationReport> Poll() = 0;
+
+  // Waits until nothing is in flight; all reports are then known.
+  virtual void Drain() = 0;
+};
+
+}  // namespace mantissa::trainer

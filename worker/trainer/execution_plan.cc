@@ -1,0 +1,81 @@
+#include "worker/trainer/execution_plan.h"
+
+#include <algorithm>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+
+namespace mantissa::trainer {
+namespace {
+
+// One thread does about this many multiply-adds in 2 ms; below it a second one waits longer than it works.
+constexpr std::int64_t kOperationsPerThread = std::int64_t{60} * 1000 * 1000;
+
+constexpr char kThreads[] = "threads";
+
+std::int64_t SaturatingTimes(std::int64_t a, std::int64_t b) {
+  std::int64_t product = 0;
+  return __builtin_mul_overflow(a, b, &product) ? INT64_MAX : product;
+}
+
+}  // namespace
+
+std::int32_t ThreadsFor(std::int64_t operations, std::int32_t most) {
+  return static_cast<std::int32_t>(std::clamp<std::int64_t>(operations / kOperationsPerThread, 1, std::max(1, most)));
+}
+
+std::int64_t EstimateOperations(const v1::TrainingSpec& training, const spec::SampleShape& sample,
+                                std::int64_t micro_batch) {
+  const std::int64_t parameters = spec::ParameterCount(spec::ModelParameters(training.model(), sample));
+  std::int64_t rows = micro_batch;
+  if (training.model().has_gpt()) rows = SaturatingTimes(rows, training.model().gpt().context());
+  if (training.model().has_transformer_encoder() && sample.features.size() > 1) {
+    rows = SaturatingTimes(rows, sample.features.front());
+  }
+  return SaturatingTimes(SaturatingTimes(parameters, rows), 3);
+}
+
+ExecutionPlan MakePlan(const v1::JobSpec& spec, const spec::SampleShape& sample, const Machine& machine) {
+  const v1::TrainingSpec& training = spec.training();
+  ExecutionPlan plan;
+  plan.micro_batch = (training.batch_size() - 1) / training.accumulation() + 1;
+  plan.deterministic = training.execution().deterministic();
+  plan.device = machine.device;
+  plan.cpu_capability = machine.cpu_capability;
+  plan.torch_version = machine.torch_version;
+  const std::int32_t asked = spec.resources().cpu_threads();
+  plan.threads =
+      asked > 0 ? asked : ThreadsFor(EstimateOperations(training, sample, plan.micro_batch), machine.threads);
+  return plan;
+}
+
+std::map<std::string, std::string> PlanFields(const ExecutionPlan& plan) {
+  return {{kThreads, absl::StrCat(plan.threads)},          {"deterministic", plan.deterministic ? "true" : "false"},
+          {"micro_batch", absl::StrCat(plan.micro_batch)}, {"device", plan.device},
+          {"cpu_capability", plan.cpu_capability},         {"torch_version", plan.torch_version}};
+}
+
+ExecutionPlan FollowPlan(const ExecutionPlan& wanted, const std::map<std::string, std::string>& saved,
+                         const v1::JobSpec& spec, const Machine& machine) {
+  ExecutionPlan plan = wanted;
+  const auto found = saved.find(kThreads);
+  std::int32_t threads = 0;
+  if (spec.resources().cpu_threads() == 0 && found != saved.end() && absl::SimpleAtoi(found->second, &threads) &&
+      threads >= 1 && threads <= machine.threads) {
+    plan.threads = threads;
+  }
+  return plan;
+}
+
+std::vector<std::string> PlanDifferences(const std::map<std::string, std::string>& saved, const ExecutionPlan& plan) {
+  std::vector<std::string> differences;
+  for (const auto& [field, value] : PlanFields(plan)) {
+    const auto was = saved.find(field);
+    if (was != saved.end() && was->second == value) continue;
+    differences.push_back(
+        absl::StrCat(field, " (was ", was == saved.end() ? "unknown" : was->second, ", is ", value, ")"));
+  }
+  return differences;
+}
+
+}  // namespace mantissa::trainer

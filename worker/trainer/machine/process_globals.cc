@@ -1,0 +1,44 @@
+#include "worker/trainer/machine/process_globals.h"
+
+#include <cstdlib>
+#include <malloc.h>
+
+#include <ATen/ATen.h>
+#include <ATen/DeviceAccelerator.h>
+#include <ATen/Parallel.h>
+#include <ATen/autocast_mode.h>
+#include <c10/core/DefaultDtype.h>
+#include <c10/core/GradMode.h>
+
+namespace mantissa::trainer {
+
+void PrepareProcess() {
+  // cuBLAS reads it when its first handle is made; without it two equal products may differ.
+  ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+  // One thread runs operations; a second pool would only idle.
+  at::set_num_interop_threads(1);
+}
+
+void ResetProcess(int threads) {
+  at::set_num_threads(threads);
+  at::manual_seed(0);
+  c10::GradMode::set_enabled(true);
+  c10::set_default_dtype(caffe2::TypeMeta::Make<float>());
+  at::globalContext().setFlushDenormal(false);
+  at::autocast::set_autocast_enabled(at::kCPU, false);
+  at::autocast::clear_cache();
+}
+
+void ReleaseMemory(c10::Device device) {
+  if (!device.is_cpu()) at::accelerator::emptyCache();
+  ::malloc_trim(0);
+}
+
+void WarmUp() {
+  const at::Tensor x = at::ones({8, 8});
+  at::Tensor weight = at::ones({8, 8});
+  weight.set_requires_grad(true);
+  at::cross_entropy_loss(at::relu(at::linear(x, weight)), at::zeros({8}, at::kLong)).backward();
+}
+
+}  // namespace mantissa::trainer

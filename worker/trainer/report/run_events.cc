@@ -1,0 +1,155 @@
+#include "worker/trainer/report/run_events.h"
+
+#include <cstdint>
+#include <string_view>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace mantissa::trainer {
+namespace {
+
+constexpr int kMaxNamedParameters = 16;
+
+std::string_view CauseWords(SkipCause cause) {
+  switch (cause) {
+    case SkipCause::kOverflow:
+      return "overflow";
+    case SkipCause::kNanForward:
+      return "the loss is not finite";
+    case SkipCause::kNanBackward:
+      return "NaN in the backward pass";
+    case SkipCause::kNone:
+      break;
+  }
+  return "no cause";
+}
+
+const char* CauseReason(SkipCause cause) {
+  switch (cause) {
+    case SkipCause::kOverflow:
+      return "OVERFLOW";
+    case SkipCause::kNanForward:
+      return "NAN_FORWARD";
+    default:
+      return "NAN_BACKWARD";
+  }
+}
+
+std::string_view PhaseName(Phase phase) {
+  switch (phase) {
+    case Phase::kCalibrating:
+      return "CALIBRATING";
+    case Phase::kSteady:
+      return "STEADY";
+    case Phase::kUnstable:
+      break;
+  }
+  return "UNSTABLE";
+}
+
+// `head.weight (17 Inf of 1280)`
+std::string OffenderWords(const v1::ParameterOverflow& parameter) {
+  std::string counts;
+  if (parameter.inf_count() > 0) absl::StrAppend(&counts, parameter.inf_count(), " Inf");
+  if (parameter.nan_count() > 0) absl::StrAppend(&counts, counts.empty() ? "" : " and ", parameter.nan_count(), " NaN");
+  return absl::StrCat(parameter.name(), " (", counts, " of ", parameter.element_count(), ")");
+}
+
+// As few digits as tell it apart: 65536 and not 6.5536e+04.
+std::string Number(double value) { return absl::StrFormat("%.10g", value); }
+
+}  // namespace
+
+v1::JobEvent MakeEvent(std::int64_t time_unix_nanos, v1::JobEvent::Severity severity, const std::string& reason,
+                       const std::string& message) {
+  constexpr std::int64_t kNanosPerSecond = 1'000'000'000;
+  v1::JobEvent event;
+  event.mutable_time()->set_seconds(time_unix_nanos / kNanosPerSecond);
+  event.mutable_time()->set_nanos(static_cast<std::int32_t>(time_unix_nanos % kNanosPerSecond));
+  event.set_severity(severity);
+  event.set_reason(reason);
+  event.set_message(message);
+  return event;
+}
+
+v1::JobEvent SkippedEvent(const IterationReport& report, const std::vector<Parameter>& parameters, bool scaled) {
+  const IterationRecord& record = report.record;
+  v1::JobEvent event = MakeEvent(record.time_unix_nanos, v1::JobEvent::WARNING, CauseReason(record.cause), "");
+  event.set_iteration(static_cast<std::int32_t>(record.iteration));
+  v1::OverflowEvent& overflow = *event.mutable_overflow();
+  overflow.set_cause(static_cast<v1::SkipCause::Code>(record.cause));
+  overflow.set_loss_scale(record.loss_scale);
+  overflow.set_next_loss_scale(record.next_loss_scale);
+  overflow.set_parameter_count(static_cast<std::int32_t>(report.offenders.size()));
+  for (const Offender& offender : report.offenders) {
+    if (overflow.parameters_size() == kMaxNamedParameters) break;
+    const Parameter& parameter = parameters[offender.parameter];
+    v1::ParameterOverflow& named = *overflow.add_parameters();
+    named.set_name(parameter.shape.path);
+    named.set_inf_count(offender.inf_count);
+    named.set_nan_count(offender.nan_count);
+    named.set_element_count(parameter.shape.elements());
+  }
+  std::string message =
+      absl::StrCat("iteration ", record.iteration, " skipped: ", std::string(CauseWords(record.cause)));
+  if (overflow.parameters_size() > 0) absl::StrAppend(&message, ", first in ", OffenderWords(overflow.parameters(0)));
+  if (scaled && record.next_loss_scale != record.loss_scale) {
+    absl::StrAppend(&message, "; scale ", Number(record.loss_scale), " → ", Number(record.next_loss_scale));
+  }
+  event.set_message(message);
+  return event;
+}
+
+v1::JobEvent ScaleGrownEvent(const IterationRecord& record) {
+  v1::JobEvent event =
+      MakeEvent(record.time_unix_nanos, v1::JobEvent::INFO, "SCALE_GROWN",
+                absl::StrCat("scale ", Number(record.loss_scale), " → ", Number(record.next_loss_scale)));
+  event.set_iteration(static_cast<std::int32_t>(record.iteration));
+  event.mutable_scale_change()->set_from(record.loss_scale);
+  event.mutable_scale_change()->set_to(record.next_loss_scale);
+  return event;
+}
+
+v1::JobEvent PhaseEvent(const IterationRecord& record, Phase from) {
+  const bool worse = record.phase == Phase::kUnstable;
+  v1::JobEvent event =
+      MakeEvent(record.time_unix_nanos, worse ? v1::JobEvent::WARNING : v1::JobEvent::INFO, "PHASE_CHANGED",
+                absl::StrCat("precision ", std::string(PhaseName(from)), " → ", std::string(PhaseName(record.phase))));
+  event.set_iteration(static_cast<std::int32_t>(record.iteration));
+  event.mutable_phase_change()->set_from(static_cast<v1::Phase::Code>(from));
+  event.mutable_phase_change()->set_to(static_cast<v1::Phase::Code>(record.phase));
+  return event;
+}
+
+v1::JobEvent EvaluationEvent(std::int64_t time_unix_nanos, std::int64_t iteration, const v1::EvaluationResult& result) {
+  std::string message = absl::StrFormat("evaluation at step %d: loss %.4f", result.step(), result.loss());
+  if (result.has_accuracy()) absl::StrAppendFormat(&message, ", accuracy %.4f", result.accuracy());
+  if (result.has_perplexity()) absl::StrAppendFormat(&message, ", perplexity %.3f", result.perplexity());
+  v1::JobEvent event = MakeEvent(time_unix_nanos, v1::JobEvent::INFO, "EVALUATED", message);
+  event.set_iteration(static_cast<std::int32_t>(iteration));
+  *event.mutable_evaluation() = result;
+  return event;
+}
+
+v1::JobEvent StartedEvent(std::int64_t time_unix_nanos, const v1::TrainingStarted& started) {
+  std::string message =
+      absl::StrCat("training ", started.parameter_count(), " parameters for ", started.total_iterations(),
+                   " iterations on ", started.device(), " in ", v1::PrecisionSpec::Mode_Name(started.precision()));
+  if (started.resumed_from_step() > 0) absl::StrAppend(&message, ", from step ", started.resumed_from_step());
+  v1::JobEvent event = MakeEvent(time_unix_nanos, v1::JobEvent::INFO, "TRAINING_STARTED", message);
+  *event.mutable_started() = started;
+  return event;
+}
+
+v1::JobEvent CheckpointSavedEvent(std::int64_t time_unix_nanos, std::int64_t iteration,
+                                  const v1::CheckpointEvent& checkpoint) {
+  v1::JobEvent event = MakeEvent(time_unix_nanos, v1::JobEvent::INFO, "CHECKPOINT_SAVED",
+                                 absl::StrFormat("checkpoint %s: %d bytes in %.3f s", checkpoint.name(),
+                                                 checkpoint.size_bytes(), checkpoint.seconds()));
+  event.set_iteration(static_cast<std::int32_t>(iteration));
+  *event.mutable_checkpoint() = checkpoint;
+  return event;
+}
+
+}  // namespace mantissa::trainer

@@ -1,0 +1,31 @@
+// The events of a run, each with the line that people read. Pure.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "mantissa/v1/telemetry.pb.h"
+#include "worker/models/parameter_buffer.h"
+#include "worker/trainer/engine.h"
+
+namespace mantissa::trainer {
+
+// An event without detail. `time_unix_nanos` is its time, `reason` UPPER_SNAKE.
+v1::JobEvent MakeEvent(std::int64_t time_unix_nanos, v1::JobEvent::Severity severity, const std::string& reason,
+                       const std::string& message);
+
+// Of a skipped iteration: cause, scale, and the parameters to blame in backward order.
+v1::JobEvent SkippedEvent(const IterationReport& report, const std::vector<Parameter>& parameters, bool scaled);
+
+v1::JobEvent ScaleGrownEvent(const IterationRecord& record);
+
+v1::JobEvent PhaseEvent(const IterationRecord& record, Phase from);
+
+v1::JobEvent EvaluationEvent(std::int64_t time_unix_nanos, std::int64_t iteration, const v1::EvaluationResult& result);
+
+v1::JobEvent StartedEvent(std::int64_t time_unix_nanos, const v1::TrainingStarted& started);
+
+v1::JobEvent CheckpointSavedEvent(std::int64_t time_unix_nanos, std::int64_t iteration,
+                                  const v1::CheckpointEvent& checkpoint);
+
+}  // namespace mantissa::trainer

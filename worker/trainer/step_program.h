@@ -1,0 +1,45 @@
+// The tensor operations of one iteration, in the one right order.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "worker/amp/precision_policy.h"
+#include "worker/data/batch_plan.h"
+#include "worker/data/dataset.h"
+#include "worker/trainer/engine.h"
+#include "worker/trainer/run_state.h"
+
+namespace mantissa::trainer {
+
+struct StepProgramOptions {
+  const Dataset& data;
+  BatchPlan plan;
+  PrecisionPolicy policy;
+  std::uint64_t seed = 0;
+};
+
+// Reads nothing back from the device. Not thread-safe.
+class StepProgram {
+ public:
+  StepProgram(RunState& state, const StepProgramOptions& options);
+
+  // One window, `window` windows having been consumed before. False when a stop request came between two micro-batches:
+  // nothing but gradients has changed then.
+  bool Run(std::int64_t window, Control& control);
+
+  std::int64_t SamplesIn(std::int64_t window) const { return options_.plan.WindowSize(window); }
+
+ private:
+  void RunMicroBatch(std::int64_t window, std::int64_t micro_batch, std::int64_t targets, at::Tensor& loss_sum);
+
+  RunState& state_;
+  const StepProgramOptions options_;
+  const std::int64_t targets_per_sample_;
+  std::vector<std::int64_t> indices_;
+  Batch batch_;
+};
+
+}  // namespace mantissa::trainer

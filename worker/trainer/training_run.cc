@@ -1,0 +1,172 @@
+#include "worker/trainer/training_run.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "worker/trainer/machine/host.h"
+#include "worker/trainer/report/run_events.h"
+
+namespace mantissa::trainer {
+namespace {
+
+constexpr int kMaxFailedSaves = 3;
+constexpr std::chrono::seconds kMemorySampling(1);
+
+}  // namespace
+
+RunOutcome TrainingRun::Run() {
+  while (const std::optional<Boundary> goal = parts_.boundaries.Next(progress())) {
+    const bool reached = parts_.engine.RunUntil(*goal, parts_.control);
+    Observe(parts_.engine.Poll());
+    if (const auto& intervention = parts_.monitor.Intervention()) return Intervene(*intervention);
+    if (parts_.control.stop_requested()) return Stop();
+    if (!reached) continue;
+    const DueWork due = parts_.boundaries.At(progress());
+    if (due.evaluate && !EvaluateNow()) return Stop();
+    if (!due.checkpoint) continue;
+    if (absl::Status saved = SaveAtBoundary(due.final); !saved.ok()) return NotSaved(saved);
+  }
+  return Complete();
+}
+
+Progress TrainingRun::progress() const {
+  const StepState step = parts_.state.step_state();
+  return {step.iteration, step.step};
+}
+
+void TrainingRun::Observe(const std::vector<IterationReport>& reports) {
+  const process::SteadyTime now = parts_.clock.Now();
+  for (const IterationReport& report : reports) {
+    IterationRecord record = report.record;
+    const Phase before = parts_.monitor.phase();
+    record.phase = parts_.monitor.Observe(record);
+    training_seconds_ += record.seconds;
+    samples_ += record.samples_per_second * record.seconds;
+    SampleMemory(now, record);
+    parts_.sink.Write(record, now);
+    if (!record.applied) {
+      const auto& parameters = parts_.state.model().parameters().parameters();
+      parts_.sink.Write(SkippedEvent(report, parameters, parts_.scaled));
+    } else if (record.next_loss_scale > record.loss_scale) {
+      parts_.sink.Write(ScaleGrownEvent(record));
+    }
+    if (record.phase != before) parts_.sink.Write(PhaseEvent(record, before));
+  }
+  if (!reports.empty()) last_record_ = reports.back().record;
+  parts_.sink.Tick(now);
+}
+
+RunOutcome TrainingRun::Intervene(const Intervention& intervention) {
+  const v1::Reason::Code reason =
+      intervention.reason == Halt::kScaleAtFloor ? v1::Reason::SCALE_AT_MINIMUM : v1::Reason::NUMERIC_FAILURE;
+  std::string message = intervention.message;
+  // No skipped iteration has changed it: the state before the trouble is worth keeping.
+  if (Save(/*final=*/false).ok()) {
+    absl::StrAppend(&message, " The state before the failure is kept in checkpoint ", last_checkpoint_->name, ".");
+  }
+  return End(v1::Attempt::FAILED, reason, std::move(message));
+}
+
+RunOutcome TrainingRun::Stop() {
+  if (parts_.control.stop().checkpoint) {
+    if (absl::Status saved = Save(/*final=*/false); !saved.ok()) return NotSaved(saved);
+  }
+  return End(v1::Attempt::CANCELLED, v1::Reason::REASON_UNSPECIFIED,
+             absl::StrCat("stopped at iteration ", progress().iteration));
+}
+
+RunOutcome TrainingRun::Complete() {
+  // A run that was resumed at its very end has met no boundary.
+  if (!last_checkpoint_) {
+    if (parts_.evaluate && !EvaluateNow()) return Stop();
+    if (absl::Status saved = Save(/*final=*/true); !saved.ok()) return NotSaved(saved);
+  }
+  const Progress at = progress();
+  return End(v1::Attempt::SUCCEEDED, v1::Reason::COMPLETED,
+             absl::StrCat("trained ", at.iteration, " iterations, ", at.step, " applied"));
+}
+
+bool TrainingRun::EvaluateNow() {
+  std::optional<v1::EvaluationResult> result = parts_.evaluate(parts_.control);
+  if (!result) return false;
+  const Progress at = progress();
+  result->set_step(static_cast<std::int32_t>(at.step));
+  parts_.sink.Write(EvaluationEvent(WallNanos(), at.iteration, *result));
+  last_evaluation_ = std::move(result);
+  return true;
+}
+
+absl::Status TrainingRun::SaveAtBoundary(bool final) {
+  const absl::Status saved = Save(final);
+  failed_saves_ = saved.ok() ? 0 : failed_saves_ + 1;
+  return final || failed_saves_ == kMaxFailedSaves ? saved : absl::OkStatus();
+}
+
+absl::Status TrainingRun::Save(bool final) {
+  const Progress at = progress();
+  if (last_checkpoint_ && last_checkpoint_->manifest.iteration == at.iteration) return absl::OkStatus();
+  const process::SteadyTime began = parts_.clock.Now();
+  auto saved = parts_.checkpoints.Save(parts_.state, final, WallNanos());
+  if (!saved.ok()) {
+    const std::string message =
+        absl::StrCat("the checkpoint at iteration ", at.iteration, " could not be saved: ", saved.status().message());
+    v1::JobEvent event = MakeEvent(WallNanos(), v1::JobEvent::ERROR, "CHECKPOINT_NOT_SAVED", message);
+    event.set_iteration(static_cast<std::int32_t>(at.iteration));
+    parts_.sink.Write(std::move(event));
+    return absl::Status(saved.status().code(), message);
+  }
+  v1::CheckpointEvent checkpoint;
+  checkpoint.set_name(saved->name);
+  checkpoint.set_step(static_cast<std::int32_t>(saved->manifest.step));
+  checkpoint.set_seconds(std::chrono::duration<double>(parts_.clock.Now() - began).count());
+  checkpoint.set_size_bytes(saved->size_bytes);
+  parts_.sink.Write(CheckpointSavedEvent(WallNanos(), at.iteration, checkpoint));
+  parts_.checkpoint_saved(parts_.checkpoints.Describe(*saved));
+  last_checkpoint_ = *std::move(saved);
+  return absl::OkStatus();
+}
+
+void TrainingRun::SampleMemory(process::SteadyTime now, IterationRecord& record) {
+  if (now - memory_sampled_ < kMemorySampling) return;
+  memory_sampled_ = now;
+  record.memory_bytes = MemoryInUse(parts_.state.device());
+  peak_memory_ = std::max(peak_memory_, record.memory_bytes);
+  record.peak_memory_bytes = peak_memory_;
+}
+
+RunOutcome TrainingRun::NotSaved(const absl::Status& status) {
+  return End(v1::Attempt::FAILED, v1::Reason::CHECKPOINT_FAILED, std::string(status.message()));
+}
+
+RunOutcome TrainingRun::End(v1::Attempt::State state, v1::Reason::Code reason, std::string message) {
+  RunOutcome outcome{state, reason, std::move(message), {}, std::move(last_checkpoint_)};
+  const StepState step = parts_.state.step_state();
+  v1::JobResult& result = outcome.result;
+  result.set_iterations(static_cast<std::int32_t>(step.iteration));
+  result.set_steps(static_cast<std::int32_t>(step.step));
+  result.set_skipped_iterations(static_cast<std::int32_t>(step.iteration - step.step));
+  if (last_record_) result.set_loss(last_record_->loss);
+  if (last_evaluation_) {
+    result.set_eval_loss(last_evaluation_->loss());
+    if (last_evaluation_->has_accuracy()) result.set_eval_accuracy(last_evaluation_->accuracy());
+    if (last_evaluation_->has_perplexity()) result.set_eval_perplexity(last_evaluation_->perplexity());
+  }
+  if (parts_.scaled) result.set_loss_scale(step.loss_scale);
+  const auto whole_seconds = static_cast<std::int64_t>(training_seconds_);
+  result.mutable_training_time()->set_seconds(whole_seconds);
+  result.mutable_training_time()->set_nanos(
+      static_cast<std::int32_t>((training_seconds_ - static_cast<double>(whole_seconds)) * 1e9));
+  if (training_seconds_ > 0) result.set_samples_per_second(samples_ / training_seconds_);
+  result.set_peak_memory_bytes(peak_memory_);
+  if (outcome.last_checkpoint) result.set_checkpoint(outcome.last_checkpoint->name);
+  return outcome;
+}
+
+std::int64_t TrainingRun::WallNanos() const {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(parts_.clock.WallNow().time_since_epoch()).count();
+}
+
+}  // namespace mantissa::trainer

@@ -1,0 +1,97 @@
+// One attempt from its first iteration to its end: the loop, and what happens at its boundaries.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+
+#include "mantissa/v1/job.pb.h"
+#include "mantissa/v1/telemetry.pb.h"
+#include "process/clock.h"
+#include "worker/amp/precision_monitor.h"
+#include "worker/checkpoint/checkpoint_store.h"
+#include "worker/trainer/boundary_plan.h"
+#include "worker/trainer/engine.h"
+#include "worker/trainer/report/telemetry_sink.h"
+#include "worker/trainer/run_checkpoints.h"
+#include "worker/trainer/run_state.h"
+
+namespace mantissa::trainer {
+
+// How a stop was asked for.
+struct StopRequest {
+  bool checkpoint = false;  // save first
+};
+
+// What the outside wants of an attempt.
+class RunControl : public Control {
+ public:
+  // Once stop_requested() said so.
+  virtual StopRequest stop() const = 0;
+};
+
+// What a run is made of; all of it outlives the run.
+struct TrainingRunParts {
+  RunState& state;
+  Engine& engine;
+  PrecisionMonitor& monitor;
+  TelemetrySink& sink;
+  RunControl& control;
+  const RunCheckpoints& checkpoints;
+  const process::Clock& clock;
+  // Null where there is no evaluation data; nothing when a stop came in the middle.
+  std::function<std::optional<v1::EvaluationResult>(Control&)> evaluate;
+  // Tells the agent of a checkpoint on disk.
+  std::function<void(const v1::Checkpoint&)> checkpoint_saved;
+  BoundaryPlan boundaries;
+  bool scaled = false;  // FP16: there is a loss scale to speak of
+};
+
+struct RunOutcome {
+  v1::Attempt::State state = v1::Attempt::SUCCEEDED;
+  v1::Reason::Code reason = v1::Reason::COMPLETED;
+  std::string message;
+  v1::JobResult result;
+  std::optional<SavedCheckpoint> last_checkpoint;
+};
+
+// Not thread-safe.
+class TrainingRun {
+ public:
+  explicit TrainingRun(const TrainingRunParts& parts) : parts_(parts) {}
+
+  RunOutcome Run();
+
+ private:
+  Progress progress() const;
+  void Observe(const std::vector<IterationReport>& reports);
+  RunOutcome Intervene(const Intervention& intervention);
+  RunOutcome Stop();
+  RunOutcome Complete();
+  // Nothing to do when this iteration is saved already. A failure is an event; what follows from it is the caller's.
+  absl::Status Save(bool final);
+  // At a boundary: between intervals a full disk may be emptied again, so only the third failure in a row counts.
+  absl::Status SaveAtBoundary(bool final);
+  // False when a stop came in the middle.
+  bool EvaluateNow();
+  void SampleMemory(process::SteadyTime now, IterationRecord& record);
+  RunOutcome NotSaved(const absl::Status& status);
+  RunOutcome End(v1::Attempt::State state, v1::Reason::Code reason, std::string message);
+  std::int64_t WallNanos() const;
+
+  const TrainingRunParts parts_;
+  std::optional<IterationRecord> last_record_;
+  std::optional<v1::EvaluationResult> last_evaluation_;
+  std::optional<SavedCheckpoint> last_checkpoint_;
+  int failed_saves_ = 0;  // in a row
+  double training_seconds_ = 0;
+  double samples_ = 0;
+  std::int64_t peak_memory_ = 0;
+  process::SteadyTime memory_sampled_;
+};
+
+}  // namespace mantissa::trainer
