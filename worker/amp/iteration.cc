@@ -31,7 +31,7 @@ IterationState::IterationState(const ScalerSettings& settings, const at::Tensor&
       settings_tensor_(TensorOf(settings, device)),
       chunks_(chunks),
       state_(TensorOf(InitialStepState(settings), device)),
-      loss_scale_(state_.narrow(0, offsetof(StepState, loss_scale), sizeof(float)).view(at::kFloat).view({})),
+      loss_scale_(state_.narrow(0, offsetof(StepState, loss_scale), sizeof(float)).view(at::kFloat).squeeze(0)),
       seed_(at::zeros({}, at::TensorOptions(at::kFloat).device(device))),
       chunk_stats_(ByteTensor(chunks.size(0) * static_cast<std::int64_t>(sizeof(GradientStats))).to(device)),
       stats_(ByteTensor(parameter_count * static_cast<std::int64_t>(sizeof(GradientStats))).to(device)) {}
