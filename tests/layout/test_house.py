@@ -15,15 +15,18 @@ MESSAGES = "mantissa/v1/"
 SPEC = "proto/spec/"
 # The written form of paths, which proto/spec checks too.
 ROOTED_PATH = "process/rooted_path.h"
+# The text of tokens, and how two are compared.
+IDS = "process/ids.h"
 
 # folder -> what its files may include of ours; the longest folder that fits a file decides.
 ARROWS = {
     "process/": ("process/",),
     "proto/spec/": (SPEC, MESSAGES, ROOTED_PATH),
-    "server/core/": ("server/core/", SPEC, MESSAGES, ROOTED_PATH),
+    "server/core/": ("server/core/", SPEC, MESSAGES, ROOTED_PATH, IDS),
     "server/store/": ("server/store/", "server/core/", "process/", SPEC, MESSAGES),
     "server/telemetry/": ("server/telemetry/", "server/store/", "server/core/", "process/", SPEC, MESSAGES),
-    "server/metrics/": ("server/metrics/", "process/"),
+    # Metrics of jobs hear what was committed.
+    "server/metrics/": ("server/metrics/", "server/store/", "server/core/", "process/", SPEC, MESSAGES),
     "server/": ("server/", "process/", SPEC, MESSAGES),
     "worker/agent/": ("worker/agent/", "process/", SPEC, MESSAGES),
     "worker/": ("worker/", "process/", SPEC, MESSAGES),
@@ -79,7 +82,6 @@ def wrong_includes(name, text):
     """Why each include of a file may not be there."""
     allowed, forbidden = rule(ARROWS, name), rule(FORBIDDEN, name) or ()
     if name.startswith("worker/") and not name.startswith("worker/agent/"):
-        allowed = tuple(a for a in ARROWS["worker/"])
         if any(i.strip('"').startswith("worker/agent/") for i in INCLUDE.findall(text)):
             yield f"{name} includes worker/agent/, which is another program"
     for include in INCLUDE.findall(text):
@@ -117,6 +119,8 @@ class House(unittest.TestCase):
             ("server/rpc/a.cc", '#include "worker/agent/a.h"'),
             ("server/rpc/a.cc", '#include "client/cli/a.h"'),
             ("server/store/a.cc", '#include "server/rpc/a.h"'),
+            ("server/store/a.cc", '#include "server/metrics/a.h"'),
+            ("server/core/a.cc", '#include "process/clock.h"'),
             ("worker/trainer/a.cc", '#include "worker/agent/a.h"'),
             ("worker/trainer/a.cc", '#include "mantissa/v1/worker_service.grpc.pb.h"'),
             ("worker/agent/a.cc", "#include <ATen/ATen.h>"),
