@@ -34,7 +34,7 @@ void CheckSgd(const v1::Sgd& sgd, Checker checker) {
 void CheckWarmup(std::int32_t warmup_steps, std::int64_t iterations, Checker& checker) {
   constexpr std::int32_t kMaxSteps = 1'000'000'000;
   if (!checker.Whole("warmup_steps", warmup_steps, 0, kMaxSteps, 50)) return;
-  if (iterations > 0 && warmup_steps >= iterations && warmup_steps > 0) {
+  if (iterations > 0 && warmup_steps >= iterations) {
     checker.Add("warmup_steps", ViolationReason::kConflict,
                 absl::StrCat("is ", warmup_steps, ", but the run has only ", iterations,
                              " iterations; lower it, or train longer"));

@@ -40,8 +40,13 @@ TEST(ValidateJobTest, Labels) {
        {"labels { key: 'Team' value: 'v' }", "labels[\"Team\"] INVALID_FORMAT"},
        {absl::StrCat("labels { key: 'k' value: '", std::string(256, 'v'), "' }"), ""},
        {absl::StrCat("labels { key: 'k' value: '", std::string(257, 'v'), "' }"), "labels[\"k\"] OUT_OF_RANGE"}});
-  EXPECT_THAT(Faults(MlpSpec("labels { key: 'B' value: '' } labels { key: 'A' value: '' }")),
-              ElementsAre("labels[\"A\"] INVALID_FORMAT", "labels[\"B\"] INVALID_FORMAT"));
+  v1::JobSpec unordered = MlpSpec();
+  std::vector<std::string> in_order;
+  for (char key = 'Z'; key >= 'A'; --key) {
+    (*unordered.mutable_labels())[std::string(1, key)] = "";
+    in_order.insert(in_order.begin(), absl::StrCat("labels[\"", std::string(1, key), "\"] INVALID_FORMAT"));
+  }
+  EXPECT_THAT(Faults(unordered), testing::ElementsAreArray(in_order));
 }
 
 TEST(ValidateJobTest, Priority) {
