@@ -1,0 +1,312 @@
+// The scheduler over SQLite under random interleavings of submit, cancel, report, lost replies, telemetry, checkpoints,
+// time, agents that restart and servers that restart. After every commit the invariants are looked for in the store.
+#include <algorithm>
+#include <map>
+#include <random>
+
+#include "absl/strings/str_format.h"
+#include "gtest/gtest.h"
+
+#include "process/fake_clock.h"
+#include "proto/spec/defaults.h"
+#include "proto/spec/features.h"
+#include "server/core/job_state.h"
+#include "server/store/sqlite_store.h"
+#include "store_samples.h"
+#include "temp_folder.h"
+
+namespace mantissa::server {
+namespace {
+
+using std::chrono::milliseconds;
+
+class Simulation {
+ public:
+  explicit Simulation(uint64_t seed) : random_(seed) {
+    store_ = SqliteStore::Open(folder_ / "jobs.db", clock_).value();
+    Start();
+    for (int i = 0; i < 2; ++i) agents_.push_back({absl::StrFormat("ws-%d", i), "s", 0, 0, {}, {}});
+  }
+
+  void Run(int steps) {
+    for (int i = 0; i < steps && !testing::Test::HasFailure(); ++i) Step();
+    Settle();
+  }
+
+ private:
+  struct Agent {
+    std::string id;
+    std::string session;
+    int64_t report_number = 0;
+    int64_t applied_revision = 0;
+    std::map<std::pair<std::string, int32_t>, v1::AttemptReport> held;
+    std::vector<v1::AttemptRef> former;  // what a zombie still speaks for
+  };
+
+  int Pick(int n) { return static_cast<int>(random_() % static_cast<uint64_t>(n)); }
+  Moment Now() { return {clock_.Now(), clock_.WallNow()}; }
+
+  void Start() {
+    SchedulerOptions options;
+    options.epoch = store_->BeginEpoch().value();
+    scheduler_ = std::make_unique<Scheduler>(options, IdSource{[this](auto) { return SampleId(++made_); },
+                                                               [this] { return absl::StrFormat("%016d", ++made_); }});
+    scheduler_->Load(store_->LoadLive().value(), Now());
+    changes_ = Changes();
+  }
+
+  void Commit() {
+    if (scheduler_->NextDeadline() <= clock_.Now()) scheduler_->Tick(Now(), changes_);
+    scheduler_->Place(Now(), changes_);
+    const Changes changes = std::exchange(changes_, Changes());
+    if (!changes.NeedsCommit()) return;
+    absl::Status status = store_->Commit(changes);
+    ASSERT_TRUE(status.ok()) << status;
+    for (const JobWrite& write : changes.jobs) CheckJob(write.job.id());
+    for (const TelemetryWrite& write : changes.telemetry) {
+      int64_t& last = last_sequence_[write.job_id];
+      ASSERT_EQ(write.segment.first_sequence(), last + 1) << "a hole in the sequences";
+      last += write.segment.count();
+    }
+  }
+
+  void CheckJob(const std::string& id) {
+    const v1::Job job = store_->GetJob(id, "").value();
+    v1::Job& before = known_[id];
+    if (IsTerminal(before.state())) {
+      ASSERT_EQ(before.SerializeAsString(), job.SerializeAsString()) << "a terminal job changed";
+    }
+    ASSERT_GE(job.attempt(), before.attempt()) << "attempt numbers only grow";
+    const std::vector<v1::Attempt> attempts = store_->ListAttempts(id).value();
+    ASSERT_EQ(static_cast<int32_t>(attempts.size()), job.attempt());
+    int live = 0;
+    for (const v1::Attempt& attempt : attempts) {
+      live += !IsTerminal(attempt.state());
+      ASSERT_TRUE(IsTerminal(attempt.state()) || attempt.number() == job.attempt()) << "an older attempt lives";
+      v1::Attempt::State& state = attempt_states_[{id, attempt.number()}];
+      ASSERT_TRUE(!IsTerminal(state) || state == attempt.state()) << "an ended attempt changed";
+      state = attempt.state();
+    }
+    const bool should_live =
+        job.state() == v1::Job::STARTING || job.state() == v1::Job::RUNNING || job.state() == v1::Job::CANCELLING;
+    ASSERT_EQ(live, should_live ? 1 : 0) << v1::Job::State_Name(job.state());
+    before = job;
+  }
+
+  void Step() {
+    switch (Pick(16)) {
+      case 0:
+      case 1:
+        Submit();
+        break;
+      case 2:
+        Cancel();
+        break;
+      case 3:
+        if (Pick(4) == 0) Start();
+        break;
+      case 4: {  // an agent dies and comes back
+        if (Pick(3) != 0) break;
+        Agent& agent = agents_[Pick(2)];
+        for (auto& [key, report] : agent.held) agent.former.push_back(report.ref());
+        agent = {agent.id, agent.session + "+", 0, 0, {}, agent.former};
+        break;
+      }
+      case 5:
+        clock_.Advance(milliseconds(Pick(20) == 0 ? 31'000 : Pick(4'000)));
+        break;
+      case 6:
+        clock_.StepWall(std::chrono::hours(Pick(5) - 2));
+        break;
+      case 7:
+        Zombie();
+        break;
+      case 8:
+      case 9:
+        Telemetry();
+        break;
+      case 10:
+        Checkpoint();
+        break;
+      default:
+        Synchronize(agents_[Pick(2)], /*reply_lost=*/Pick(5) == 0);
+    }
+    Commit();
+  }
+
+  void Submit() {
+    v1::JobSpec spec;
+    spec.mutable_training()->mutable_model()->mutable_mlp();
+    spec.mutable_training()->mutable_data()->mutable_train()->mutable_synthetic();
+    spec.mutable_training()->mutable_precision()->set_mode(v1::PrecisionSpec::FP32);
+    spec.mutable_resources()->set_device(v1::ResourceSpec::CPU);
+    spec.set_priority(Pick(3));
+    if (Pick(4) == 0) spec.mutable_timeouts()->mutable_total()->set_seconds(5 + Pick(60));
+    if (Pick(4) == 0) spec.mutable_timeouts()->mutable_queue()->set_seconds(1 + Pick(20));
+    if (Pick(4) == 0) spec.mutable_retry()->set_max_attempts(1);
+    const std::string request_id = absl::StrFormat("r-%d", Pick(10));
+    const std::optional<IdempotencyWrite> known = store_->FindIdempotency("default", request_id).value();
+    if (known) return;
+    auto job = scheduler_->Submit(spec, spec::ResolveDefaults(spec), "default", Pick(2) == 0 ? request_id : "", Now(),
+                                  changes_);
+    if (job.ok()) ids_.push_back(job->id());
+  }
+
+  void Cancel() {
+    if (ids_.empty()) return;
+    const std::string id = ids_[Pick(static_cast<int>(ids_.size()))];
+    scheduler_->Cancel(id, "", Now(), changes_).status().IgnoreError();
+  }
+
+  void Synchronize(Agent& agent, bool reply_lost) {
+    v1::SynchronizeRequest request;
+    request.set_worker_id(agent.id);
+    request.set_session_id(agent.session);
+    request.set_report_number(++agent.report_number);
+    request.set_applied_revision(agent.applied_revision);
+    v1::Device& device = *request.add_devices();
+    device.set_id("cpu-0");
+    device.set_kind(v1::Device::CPU);
+    device.set_cpu_threads(4);
+    for (const std::string& feature : spec::BuiltFeatures()) request.add_features(feature);
+    request.add_roots()->set_storage_id("disk-1");
+    request.set_draining(Pick(30) == 0);
+    for (auto& [key, report] : agent.held) {
+      Advance(report);
+      *request.add_attempts() = report;
+    }
+    absl::Status status = scheduler_->Report(request, Now(), changes_);
+    ASSERT_TRUE(status.ok()) << status;
+    Commit();
+    if (reply_lost) return;
+    const v1::SynchronizeResponse answer = scheduler_->DesiredState(agent.id, Now());
+    agent.applied_revision = answer.desired_revision();
+    std::map<std::pair<std::string, int32_t>, v1::AttemptReport> held;
+    for (const v1::DesiredAttempt& desired : answer.attempts()) {
+      const std::pair<std::string, int32_t> key(desired.ref().job_id(), desired.ref().attempt());
+      auto known = agent.held.find(key);
+      if (desired.goal() == v1::DesiredAttempt::FORGET) continue;
+      if (known != agent.held.end()) {
+        v1::AttemptReport report = known->second;
+        if (desired.goal() == v1::DesiredAttempt::CANCEL && !IsTerminal(report.state())) {
+          report.set_state(v1::Attempt::CANCELLED);
+        }
+        held[key] = report;
+      } else if (desired.has_assignment()) {
+        held[key].set_state(v1::Attempt::STARTING);
+        *held[key].mutable_ref() = desired.ref();
+      }
+    }
+    for (auto& [key, report] : agent.held) {
+      if (held.count(key) == 0) agent.former.push_back(report.ref());
+    }
+    agent.held = std::move(held);
+  }
+
+  // What a trainer may come to between two reports.
+  void Advance(v1::AttemptReport& report) {
+    if (IsTerminal(report.state())) return;
+    const int dice = Pick(12);
+    if (dice < 4) report.set_state(v1::Attempt::RUNNING);
+    if (dice == 4) report.set_state(v1::Attempt::SUCCEEDED);
+    if (dice == 5) {
+      report.set_state(v1::Attempt::FAILED);
+      report.set_reason(Pick(2) == 0 ? v1::Reason::CRASHED : v1::Reason::NUMERIC_FAILURE);
+    }
+    if (IsTerminal(report.state())) report.set_last_attempt_sequence(sent_[report.ref().token()] + Pick(3));
+  }
+
+  void Telemetry() {
+    Agent& agent = agents_[Pick(2)];
+    for (auto& [key, report] : agent.held) {
+      int64_t& sent = sent_[report.ref().token()];
+      const int64_t from = std::max<int64_t>(1, sent + 1 - Pick(3));
+      TelemetryWrite records = SampleRecords(1, 0, 1 + Pick(5), 0, from);
+      records.segment.clear_first_sequence();
+      const int64_t last = from + records.segment.count() - 1;
+      auto through = scheduler_->AppendTelemetry(report.ref(), {records.segment}, Now(), changes_);
+      if (through.ok()) {
+        ASSERT_GE(*through, last);
+        sent = std::max(sent, last);
+      }
+    }
+  }
+
+  void Checkpoint() {
+    Agent& agent = agents_[Pick(2)];
+    for (auto& [key, report] : agent.held) {
+      v1::CommitCheckpointRequest request;
+      *request.mutable_ref() = report.ref();
+      v1::Checkpoint& checkpoint = *request.mutable_checkpoint();
+      checkpoint.set_step(Pick(50));
+      checkpoint.set_iteration(50);
+      checkpoint.set_name(CheckpointName(report.ref().attempt(), checkpoint.step()));
+      checkpoint.set_storage_id("disk-1");
+      checkpoint.set_path("x");
+      checkpoint.set_manifest_sha256(std::string(64, 'a'));
+      checkpoint.set_finite(Pick(2) == 0);
+      scheduler_->CommitCheckpoint(request, Now(), changes_).status().IgnoreError();
+    }
+  }
+
+  // Whoever was let go speaks again, and is not heard.
+  void Zombie() {
+    Agent& agent = agents_[Pick(2)];
+    for (const v1::AttemptRef& ref : agent.former) {
+      const Changes before = changes_;
+      const bool current = agent.held.count({ref.job_id(), ref.attempt()}) > 0;
+      if (current) continue;
+      auto through = scheduler_->AppendTelemetry(ref, {}, Now(), changes_);
+      if (!attempt_states_.count({ref.job_id(), ref.attempt()}) ||
+          IsTerminal(attempt_states_[{ref.job_id(), ref.attempt()}])) {
+        ASSERT_EQ(through.status().code(), absl::StatusCode::kAborted);
+        ASSERT_EQ(changes_.telemetry.size(), before.telemetry.size());
+      }
+    }
+  }
+
+  // Left in peace, everything comes to an end.
+  void Settle() {
+    for (int round = 0; round < 2'000 && !testing::Test::HasFailure(); ++round) {
+      const bool done =
+          std::all_of(ids_.begin(), ids_.end(), [&](const std::string& id) { return IsTerminal(known_[id].state()); });
+      if (done) return;
+      clock_.Advance(milliseconds(500));
+      Commit();
+      for (Agent& agent : agents_) Synchronize(agent, false);
+    }
+    for (const std::string& id : ids_) {
+      EXPECT_TRUE(IsTerminal(known_[id].state())) << "stuck: " << known_[id].ShortDebugString();
+    }
+  }
+
+  std::mt19937_64 random_;
+  TempFolder folder_{TempFolder::InMemory()};
+  process::FakeClock clock_;
+  std::unique_ptr<SqliteStore> store_;
+  std::unique_ptr<Scheduler> scheduler_;
+  Changes changes_;
+  int made_ = 0;
+  std::vector<Agent> agents_;
+  std::vector<std::string> ids_;
+  std::map<std::string, v1::Job> known_;
+  std::map<std::pair<std::string, int32_t>, v1::Attempt::State> attempt_states_;
+  std::map<std::string, int64_t> last_sequence_;
+  std::map<std::string, int64_t> sent_;  // token -> newest attempt_sequence given
+};
+
+// MANTISSA_SEED runs one seed alone, MANTISSA_SEEDS that many.
+TEST(ControlPlaneModel, InvariantsHoldUnderRandomInterleavings) {
+  const char* only = std::getenv("MANTISSA_SEED");
+  const char* many = std::getenv("MANTISSA_SEEDS");
+  const uint64_t first = only != nullptr ? std::strtoull(only, nullptr, 10) : 1;
+  const uint64_t count = only != nullptr ? 1 : many != nullptr ? std::strtoull(many, nullptr, 10) : 100;
+  for (uint64_t seed = first; seed < first + count; ++seed) {
+    SCOPED_TRACE(absl::StrFormat("MANTISSA_SEED=%d", seed));
+    Simulation(seed).Run(120);
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
+}  // namespace
+}  // namespace mantissa::server

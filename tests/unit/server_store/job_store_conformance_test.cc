@@ -1,0 +1,365 @@
+// What every JobStore promises. A new store joins by a line at the end.
+#include <functional>
+#include <memory>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "process/fake_clock.h"
+#include "server/store/fake_store.h"
+#include "server/store/sqlite_store.h"
+#include "store_samples.h"
+#include "temp_folder.h"
+
+namespace mantissa::server {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+struct Kind {
+  std::string name;
+  std::function<std::unique_ptr<JobStore>(const TempFolder&, const process::Clock&)> open;
+};
+
+class JobStoreConformance : public testing::TestWithParam<Kind> {
+ protected:
+  JobStoreConformance() : store_(GetParam().open(folder_, clock_)) {}
+
+  void Commit(const Changes& changes) {
+    absl::Status status = store_->Commit(changes);
+    ASSERT_TRUE(status.ok()) << status;
+  }
+  void ExpectAborted(const Changes& changes, const char* why) {
+    EXPECT_EQ(store_->Commit(changes).code(), absl::StatusCode::kAborted) << why;
+  }
+  std::vector<std::string> Ids(const v1::JobFilter& filter, const std::string& before = "", int32_t limit = 100,
+                               const std::string& tenant = "") {
+    std::vector<std::string> ids;
+    const JobPage page = store_->ListJobs(tenant, filter, before, limit).value();
+    for (const v1::Job& job : page.jobs) ids.push_back(job.id());
+    return ids;
+  }
+
+  TempFolder folder_;
+  process::FakeClock clock_;
+  std::unique_ptr<JobStore> store_;
+};
+
+TEST_P(JobStoreConformance, AJobComesBackAsItWasWritten) {
+  v1::Job job = SampleJob(1);
+  job.mutable_progress()->set_loss(std::numeric_limits<double>::quiet_NaN());
+  job.set_queue_position(9);
+  Changes changes;
+  changes.PutJob(job, "", {});
+  Commit(changes);
+  job.clear_queue_position();
+  EXPECT_EQ(store_->GetJob(job.id(), "")->SerializeAsString(), job.SerializeAsString());
+  EXPECT_TRUE(store_->GetJob(job.id(), "default").ok());
+  EXPECT_EQ(store_->GetJob(job.id(), "other").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(store_->GetJob("nobody", "").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_P(JobStoreConformance, ANewJobMustBeNewAndAnOldOneUnchanged) {
+  Commit(NewJob(1));
+  ExpectAborted(NewJob(1), "it is there");
+  v1::Job job = SampleJob(1);
+  job.set_etag("2");
+  Changes changes;
+  changes.PutJob(job, "7", {});
+  ExpectAborted(changes, "another etag");
+  Changes absent;
+  absent.PutJob(SampleJob(2), "1", {});
+  ExpectAborted(absent, "it is not there");
+  Changes good;
+  good.PutJob(job, "1", {});
+  Commit(good);
+  EXPECT_EQ(store_->GetJob(job.id(), "")->etag(), "2");
+  EXPECT_EQ(store_->GetJob(job.id(), "")->resolved_spec().priority(), 7) << "specs stay";
+}
+
+TEST_P(JobStoreConformance, TerminalJobsNeverChange) {
+  for (v1::Job::State end : {v1::Job::SUCCEEDED, v1::Job::FAILED, v1::Job::CANCELLED}) {
+    Commit(NewJob(end, end));
+    v1::Job job = SampleJob(end, v1::Job::QUEUED);
+    job.set_etag("2");
+    Changes changes;
+    changes.PutJob(job, "1", {});
+    ExpectAborted(changes, "it has ended");
+    EXPECT_EQ(store_->GetJob(job.id(), "")->state(), end);
+  }
+}
+
+TEST_P(JobStoreConformance, AttemptNumbersGrowByOne) {
+  Commit(NewJob(1));
+  Changes second;
+  second.attempts.push_back({SampleAttempt(1, 2), std::nullopt});
+  ExpectAborted(second, "the first is missing");
+  Changes first;
+  first.attempts.push_back({SampleAttempt(1, 1), std::nullopt});
+  Commit(first);
+  ExpectAborted(first, "it is there");
+  Commit(second);
+}
+
+TEST_P(JobStoreConformance, AnAttemptIsWrittenOnlyUnderItsFence) {
+  Changes made = NewJob(1);
+  made.attempts.push_back({SampleAttempt(1, 1), std::nullopt});
+  Commit(made);
+  auto update = [](int32_t number, const std::string& token, std::vector<v1::Attempt::State> states) {
+    Changes changes;
+    changes.attempts.push_back({SampleAttempt(1, number, v1::Attempt::RUNNING, token), AttemptGuard{token, states}});
+    return changes;
+  };
+  const std::string token = "0123456789abcdef";
+  ExpectAborted(update(1, "0123456789abcdeX", {v1::Attempt::STARTING}), "another token");
+  ExpectAborted(update(1, token, {v1::Attempt::RUNNING}), "another state");
+  ExpectAborted(update(2, token, {v1::Attempt::STARTING}), "another attempt");
+  EXPECT_EQ(store_->ListAttempts(SampleId(1))->front().state(), v1::Attempt::STARTING);
+  Commit(update(1, token, {v1::Attempt::RUNNING, v1::Attempt::STARTING}));
+  const std::vector<v1::Attempt> attempts = store_->ListAttempts(SampleId(1)).value();
+  EXPECT_EQ(attempts.front().state(), v1::Attempt::RUNNING);
+  EXPECT_TRUE(attempts.front().placements(0).token().empty()) << "tokens are left out of reads";
+}
+
+TEST_P(JobStoreConformance, AllOfATransactionOrNothing) {
+  Changes changes = NewJob(1);
+  changes.telemetry.push_back(SampleEvent(1, 1));
+  changes.idempotency.push_back({"default", "r", "text", {SampleId(1)}});
+  changes.attempts.push_back({SampleAttempt(1, 5), std::nullopt});
+  ExpectAborted(changes, "a hole in the attempt numbers");
+  EXPECT_EQ(store_->GetJob(SampleId(1), "").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_FALSE(store_->FindIdempotency("default", "r")->has_value());
+  EXPECT_EQ(store_->ReadTelemetry(SampleId(1), 1, 1000)->last_sequence, 0);
+  changes.attempts.clear();
+  Commit(changes);
+}
+
+TEST_P(JobStoreConformance, RowsOfAnUnknownJobAreRefused) {
+  Changes attempt, checkpoint, artifact, telemetry;
+  attempt.attempts.push_back({SampleAttempt(1, 1), std::nullopt});
+  checkpoint.checkpoints.push_back(SampleCheckpoint(1, 1, 1));
+  artifact.artifacts.push_back({SampleId(1), 1, {}, ArtifactWrite::Kind::kStored});
+  telemetry.telemetry.push_back(SampleRecords(1, 1, 1));
+  for (const Changes* changes : {&attempt, &checkpoint, &artifact, &telemetry}) ExpectAborted(*changes, "no job");
+}
+
+TEST_P(JobStoreConformance, JobsAreListedNewestFirstByPages) {
+  for (int i = 1; i <= 5; ++i) Commit(NewJob(i));
+  const JobPage page = store_->ListJobs("", {}, "", 2).value();
+  EXPECT_TRUE(page.more);
+  ASSERT_EQ(page.jobs.size(), 2u);
+  EXPECT_EQ(page.jobs[0].id(), SampleId(5));
+  EXPECT_THAT(Ids({}, SampleId(4), 2), ElementsAre(SampleId(3), SampleId(2)));
+  EXPECT_FALSE(store_->ListJobs("", {}, SampleId(3), 2)->more);
+  EXPECT_THAT(Ids({}, SampleId(1), 2), IsEmpty());
+}
+
+TEST_P(JobStoreConformance, EveryFilterCounts) {
+  Commit(NewJob(1));
+  Commit(NewJob(2, v1::Job::SUCCEEDED));
+  v1::Job other = SampleJob(3);
+  other.mutable_spec()->set_name("other");
+  other.mutable_resolved_spec()->set_name("other");
+  other.set_tenant("tenant-2");
+  (*other.mutable_spec()->mutable_labels())["team"] = "vision";
+  (*other.mutable_spec()->mutable_labels())["zone"] = "a";
+  Changes changes;
+  changes.PutJob(other, "", {});
+  Commit(changes);
+
+  v1::JobFilter queued, ended, both, name, label, labels, wrong, after, before;
+  queued.add_states(v1::Job::QUEUED);
+  ended.add_states(v1::Job::SUCCEEDED);
+  both.add_states(v1::Job::QUEUED);
+  both.add_states(v1::Job::SUCCEEDED);
+  name.set_name("other");
+  (*label.mutable_labels())["team"] = "vision";
+  labels = label;
+  (*labels.mutable_labels())["zone"] = "a";
+  wrong = label;
+  (*wrong.mutable_labels())["zone"] = "b";
+  after.mutable_created_after()->set_seconds(1002);
+  before.mutable_created_before()->set_seconds(1002);
+  EXPECT_THAT(Ids(queued), ElementsAre(SampleId(3), SampleId(1)));
+  EXPECT_THAT(Ids(ended), ElementsAre(SampleId(2)));
+  EXPECT_EQ(Ids(both).size(), 3u);
+  EXPECT_THAT(Ids(name), ElementsAre(SampleId(3)));
+  EXPECT_THAT(Ids(label), ElementsAre(SampleId(3)));
+  EXPECT_THAT(Ids(labels), ElementsAre(SampleId(3)));
+  EXPECT_THAT(Ids(wrong), IsEmpty());
+  EXPECT_THAT(Ids(after), ElementsAre(SampleId(3)));
+  EXPECT_THAT(Ids(before), ElementsAre(SampleId(1)));
+  EXPECT_THAT(Ids({}, "", 100, "tenant-2"), ElementsAre(SampleId(3)));
+  EXPECT_THAT(Ids(queued, "", 100, "default"), ElementsAre(SampleId(1)));
+}
+
+TEST_P(JobStoreConformance, CheckpointsAreCommittedOnceAndListedNewestFirst) {
+  Changes changes = NewJob(1);
+  for (auto [attempt, step] : {std::pair(1, 100), std::pair(1, 200), std::pair(2, 150)}) {
+    changes.checkpoints.push_back(SampleCheckpoint(1, attempt, step));
+  }
+  Commit(changes);
+  Changes again, other;
+  again.checkpoints.push_back(SampleCheckpoint(1, 1, 100));
+  again.checkpoints.back().set_final(true);
+  Commit(again);
+  other.checkpoints.push_back(SampleCheckpoint(1, 1, 100, 'b'));
+  ExpectAborted(other, "another manifest");
+  Changes deleted;
+  deleted.deleted_checkpoints.push_back(SampleId(1) + "/" + CheckpointName(1, 200));
+  Commit(deleted);
+  Commit(deleted);
+  const std::vector<v1::Checkpoint> left = store_->ListCheckpoints(SampleId(1)).value();
+  ASSERT_EQ(left.size(), 2u);
+  EXPECT_EQ(left[0].name(), CheckpointName(2, 150));
+  EXPECT_TRUE(left[1].final());
+  EXPECT_EQ(store_->LoadLive()->front().checkpoints.front().name(), CheckpointName(1, 100)) << "loaded oldest first";
+}
+
+TEST_P(JobStoreConformance, ArtifactsAreWantedThenStoredOrLost) {
+  Commit(NewJob(1, v1::Job::SUCCEEDED));
+  EXPECT_TRUE(store_->LoadLive()->empty());
+  auto write = [](const std::string& name, int32_t attempt, ArtifactWrite::Kind kind) {
+    Changes changes;
+    changes.artifacts.push_back({SampleId(1), attempt, {}, kind});
+    changes.artifacts.back().artifact.set_name(name);
+    return changes;
+  };
+  Commit(write("model", 1, ArtifactWrite::Kind::kWanted));
+  Commit(write("log", 1, ArtifactWrite::Kind::kWanted));
+  EXPECT_EQ(store_->ListWantedArtifacts(SampleId(1))->size(), 2u);
+  EXPECT_TRUE(store_->ListArtifacts(SampleId(1))->empty());
+  const std::vector<LiveJob> live = store_->LoadLive().value();
+  ASSERT_EQ(live.size(), 1u) << "an ended job with wanted files is loaded";
+  EXPECT_EQ(live[0].wanted_artifacts.size(), 2u);
+  Commit(write("model", 1, ArtifactWrite::Kind::kStored));
+  Commit(write("log", 1, ArtifactWrite::Kind::kLost));
+  Commit(write("model", 1, ArtifactWrite::Kind::kLost));
+  EXPECT_TRUE(store_->ListWantedArtifacts(SampleId(1))->empty());
+  Commit(write("model", 2, ArtifactWrite::Kind::kStored));
+  const std::vector<ArtifactWrite> stored = store_->ListArtifacts(SampleId(1)).value();
+  ASSERT_EQ(stored.size(), 1u);
+  EXPECT_EQ(stored[0].attempt, 2) << "the later attempt's file replaces the earlier one's";
+  EXPECT_TRUE(store_->LoadLive()->empty());
+}
+
+TEST_P(JobStoreConformance, TelemetryIsReadFromAnySequence) {
+  Changes changes = NewJob(1);
+  changes.telemetry = {SampleEvent(1, 1), SampleRecords(1, 2, 4), SampleRecords(1, 6, 4, 1, 5), SampleEvent(1, 10)};
+  Commit(changes);
+  Changes more;
+  more.telemetry = {SampleRecords(1, 11, 2, 1, 9)};
+  Commit(more);
+  for (int64_t from = 0; from <= 14; ++from) {
+    const TelemetryPage page = store_->ReadTelemetry(SampleId(1), from, 1 << 20).value();
+    EXPECT_EQ(page.last_sequence, 12);
+    int64_t next = std::max<int64_t>(from, 1);
+    for (const v1::Segment& segment : page.segments) {
+      EXPECT_EQ(segment.first_sequence(), next);
+      next += segment.count();
+      if (segment.has_records()) {
+        EXPECT_EQ(segment.records().columns(0).integers().values_size(), segment.count());
+        EXPECT_EQ(segment.records().columns(0).integers().values(0), segment.first_attempt_sequence());
+      }
+    }
+    EXPECT_EQ(next, std::max<int64_t>(from, 13));
+  }
+  EXPECT_TRUE(store_->ReadTelemetry("nobody", 1, 1000)->segments.empty());
+}
+
+TEST_P(JobStoreConformance, AReadOfTelemetryIsBoundedAndGoesOn) {
+  Changes changes = NewJob(1);
+  for (int i = 0; i < 100; ++i) {
+    changes.telemetry.push_back(SampleEvent(1, 2 * i + 1));
+    changes.telemetry.push_back(SampleRecords(1, 2 * i + 2, 1, 1, i + 1));
+  }
+  Commit(changes);
+  int64_t next = 1;
+  int reads = 0;
+  while (next <= 200) {
+    const TelemetryPage page = store_->ReadTelemetry(SampleId(1), next, 100).value();
+    ASSERT_FALSE(page.segments.empty());
+    EXPECT_LT(page.segments.size(), 50u);
+    for (const v1::Segment& segment : page.segments) {
+      ASSERT_EQ(segment.first_sequence(), next);
+      next += segment.count();
+    }
+    ++reads;
+  }
+  EXPECT_GT(reads, 3);
+}
+
+TEST_P(JobStoreConformance, EventsAreFoundBySeverity) {
+  Changes changes = NewJob(1);
+  changes.telemetry = {SampleEvent(1, 1, v1::JobEvent::INFO), SampleRecords(1, 2, 3),
+                       SampleEvent(1, 5, v1::JobEvent::ERROR), SampleEvent(1, 6, v1::JobEvent::WARNING)};
+  Commit(changes);
+  auto sequences = [&](int64_t from, v1::JobEvent::Severity severity, int32_t limit) {
+    std::vector<int64_t> result;
+    const TelemetryPage page = store_->ListEvents(SampleId(1), from, severity, limit).value();
+    EXPECT_EQ(page.last_sequence, 6);
+    for (const v1::Segment& segment : page.segments) result.push_back(segment.first_sequence());
+    return result;
+  };
+  EXPECT_THAT(sequences(1, v1::JobEvent::SEVERITY_UNSPECIFIED, 10), ElementsAre(1, 5, 6));
+  EXPECT_THAT(sequences(1, v1::JobEvent::WARNING, 10), ElementsAre(5, 6));
+  EXPECT_THAT(sequences(2, v1::JobEvent::INFO, 1), ElementsAre(5));
+  EXPECT_THAT(sequences(6, v1::JobEvent::ERROR, 10), ElementsAre());
+}
+
+TEST_P(JobStoreConformance, LoadsWhatHasNotEnded) {
+  Commit(NewJob(1, v1::Job::SUCCEEDED));
+  Changes changes;
+  changes.PutJob(SampleJob(2, v1::Job::RUNNING), "", {std::chrono::milliseconds(5), std::chrono::milliseconds(9)});
+  changes.attempts.push_back({SampleAttempt(2, 1, v1::Attempt::LOST), std::nullopt});
+  changes.attempts.push_back({SampleAttempt(2, 2, v1::Attempt::RUNNING, "another token 16"), std::nullopt});
+  changes.telemetry = {SampleEvent(2, 1), SampleRecords(2, 2, 3, 1), SampleEvent(2, 5), SampleRecords(2, 6, 4, 2),
+                       SampleEvent(2, 10)};
+  Commit(changes);
+  const std::vector<LiveJob> live = store_->LoadLive().value();
+  ASSERT_EQ(live.size(), 1u);
+  EXPECT_EQ(live[0].job.id(), SampleId(2));
+  EXPECT_EQ(live[0].job.resolved_spec().priority(), 7);
+  ASSERT_EQ(live[0].attempts.size(), 2u);
+  EXPECT_EQ(live[0].attempts[1].placements(0).token(), "another token 16") << "with tokens";
+  EXPECT_EQ(live[0].last_sequence, 10);
+  EXPECT_THAT(live[0].durable_attempt_sequences, ElementsAre(std::pair<int32_t, int64_t>(2, 4)));
+  EXPECT_EQ(live[0].times.queued.count(), 5);
+  EXPECT_EQ(live[0].times.total.count(), 9);
+}
+
+TEST_P(JobStoreConformance, RequestsAreRemembered) {
+  Changes changes = NewJob(1);
+  changes.idempotency.push_back({"default", "r-1", std::string("a\0b", 3), {SampleId(1), "", SampleId(1)}});
+  Commit(changes);
+  const std::optional<IdempotencyWrite> found = store_->FindIdempotency("default", "r-1").value();
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->request, std::string("a\0b", 3));
+  EXPECT_THAT(found->job_ids, ElementsAre(SampleId(1), "", SampleId(1)));
+  EXPECT_FALSE(store_->FindIdempotency("other", "r-1")->has_value());
+  EXPECT_FALSE(store_->FindIdempotency("default", "r-2")->has_value());
+  Changes again;
+  again.idempotency = changes.idempotency;
+  ExpectAborted(again, "the same request twice");
+}
+
+TEST_P(JobStoreConformance, EpochsGrow) {
+  const int64_t first = store_->BeginEpoch().value();
+  EXPECT_EQ(store_->BeginEpoch().value(), first + 1);
+  EXPECT_GE(store_->SchemaVersion().value(), 1);
+}
+
+INSTANTIATE_TEST_SUITE_P(Stores, JobStoreConformance,
+                         testing::Values(Kind{"Fake",
+                                              [](const TempFolder&, const process::Clock&) {
+                                                return std::make_unique<FakeStore>();
+                                              }},
+                                         Kind{"Sqlite",
+                                              [](const TempFolder& folder, const process::Clock& clock) {
+                                                return SqliteStore::Open(folder / "jobs.db", clock).value();
+                                              }}),
+                         [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace mantissa::server
