@@ -101,7 +101,7 @@ bool IsWrongServer(const RpcFailure& failure) {
   const auto says = [&](std::string_view words) { return message.find(words) != std::string_view::npos; };
   // gRPC's words for an HTTP/1 server, for one that speaks HTTP/2 and no gRPC, and for one that speaks neither.
   if (says("http1.x server") || says("HTTP/1.") || says("http2 header with status") || says("content-type") ||
-      says("Connection closed before server preface") || says("SETTINGS frame")) {
+      says("Connection closed before server preface") || says("SETTINGS frame") || says("Failed parsing HTTP/2")) {
     return true;
   }
   // A gRPC server without our service. Ours explains itself.

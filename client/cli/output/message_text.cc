@@ -1,6 +1,7 @@
 #include "client/cli/output/message_text.h"
 
 #include <cctype>
+#include <map>
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/util/json_util.h"
@@ -11,14 +12,37 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string ProtoJson(const google::protobuf::Message& message) {
+using google::protobuf::FieldDescriptor;
+
+// Protobuf prints the entries of a map in no order; equal messages shall be equal texts.
+void SortMaps(const google::protobuf::Descriptor& type, Json& object) {
+  if (!object.is_object()) return;  // a duration or a timestamp is a text
+  for (auto& [key, value] : object.items()) {
+    const FieldDescriptor* field = type.FindFieldByName(key);
+    if (field == nullptr || field->message_type() == nullptr) continue;
+    if (field->is_map()) {
+      std::map<std::string, Json> sorted;
+      for (auto& [name, entry] : value.items()) sorted[name] = entry;
+      value = Json::object();
+      for (const auto& [name, entry] : sorted) value[name] = entry;
+    } else if (value.is_array()) {
+      for (Json& item : value) SortMaps(*field->message_type(), item);
+    } else {
+      SortMaps(*field->message_type(), value);
+    }
+  }
+}
+
+Json ProtoJson(const google::protobuf::Message& message) {
   google::protobuf::util::JsonPrintOptions options;
   options.always_print_primitive_fields = true;
   options.preserve_proto_field_names = true;
   std::string text;
   // Fails only on a malformed Any, and the API has none.
-  const auto status = google::protobuf::util::MessageToJsonString(message, &text, options);
-  return status.ok() ? text : "{}";
+  if (!google::protobuf::util::MessageToJsonString(message, &text, options).ok()) return Json::object();
+  Json json = Json::parse(text);
+  SortMaps(*message.GetDescriptor(), json);
+  return json;
 }
 
 // Stands as it is without changing its meaning under any YAML reader.
@@ -66,15 +90,15 @@ void WriteYaml(const Json& value, int indent, std::string& out) {
 
 }  // namespace
 
-std::string ToJson(const google::protobuf::Message& message) { return Json::parse(ProtoJson(message)).dump(2) + "\n"; }
+std::string ToJson(const google::protobuf::Message& message) { return ProtoJson(message).dump(2) + "\n"; }
 
 std::string ToJson(const std::string& key, const std::vector<const google::protobuf::Message*>& messages) {
   Json list = Json::array();
-  for (const google::protobuf::Message* message : messages) list.push_back(Json::parse(ProtoJson(*message)));
+  for (const google::protobuf::Message* message : messages) list.push_back(ProtoJson(*message));
   return Json{{key, list}}.dump(2) + "\n";
 }
 
-std::string ToJsonLine(const google::protobuf::Message& message) { return ProtoJson(message) + "\n"; }
+std::string ToJsonLine(const google::protobuf::Message& message) { return ProtoJson(message).dump() + "\n"; }
 
 std::string JsonToYaml(const std::string& json) {
   const Json value = Json::parse(json);

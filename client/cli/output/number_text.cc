@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <ctime>
 
 #include "absl/strings/str_cat.h"
@@ -47,7 +48,9 @@ std::string ShortNumber(double number, int digits) {
     // At least two digits: 2.1e-3, 1.0e-5; no more than what was asked.
     return ShortExponent(Printf("%.*e", std::max(1, digits - 2), number));
   }
-  const int whole = static_cast<int>(std::floor(std::log10(magnitude))) + 1;
+  // The exponent after rounding: 0.9996 has one digit before the point, not none.
+  const std::string rounded = Printf("%.*e", digits - 1, magnitude);
+  const int whole = std::atoi(rounded.c_str() + rounded.find('e') + 1) + 1;
   return Printf("%.*f", std::max(0, digits - whole), number);
 }
 

@@ -84,7 +84,7 @@ class TreeBuilder final : public YAML::EventHandler {
     node->kind = kind;
     node->line = Line(mark);
     if (!levels_.empty() && IsMap() && !levels_.back().key) {
-      throw Refused{node->line, "a key is a list or a map; keys are plain names"};
+      throw Refused{node->line, "a list or a map stands where a name should; is a bracket or a quote left open?"};
     }
     levels_.push_back({std::move(node), anchor, std::nullopt});
   }
@@ -137,7 +137,7 @@ class TreeBuilder final : public YAML::EventHandler {
 
   void TakeKey(Level& level, const DocumentNode& node, int line) {
     if (node.kind == DocumentNode::Kind::kList || node.kind == DocumentNode::Kind::kMap) {
-      throw Refused{line, "a key is a list or a map; keys are plain names"};
+      throw Refused{line, "a list or a map stands where a name should; is a bracket or a quote left open?"};
     }
     if (!node.quoted && node.text == "<<") {
       throw Refused{line, "merge keys (<<) are not supported; write the fields out"};
@@ -195,7 +195,10 @@ Document ParseDocument(std::string_view text) {
   }
   const std::size_t first = text.find_first_not_of(" \t\r\n");
   const bool json = first != std::string_view::npos && text[first] == '{';
-  std::istringstream stream(json ? TabsToSpaces(text) : std::string(text));
+  std::string whole = json ? TabsToSpaces(text) : std::string(text);
+  // yaml-cpp 0.7 takes the end of the text for a closing quote; a document's end inside quotes it refuses.
+  whole += whole.empty() || whole.back() == '\n' ? "...\n" : "\n...\n";
+  std::istringstream stream(whole);
   TreeBuilder builder(document.problems);
   try {
     YAML::Parser parser(stream);

@@ -113,7 +113,7 @@ std::vector<std::string> PathsOf(const Descriptor& root, std::string_view name, 
     }
     for (int i = 0; i < message->field_count(); ++i) {
       const FieldDescriptor* field = message->field(i);
-      if (field->message_type() == nullptr || field->is_map() || IsDuration(*field)) continue;
+      if (field->message_type() == nullptr || field->is_repeated() || IsDuration(*field)) continue;
       // A type that stands in two places (train and eval data) is shown in its first.
       if (!seen.insert(field->message_type()).second) continue;
       waiting.emplace_back(field->message_type(), absl::StrCat(prefix, field->name(), "."));

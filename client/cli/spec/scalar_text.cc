@@ -83,15 +83,16 @@ absl::StatusOr<std::uint64_t> ParseUnsigned(std::string_view given, std::uint64_
 absl::StatusOr<google::protobuf::Duration> ParseSpecDuration(std::string_view text) {
   const bool negative = !text.empty() && text[0] == '-';
   const std::string_view magnitude = negative ? text.substr(1) : text;
-  google::protobuf::Duration duration;
-  // A sign inside would be read as one by the second parser.
-  if (!magnitude.empty() && (absl::ascii_isdigit(magnitude[0]) || magnitude[0] == '.')) {
-    if (absl::StatusOr<std::chrono::milliseconds> coarse = process::ParseDuration(magnitude); coarse.ok()) {
-      return google::protobuf::util::TimeUtil::MillisecondsToDuration(negative ? -coarse->count() : coarse->count());
-    }
-    if (google::protobuf::util::TimeUtil::FromString(std::string(text), &duration)) return duration;
+  // A second sign would be read as one by the parsers.
+  if (magnitude.empty() || (!absl::ascii_isdigit(magnitude[0]) && magnitude[0] != '.')) {
+    return absl::InvalidArgumentError("no duration");
   }
-  return absl::InvalidArgumentError("no duration");
+  google::protobuf::Duration duration;
+  // Seconds to the nanosecond are proto's; the other units need no more than milliseconds.
+  if (google::protobuf::util::TimeUtil::FromString(std::string(text), &duration)) return duration;
+  const absl::StatusOr<std::chrono::milliseconds> coarse = process::ParseDuration(magnitude);
+  if (!coarse.ok()) return coarse.status();
+  return google::protobuf::util::TimeUtil::MillisecondsToDuration(negative ? -coarse->count() : coarse->count());
 }
 
 absl::StatusOr<std::int64_t> ParseSpecBytes(std::string_view text) {

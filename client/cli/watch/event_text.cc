@@ -63,9 +63,9 @@ std::string StateText(const v1::JobEvent& event) {
 }
 
 std::string EvaluationText(const v1::EvaluationResult& result) {
-  std::string text = absl::StrCat("evaluation at step ", result.step(), ": loss ", ShortNumber(result.loss(), 4));
-  if (result.has_accuracy()) absl::StrAppend(&text, ", accuracy ", ShortNumber(result.accuracy(), 4));
-  if (result.has_perplexity()) absl::StrAppend(&text, ", perplexity ", ShortNumber(result.perplexity(), 4));
+  std::string text = absl::StrCat("evaluation at step ", result.step(), ": loss ", ShortNumber(result.loss()));
+  if (result.has_accuracy()) absl::StrAppend(&text, ", accuracy ", ShortNumber(result.accuracy()));
+  if (result.has_perplexity()) absl::StrAppend(&text, ", perplexity ", ShortNumber(result.perplexity()));
   return text;
 }
 

@@ -41,7 +41,6 @@ void WatchStream::ReadAll() {
     frame = {};
     Announce(ready_.get());
   }
-  context_.TryCancel();  // changes nothing when the call is over
   const grpc::Status status = reader_->Finish();
   {
     process::MutexLock lock(mutex_);

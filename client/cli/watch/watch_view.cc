@@ -41,9 +41,9 @@ Style StyleOf(v1::Phase::Code phase) {
 
 std::string Percent(double ratio) {
   const double percent = 100 * ratio;
-  if (percent > 0 && percent < 0.1) return "<0.1 %";
-  return absl::StrCat(
-      percent == 0 || percent >= 10 ? std::to_string(static_cast<int>(percent)) : ShortNumber(percent, 2), " %");
+  if (percent > 0 && percent < 0.05) return "<0.1 %";
+  const double rounded = percent < 9.95 ? std::round(10 * percent) / 10 : std::round(percent);
+  return absl::StrCat(rounded, " %");
 }
 
 StyledLine Header(const WatchState& state) {
@@ -127,7 +127,7 @@ StyledLine Learning(const WatchState& state, const ViewOptions& options) {
   return line;
 }
 
-StyledLine Precision(const WatchState& state) {
+StyledLine Precision(const WatchState& state, const ViewOptions& options) {
   StyledLine line;
   if (state.loss_scale && state.precision != v1::PrecisionSpec::BF16 && state.precision != v1::PrecisionSpec::FP32) {
     std::vector<Span> spans = {{"scale "}, {ScaleText(*state.loss_scale), Style::kBold}};
@@ -139,7 +139,7 @@ StyledLine Precision(const WatchState& state) {
   // Every iteration either applied its update or was skipped.
   const std::int64_t skipped = std::max<std::int64_t>(0, state.iteration - state.step);
   const double ratio = state.iteration > 0 ? static_cast<double>(skipped) / static_cast<double>(state.iteration) : 0;
-  line.Add(1, {{absl::StrCat("applied ", state.step, ", ")},
+  line.Add(1, {{options.width < 60 ? "" : absl::StrCat("applied ", state.step, ", ")},
                {absl::StrCat("skipped ", skipped, skipped > 0 ? absl::StrCat(" (", Percent(ratio), ")") : ""),
                 skipped > 0 ? Style::kWarn : Style::kPlain}});
   if (state.phase != v1::Phase::PHASE_UNSPECIFIED) {
@@ -182,7 +182,7 @@ std::vector<std::string> RenderBlock(const WatchState& state, const ViewOptions&
   if (state.iteration > 0) {
     lines.push_back(Progress(state, options));
     lines.push_back(Learning(state, options));
-    lines.push_back(Precision(state));
+    lines.push_back(Precision(state, options));
   }
   if (state.folded) lines.emplace_back().Add(0, {{*state.folded + " …", Style::kWarn}});
   if (notice) lines.emplace_back().Add(0, {{*notice, Style::kWarn}});
@@ -233,7 +233,8 @@ namespace {
 std::string ResultText(const v1::JobResult& result) {
   std::string text;
   const auto add = [&](std::string_view name, double value) {
-    absl::StrAppend(&text, text.empty() ? "" : ", ", std::string(name), " ", ShortNumber(value, 4));
+    absl::StrAppend(&text, text.empty() ? "" : ", ", std::string(name), " ",
+                    ShortNumber(value, name == "eval accuracy" ? 4 : 3));
   };
   if (result.has_eval_accuracy()) add("eval accuracy", result.eval_accuracy());
   if (result.has_eval_perplexity()) add("eval perplexity", result.eval_perplexity());

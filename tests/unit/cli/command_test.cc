@@ -1,0 +1,368 @@
+// The commands against a real server over a socket: what they send, print and return.
+#include <arpa/inet.h>
+#include <csignal>
+#include <cstdlib>
+#include <fstream>
+#include <string>
+#include <sys/socket.h>
+#include <thread>
+#include <unistd.h>
+
+#include "absl/strings/str_cat.h"
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "client/cli/connection.h"
+#include "process/file_descriptor.h"
+#include "tests/unit/cli/fake_service.h"
+#include "tests/unit/cli/run_cli.h"
+#include "tests/unit/cli/watch_frames.h"
+
+namespace mantissa::cli {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
+using ::testing::StartsWith;
+
+class CommandTest : public ::testing::Test {
+ protected:
+  CliRun Run(std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), {"--address", server_.address()});
+    return RunCli(arguments);
+  }
+
+  std::string WriteSpec(const std::string& text) {
+    const std::string path = absl::StrCat(::testing::TempDir(), "/command_test_", ::getpid(), ".yaml");
+    std::ofstream(path) << text;
+    return path;
+  }
+
+  FakeServer server_;
+};
+
+constexpr char kSpec[] =
+    "name: digits\n"
+    "training:\n"
+    "  model: { mlp: { hidden: [8] } }\n"
+    "  data: { train: { synthetic: {} } }\n"
+    "  batch_size: 64\n";
+
+TEST_F(CommandTest, SubmitSendsTheSpecAndPrintsTheId) {
+  const CliRun run = Run({"submit", WriteSpec(kSpec), "--set", "training.batch_size=32", "--name", "other"});
+  EXPECT_EQ(run.code, kExitOk) << run.err;
+  ASSERT_THAT(server_.jobs().submitted(), SizeIs(1));
+  const v1::SubmitJobRequest request = server_.jobs().submitted()[0];
+  EXPECT_EQ(request.spec().training().batch_size(), 32);
+  EXPECT_EQ(request.spec().name(), "other");
+  EXPECT_THAT(request.request_id(), SizeIs(36));
+  EXPECT_THAT(run.out, StartsWith("other submitted as job 01jsbmtted"));
+  EXPECT_THAT(run.err, HasSubstr("mantissa watch 01jsbmtted"));
+  EXPECT_THAT(run.err, HasSubstr(" --address " + server_.address())) << "the command suggested must reach this server";
+}
+
+TEST_F(CommandTest, SubmitPrintsOnlyTheIdForScripts) {
+  EXPECT_EQ(Run({"submit", WriteSpec(kSpec), "-o", "name"}).out, "01jsbmtted0000000000000100\n");
+}
+
+TEST_F(CommandTest, SubmitRepeatsTheSameRequestWhileTheServerIsAway) {
+  server_.jobs().FailNext("SubmitJob", grpc::Status(grpc::StatusCode::UNAVAILABLE, "restarting"));
+  server_.jobs().FailNext("SubmitJob", ErrorWith(grpc::StatusCode::UNAVAILABLE, "standby", "STANDBY"));
+  const CliRun run = Run({"submit", WriteSpec(kSpec)});
+  EXPECT_EQ(run.code, kExitOk) << run.err;
+  const auto requests = server_.jobs().submitted();
+  ASSERT_THAT(requests, SizeIs(3));
+  EXPECT_EQ(requests[0].request_id(), requests[2].request_id());
+}
+
+TEST_F(CommandTest, SubmitGivesUpAfterTheTimeItWasGiven) {
+  for (int i = 0; i < 20; ++i)
+    server_.jobs().FailNext("SubmitJob", grpc::Status(grpc::StatusCode::UNAVAILABLE, "gone"));
+  const CliRun run = Run({"submit", WriteSpec(kSpec), "--retry-for", "300ms"});
+  EXPECT_EQ(run.code, kExitUnavailable);
+  EXPECT_THAT(run.err, HasSubstr("MANTISSA_ADDRESS"));
+}
+
+TEST_F(CommandTest, SubmitRefusesABadFileBeforeItCallsAnybody) {
+  const CliRun run = Run({"submit", WriteSpec("naem: a\npriority: x\n")});
+  EXPECT_EQ(run.code, kExitUsage);
+  EXPECT_THAT(run.err, AllOf(HasSubstr("(2 faults)"), HasSubstr(":1: naem: unknown key"), HasSubstr(":2: priority:")));
+  EXPECT_THAT(server_.jobs().submitted(), IsEmpty());
+  EXPECT_EQ(Run({"submit", "/nowhere.yaml"}).code, kExitUsage);
+}
+
+TEST_F(CommandTest, SubmitShowsEachViolationOfTheServerWithItsLine) {
+  server_.jobs().FailNext("SubmitJob",
+                          ErrorWith(grpc::StatusCode::INVALID_ARGUMENT, "the spec has 2 faults", "INVALID_SPEC",
+                                    {{"training.batch_size", "must be at least 1, e.g. 64"},
+                                     {"training.data.train.synthetic.samples", "must be at least 1"}}));
+  const CliRun run = Run({"submit", WriteSpec(kSpec)});
+  EXPECT_EQ(run.code, kExitUsage);
+  EXPECT_THAT(run.err, HasSubstr("the spec has 2 faults [INVALID_SPEC]"));
+  EXPECT_THAT(run.err, HasSubstr(".yaml:5: training.batch_size: must be at least 1, e.g. 64\n"));
+  EXPECT_THAT(run.err, HasSubstr(".yaml:4: training.data.train.synthetic.samples: must be at least 1"));
+}
+
+TEST_F(CommandTest, SubmitAndWatchEndsWithTheJobsOwnCode) {
+  v1::Job ended = ExampleJob(v1::Job::SUCCEEDED);
+  server_.jobs().AddWatch(
+      [&](const v1::WatchJobRequest& request, grpc::ServerContext*, grpc::ServerWriter<v1::WatchJobResponse>* writer) {
+        ended.set_id(request.job_id());
+        ended.mutable_progress()->set_loss(std::nan(""));
+        server_.jobs().SetJob(ended);
+        writer->Write(Frame({EventSegment(StartedEvent(), 1), RecordsSegment({{.iteration = 1, .step = 1}}, 2)}));
+        writer->Write(EndFrame(ended));
+        return grpc::Status::OK;
+      });
+  const CliRun table = Run({"submit", WriteSpec(kSpec), "--watch"});
+  EXPECT_EQ(table.code, kExitOk) << table.err;
+  EXPECT_THAT(table.out, AllOf(HasSubstr("submitted as job"), HasSubstr("training on cpu"),
+                               HasSubstr("digits-fp16   SUCCEEDED"), HasSubstr("mantissa download 01jsbmtted")));
+  const CliRun json = Run({"submit", WriteSpec(kSpec), "--watch", "-o", "json"});
+  EXPECT_EQ(json.code, kExitOk);
+  EXPECT_EQ(nlohmann::json::parse(json.out)["state"], "SUCCEEDED") << "stdout holds one document and nothing else";
+  EXPECT_EQ(nlohmann::json::parse(json.out)["progress"]["loss"], "NaN");
+  EXPECT_THAT(json.err, HasSubstr("training on cpu"));
+}
+
+TEST_F(CommandTest, ValidateChecksHereAndAsksTheServer) {
+  const std::string good = WriteSpec(kSpec);
+  EXPECT_THAT(Run({"validate", good}).out, HasSubstr("is a good job spec (checked here and by the server)"));
+  ASSERT_THAT(server_.jobs().submitted(), SizeIs(1));
+  EXPECT_TRUE(server_.jobs().submitted()[0].validate_only());
+  EXPECT_THAT(Run({"validate", good, "--local"}).out, HasSubstr("(checked here)"));
+  EXPECT_THAT(server_.jobs().submitted(), SizeIs(1));
+}
+
+TEST_F(CommandTest, ValidateReportsAllViolationsWithLines) {
+  const CliRun run = Run({"validate", WriteSpec("name: Bad Name\ntraining:\n  batch_size: 0\n")});
+  EXPECT_EQ(run.code, kExitUsage);
+  EXPECT_THAT(run.err, AllOf(HasSubstr(".yaml:1: name: "), HasSubstr(".yaml:3: training.batch_size: "),
+                             HasSubstr("training.model"), HasSubstr("[REQUIRED]"), HasSubstr("[OUT_OF_RANGE]")));
+  const CliRun json = Run({"validate", WriteSpec("training:\n  batch_size: 0\n"), "-o", "json"});
+  EXPECT_EQ(json.code, kExitUsage);
+  const nlohmann::json report = nlohmann::json::parse(json.out);
+  EXPECT_EQ(report["valid"], false);
+  EXPECT_GE(report["violations"].size(), 2u);
+  EXPECT_THAT(server_.jobs().submitted(), IsEmpty());
+}
+
+TEST_F(CommandTest, ValidateRefusesAnInitialScaleOfZeroOrNan) {
+  for (const char* scale : {"0", ".nan", ".inf", "-1"}) {
+    const CliRun run =
+        Run({"validate", "--local",
+             WriteSpec(absl::StrCat(kSpec, "  precision: { mode: FP16, loss_scale: { init: ", scale, " } }\n"))});
+    EXPECT_EQ(run.code, kExitUsage) << scale;
+    EXPECT_THAT(run.err, HasSubstr(".yaml:6: training.precision.loss_scale.init: ")) << scale;
+  }
+}
+
+TEST_F(CommandTest, ListFiltersAndPages) {
+  for (int i = 0; i < 7; ++i) {
+    v1::Job job = ExampleJob(i % 2 == 0 ? v1::Job::RUNNING : v1::Job::QUEUED);
+    job.set_id(absl::StrCat("01jlist000000000000000000", i));
+    server_.jobs().AddJob(job);
+  }
+  const CliRun running = Run({"list", "--state", "running", "--label", "team=nlp", "-o", "json"});
+  EXPECT_EQ(running.code, kExitOk) << running.err;
+  EXPECT_EQ(nlohmann::json::parse(running.out)["jobs"].size(), 4u);
+  EXPECT_EQ(server_.jobs().listed().back().filter().labels().at("team"), "nlp");
+  const CliRun three = Run({"list", "--limit", "3"});
+  EXPECT_THAT(three.out, AllOf(HasSubstr("NAME"), HasSubstr("01jlist0000000000000000006"), Not(HasSubstr("0003"))));
+  EXPECT_THAT(three.err, HasSubstr("there are more"));
+  EXPECT_EQ(Run({"list", "-o", "name"}).out, "digits-fp16\n") << "each name once";
+  EXPECT_EQ(Run({"list", "--state", "busy"}).code, kExitUsage);
+  EXPECT_THAT(Run({"list", "--state", "busy"}).err, HasSubstr("QUEUED, STARTING"));
+  EXPECT_EQ(Run({"list", "--label", "team"}).code, kExitUsage);
+}
+
+TEST_F(CommandTest, FindsAJobByIdByNameAndByTheBeginningOfItsId) {
+  v1::Job older = ExampleJob(), newer = ExampleJob();
+  older.set_id("01jaaa0000000000000000000a");
+  newer.set_id("01jaab0000000000000000000b");
+  newer.mutable_spec()->mutable_labels()->insert({"which", "newer"});
+  server_.jobs().AddJob(older);
+  server_.jobs().AddJob(newer);
+  const auto id_of = [&](const std::string& reference) {
+    const CliRun run = Run({"get", reference, "-o", "name"});
+    return run.code == kExitOk ? run.out : absl::StrCat("exit ", run.code, ": ", run.err);
+  };
+  EXPECT_EQ(id_of("01jaaa0000000000000000000a"), "01jaaa0000000000000000000a\n");
+  EXPECT_EQ(id_of("digits-fp16"), "01jaab0000000000000000000b\n") << "the newest of the name";
+  EXPECT_EQ(id_of("01jaaa"), "01jaaa0000000000000000000a\n");
+  EXPECT_THAT(id_of("01jaa"), AllOf(StartsWith("exit 2"), HasSubstr("begins the ids of 2 jobs")));
+  EXPECT_THAT(id_of("nobody"), AllOf(StartsWith("exit 5"), HasSubstr("mantissa list")));
+  EXPECT_THAT(id_of("01jzzz0000000000000000000z"), AllOf(StartsWith("exit 5"), HasSubstr("[JOB_NOT_FOUND]")));
+}
+
+TEST_F(CommandTest, GetPrintsAllThreeForms) {
+  server_.jobs().AddJob(ExampleJob());
+  EXPECT_THAT(Run({"get", "digits-fp16"}).out,
+              AllOf(HasSubstr("name             digits-fp16\n"), HasSubstr("RUNNING")));
+  EXPECT_EQ(nlohmann::json::parse(Run({"get", "digits-fp16", "-o", "json"}).out)["attempt"], 1);
+  EXPECT_THAT(Run({"get", "digits-fp16", "-o", "yaml"}).out, HasSubstr("\nstate: RUNNING\n"));
+}
+
+TEST_F(CommandTest, CancelGoesOnAfterOneThatFails) {
+  server_.jobs().AddJob(ExampleJob());
+  const CliRun run = Run({"cancel", "nobody", "digits-fp16"});
+  EXPECT_EQ(run.code, kExitNotFound);
+  EXPECT_THAT(server_.jobs().cancelled(), ElementsAre("01jdgts000000000000000000a"));
+  EXPECT_THAT(run.out, HasSubstr("is CANCELLING"));
+}
+
+TEST_F(CommandTest, LogsAreCopiedByteForByteToAPipe) {
+  server_.jobs().AddJob(ExampleJob());
+  server_.jobs().SetLog("step 1\n\x1b[31mred\x1b[0m \xff\n");
+  EXPECT_EQ(Run({"logs", "digits-fp16"}).out, "step 1\n\x1b[31mred\x1b[0m \xff\n");
+  EXPECT_EQ(RunCli({"logs", "digits-fp16", "--address", server_.address()}, {.terminal = true}).out,
+            "step 1\n?[31mred?[0m \xff\n");
+}
+
+TEST_F(CommandTest, LogsGoOnWhereTheConnectionBroke) {
+  server_.jobs().AddJob(ExampleJob());
+  server_.jobs().SetLog("0123456789");
+  server_.jobs().FailNext("ReadLogs", grpc::Status(grpc::StatusCode::UNAVAILABLE, "restarting"));
+  EXPECT_EQ(Run({"logs", "-f", "digits-fp16"}).out, "0123456789");
+}
+
+struct FailureCase {
+  grpc::StatusCode code;
+  int exit_code;
+};
+
+TEST_F(CommandTest, EachKindOfFailureHasItsExitCode) {
+  for (const FailureCase& c : {FailureCase{grpc::StatusCode::UNAUTHENTICATED, kExitNotAuthorised},
+                               FailureCase{grpc::StatusCode::PERMISSION_DENIED, kExitNotAuthorised},
+                               FailureCase{grpc::StatusCode::NOT_FOUND, kExitNotFound},
+                               FailureCase{grpc::StatusCode::UNAVAILABLE, kExitUnavailable},
+                               FailureCase{grpc::StatusCode::DEADLINE_EXCEEDED, kExitTimedOut},
+                               FailureCase{grpc::StatusCode::INVALID_ARGUMENT, kExitUsage},
+                               FailureCase{grpc::StatusCode::RESOURCE_EXHAUSTED, kExitError},
+                               FailureCase{grpc::StatusCode::INTERNAL, kExitError}}) {
+    server_.jobs().FailNext("ListJobs", ErrorWith(c.code, "no", "SOME_REASON"));
+    const CliRun run = Run({"list"});
+    EXPECT_EQ(run.code, c.exit_code) << c.code;
+    EXPECT_THAT(run.out, IsEmpty());
+    EXPECT_THAT(run.err, HasSubstr("[SOME_REASON]"));
+  }
+}
+
+TEST_F(CommandTest, ShowsNoControlCharactersOfTheServer) {
+  server_.jobs().FailNext("ListJobs", ErrorWith(grpc::StatusCode::INTERNAL, "a\x1b[2Jb", "R\x1b"));
+  const CliRun run = Run({"list"});
+  EXPECT_EQ(run.err.find('\x1b'), std::string::npos);
+}
+
+TEST(Usage, MistakesOfTheCommandLineAreExitTwo) {
+  EXPECT_EQ(RunCli({}).code, kExitUsage);
+  const CliRun unknown = RunCli({"sumbit", "x"});
+  EXPECT_EQ(unknown.code, kExitUsage);
+  EXPECT_THAT(unknown.err, HasSubstr("there is no command sumbit; did you mean submit?"));
+  EXPECT_EQ(RunCli({"get"}).code, kExitUsage);
+  EXPECT_EQ(RunCli({"get", "a", "--no-such"}).code, kExitUsage);
+  EXPECT_EQ(RunCli({"list", "-o", "xml"}).code, kExitUsage);
+  EXPECT_EQ(RunCli({"list", "--limit", "0"}).code, kExitUsage);
+  EXPECT_EQ(RunCli({"wait", "a", "--timeout", "soon"}).code, kExitUsage);
+  EXPECT_EQ(RunCli({"watch", "a", "--from-now", "--cursor", "x"}).code, kExitUsage);
+  EXPECT_THAT(RunCli({"--help"}).out, HasSubstr("Exit codes:"));
+  EXPECT_EQ(RunCli({"--help"}).code, kExitOk);
+  EXPECT_EQ(RunCli({"submit", "--help"}).code, kExitOk);
+  EXPECT_EQ(RunCli({"version"}).code, kExitOk);
+  EXPECT_TRUE(nlohmann::json::parse(RunCli({"version", "-o", "json"}).out).contains("version"));
+}
+
+TEST(Address, IsReadFromTheFlagBeforeTheEnvironment) {
+  const FakeServer server;
+  CliWorld world;
+  world.environment["MANTISSA_ADDRESS"] = server.address();
+  EXPECT_EQ(RunCli({"list"}, world).code, kExitOk);
+  EXPECT_EQ(RunCli({"list", "--address", "nonsense:0"}, world).code, kExitUsage);
+  world.environment["MANTISSA_ADDRESS"] = "http://x";
+  EXPECT_EQ(RunCli({"list"}, world).code, kExitUsage);
+}
+
+TEST(Address, IsHostAndPort) {
+  EXPECT_EQ(*ParseAddress("a.example:1"), "a.example:1");
+  EXPECT_EQ(*ParseAddress("a.example"), "a.example:50051");
+  EXPECT_EQ(*ParseAddress("[::1]:7"), "[::1]:7");
+  EXPECT_EQ(*ParseAddress("[::1]"), "[::1]:50051");
+  EXPECT_EQ(*ParseAddress("unix:/tmp/s"), "unix:/tmp/s");
+  for (const char* bad : {"", ":1", "h:", "h:0", "h:65536", "h:1x", "http://h:1", "::1", "h :1"}) {
+    EXPECT_FALSE(ParseAddress(bad).ok()) << bad;
+  }
+}
+
+// A socket of the loopback that nobody speaks gRPC on. Not thread-safe.
+class StrangePort {
+ public:
+  // Answers each connection with `reply` once it has been spoken to; nothing: stays silent.
+  explicit StrangePort(std::string reply) : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = ::htonl(INADDR_LOOPBACK);
+    ::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address));
+    ::listen(listener_.get(), 8);
+    socklen_t length = sizeof(address);
+    ::getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&address), &length);
+    address_ = absl::StrCat("127.0.0.1:", ntohs(address.sin_port));
+    if (reply.empty()) return;
+    thread_ = std::thread([this, reply] {
+      while (true) {
+        const process::FileDescriptor peer(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+        if (!peer.valid()) return;
+        char buffer[1024];
+        if (::recv(peer.get(), buffer, sizeof(buffer), 0) <= 0) continue;
+        [[maybe_unused]] const ssize_t sent = ::send(peer.get(), reply.data(), reply.size(), MSG_NOSIGNAL);
+      }
+    });
+  }
+  ~StrangePort() {
+    ::shutdown(listener_.get(), SHUT_RDWR);
+    if (thread_.joinable()) thread_.join();
+  }
+  const std::string& address() const { return address_; }
+
+ private:
+  const process::FileDescriptor listener_;
+  std::string address_;
+  std::thread thread_;
+};
+
+TEST(WrongPort, AWebServerIsCalledWhatItIs) {
+  const StrangePort port("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+  const CliRun run = RunCli({"list", "--address", port.address(), "--rpc-timeout", "5s"});
+  EXPECT_EQ(run.code, kExitUnavailable);
+  EXPECT_THAT(run.err, HasSubstr("is not a Mantissa server (wrong port?)"));
+}
+
+TEST(WrongPort, ANoisyStrangerToo) {
+  const StrangePort port("220 mail.example ESMTP ready\r\n");
+  const CliRun run = RunCli({"list", "--address", port.address(), "--rpc-timeout", "5s"});
+  EXPECT_EQ(run.code, kExitUnavailable);
+  EXPECT_THAT(run.err, HasSubstr("wrong port"));
+}
+
+TEST(WrongPort, ASilentOneIsNotWaitedForLongerThanAllowed) {
+  const StrangePort port("");
+  const CliRun run = RunCli({"list", "--address", port.address(), "--rpc-timeout", "500ms"});
+  EXPECT_EQ(run.code, kExitUnavailable);
+  EXPECT_THAT(run.err, HasSubstr("does not answer as a Mantissa server does"));
+}
+
+TEST(WrongPort, NobodyThereSaysHowToStartAServer) {
+  std::string address;
+  { address = FakeServer().address(); }
+  const CliRun run = RunCli({"list", "--address", address});
+  EXPECT_EQ(run.code, kExitUnavailable);
+  EXPECT_THAT(run.err, AllOf(HasSubstr("no server answers at " + address), HasSubstr("mantissa-server"),
+                             HasSubstr("MANTISSA_ADDRESS")));
+}
+
+}  // namespace
+}  // namespace mantissa::cli

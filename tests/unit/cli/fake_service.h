@@ -1,0 +1,111 @@
+// A JobService and an AdminService that answer what a test tells them to, over a real socket.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+
+#include "mantissa/v1/admin_service.grpc.pb.h"
+#include "mantissa/v1/job_service.grpc.pb.h"
+#include "process/mutex.h"
+
+namespace mantissa::cli {
+
+// Jobs in memory; everything else is scripted. Thread-safe.
+class FakeJobService final : public v1::JobService::Service {
+ public:
+  using Frames = std::vector<v1::WatchJobResponse>;
+  // One WatchJob call: writes frames, returns the call's status.
+  using Watch = std::function<grpc::Status(const v1::WatchJobRequest&, grpc::ServerContext*,
+                                           grpc::ServerWriter<v1::WatchJobResponse>*)>;
+  // One DownloadArtifact call.
+  using Send = std::function<grpc::Status(const v1::DownloadArtifactRequest&,
+                                          grpc::ServerWriter<v1::DownloadArtifactResponse>*)>;
+
+  void AddJob(const v1::Job& job);
+  void SetJob(const v1::Job& job);
+  // The next call of this kind fails with the status.
+  void FailNext(const std::string& method, const grpc::Status& status);
+  // Answers WatchJob calls in turn; the last one stays.
+  void AddWatch(Watch watch);
+  // A watch that sends the frames and ends well.
+  static Watch Sends(Frames frames);
+  void AddArtifact(const v1::Artifact& artifact);
+  void AddSend(Send send);
+  void SetLog(std::string log);
+
+  std::vector<v1::SubmitJobRequest> submitted();
+  std::vector<v1::WatchJobRequest> watched();
+  std::vector<v1::DownloadArtifactRequest> downloaded();
+  std::vector<std::string> cancelled();
+  std::vector<v1::ListJobsRequest> listed();
+
+  grpc::Status SubmitJob(grpc::ServerContext*, const v1::SubmitJobRequest* request, v1::Job* job) override;
+  grpc::Status GetJob(grpc::ServerContext*, const v1::GetJobRequest* request, v1::Job* job) override;
+  grpc::Status ListJobs(grpc::ServerContext*, const v1::ListJobsRequest* request,
+                        v1::ListJobsResponse* response) override;
+  grpc::Status CancelJob(grpc::ServerContext*, const v1::CancelJobRequest* request, v1::Job* job) override;
+  grpc::Status WatchJob(grpc::ServerContext* context, const v1::WatchJobRequest* request,
+                        grpc::ServerWriter<v1::WatchJobResponse>* writer) override;
+  grpc::Status ReadLogs(grpc::ServerContext*, const v1::ReadLogsRequest* request,
+                        grpc::ServerWriter<v1::ReadLogsResponse>* writer) override;
+  grpc::Status ListArtifacts(grpc::ServerContext*, const v1::ListArtifactsRequest* request,
+                             v1::ListArtifactsResponse* response) override;
+  grpc::Status DownloadArtifact(grpc::ServerContext*, const v1::DownloadArtifactRequest* request,
+                                grpc::ServerWriter<v1::DownloadArtifactResponse>* writer) override;
+
+ private:
+  // The failure that waits for this method, if there is one.
+  grpc::Status NextFailure(const std::string& method);
+
+  process::Mutex mutex_;
+  std::vector<v1::Job> jobs_ ABSL_GUARDED_BY(mutex_);  // newest first
+  std::map<std::string, std::deque<grpc::Status>> failures_ ABSL_GUARDED_BY(mutex_);
+  std::deque<Watch> watches_ ABSL_GUARDED_BY(mutex_);
+  std::deque<Send> sends_ ABSL_GUARDED_BY(mutex_);
+  std::vector<v1::Artifact> artifacts_ ABSL_GUARDED_BY(mutex_);
+  std::string log_ ABSL_GUARDED_BY(mutex_);
+  std::vector<v1::SubmitJobRequest> submitted_ ABSL_GUARDED_BY(mutex_);
+  std::vector<v1::WatchJobRequest> watched_ ABSL_GUARDED_BY(mutex_);
+  std::vector<v1::DownloadArtifactRequest> downloaded_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> cancelled_ ABSL_GUARDED_BY(mutex_);
+  std::vector<v1::ListJobsRequest> listed_ ABSL_GUARDED_BY(mutex_);
+};
+
+// One worker, one server. Thread-safe.
+class FakeAdminService final : public v1::AdminService::Service {
+ public:
+  grpc::Status GetServerInfo(grpc::ServerContext*, const v1::GetServerInfoRequest*, v1::ServerInfo* info) override;
+  grpc::Status ListWorkers(grpc::ServerContext*, const v1::ListWorkersRequest*,
+                           v1::ListWorkersResponse* response) override;
+};
+
+// Serves both on a free port of the loopback until it goes. Not thread-safe.
+class FakeServer {
+ public:
+  FakeServer();
+  // Serves on this address again, as a restarted server does.
+  explicit FakeServer(const std::string& address);
+  ~FakeServer();
+
+  FakeJobService& jobs() { return jobs_; }
+  const std::string& address() const { return address_; }
+
+ private:
+  FakeJobService jobs_;
+  FakeAdminService admin_;
+  std::string address_;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+// An error as the server makes it.
+grpc::Status ErrorWith(grpc::StatusCode code, const std::string& message, const std::string& reason,
+                       const std::map<std::string, std::string>& violations = {});
+
+}  // namespace mantissa::cli
