@@ -74,16 +74,16 @@ MANTISSA_TARGET_AVX2 void FromHalfAvx2(const std::uint16_t* from, std::int64_t c
 
 void ToHalf(const float* from, std::int64_t count, std::uint16_t* to) {
 #if defined(__x86_64__)
-  if (HostIsa() == Isa::kAvx512) return ToHalfAvx512(from, count, to);
-  if (HostIsa() == Isa::kAvx2) return ToHalfAvx2(from, count, to);
+  if (host_isa == Isa::kAvx512) return ToHalfAvx512(from, count, to);
+  if (host_isa == Isa::kAvx2) return ToHalfAvx2(from, count, to);
 #endif
   ToHalfBaseline(from, count, to);
 }
 
 void FromHalf(const std::uint16_t* from, std::int64_t count, float* to) {
 #if defined(__x86_64__)
-  if (HostIsa() == Isa::kAvx512) return FromHalfAvx512(from, count, to);
-  if (HostIsa() == Isa::kAvx2) return FromHalfAvx2(from, count, to);
+  if (host_isa == Isa::kAvx512) return FromHalfAvx512(from, count, to);
+  if (host_isa == Isa::kAvx2) return FromHalfAvx2(from, count, to);
 #endif
   FromHalfBaseline(from, count, to);
 }

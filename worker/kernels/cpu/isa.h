@@ -21,21 +21,20 @@ namespace mantissa::trainer::cpu {
 
 enum class Isa { kBaseline, kAvx2, kAvx512 };
 
-inline Isa HostIsa() {
+inline Isa DetectIsa() {
 #if defined(__x86_64__)
-  static const Isa isa = [] {
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl")) {
-      return Isa::kAvx512;
-    }
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? Isa::kAvx2 : Isa::kBaseline;
-  }();
-  return isa;
-#else
-  return Isa::kBaseline;
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl")) {
+    return Isa::kAvx512;
+  }
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Isa::kAvx2;
 #endif
+  return Isa::kBaseline;
 }
+
+// What the kernels run with. Tests lower it, to compare; nothing else writes it.
+inline Isa host_isa = DetectIsa();
 
 template <class Kernel, class... Arguments>
 MANTISSA_TARGET_AVX512 void RunAvx512(Arguments... arguments) {
@@ -47,8 +46,8 @@ MANTISSA_TARGET_AVX2 void RunAvx2(Arguments... arguments) {
 }
 
 template <class Kernel, class... Arguments>
-void ForIsa(Isa isa, Arguments... arguments) {
-  switch (isa) {
+void ForHostIsa(Arguments... arguments) {
+  switch (host_isa) {
     case Isa::kAvx512:
       return RunAvx512<Kernel>(arguments...);
     case Isa::kAvx2:
@@ -56,11 +55,6 @@ void ForIsa(Isa isa, Arguments... arguments) {
     case Isa::kBaseline:
       return Kernel::Run(arguments...);
   }
-}
-
-template <class Kernel, class... Arguments>
-void ForHostIsa(Arguments... arguments) {
-  ForIsa<Kernel>(HostIsa(), arguments...);
 }
 
 // Where the machine's vectors are shorter, the compiler splits these.

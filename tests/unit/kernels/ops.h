@@ -1,0 +1,74 @@
+// Our ops as functions, called as the trainer calls them: through LibTorch's dispatcher.
+#pragma once
+
+#include <tuple>
+#include <vector>
+
+#include <ATen/ATen.h>
+
+#include "worker/amp/op.h"
+#include "worker/amp/step_state.h"
+
+namespace mantissa::trainer {
+
+inline at::Tensor OpLinear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, at::ScalarType type,
+                           std::int64_t activation = 0) {
+  return FindOp<at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, at::ScalarType,
+                           std::int64_t)>("mantissa::linear")
+      .call(x, weight, bias.defined() ? std::optional(bias) : std::nullopt, type, activation);
+}
+
+inline at::Tensor OpCrossEntropy(const at::Tensor& logits, const at::Tensor& targets) {
+  return FindOp<at::Tensor(const at::Tensor&, const at::Tensor&)>("mantissa::cross_entropy").call(logits, targets);
+}
+
+struct DropoutKey {
+  std::int64_t seed = 1;
+  std::int64_t iteration = 2;
+  std::int64_t micro_batch = 3;
+  std::int64_t site = 4;
+};
+
+inline at::Tensor OpDropout(const at::Tensor& x, double probability, const DropoutKey& key) {
+  return FindOp<at::Tensor(const at::Tensor&, double, std::int64_t, std::int64_t, std::int64_t, std::int64_t)>(
+             "mantissa::dropout")
+      .call(x, probability, key.seed, key.iteration, key.micro_batch, key.site);
+}
+
+template <class T>
+at::Tensor BytesOf(const T& value) {
+  at::Tensor bytes = at::empty({static_cast<std::int64_t>(sizeof(T))}, at::kByte);
+  std::memcpy(bytes.data_ptr(), &value, sizeof(T));
+  return bytes;
+}
+
+template <class T>
+T StructOf(const at::Tensor& bytes, std::int64_t i = 0) {
+  T value;
+  const at::Tensor host = bytes.cpu();
+  std::memcpy(&value, static_cast<const char*>(host.const_data_ptr()) + i * static_cast<std::int64_t>(sizeof(T)),
+              sizeof(T));
+  return value;
+}
+
+inline at::Tensor ChunkTensor(const std::vector<Chunk>& chunks) {
+  at::Tensor table = at::empty({static_cast<std::int64_t>(chunks.size()), 4}, at::kLong);
+  std::copy(chunks.begin(), chunks.end(), static_cast<Chunk*>(table.data_ptr()));
+  return table;
+}
+
+inline std::vector<GradientStats> OpGradStats(const at::Tensor& gradients, const std::vector<Chunk>& chunks,
+                                              std::int64_t parameters, const StepState& state) {
+  const at::Device device = gradients.device();
+  const std::int64_t width = sizeof(GradientStats);
+  const at::Tensor partial = at::full({static_cast<std::int64_t>(chunks.size()) * width}, 0xAB, at::kByte).to(device);
+  const at::Tensor stats = at::full({parameters * width}, 0xAB, at::kByte).to(device);
+  FindOp<void(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&)>(
+      "mantissa::grad_stats")
+      .call(gradients, ChunkTensor(chunks).to(device), BytesOf(state).to(device), partial, stats);
+  std::vector<GradientStats> rows;
+  for (std::int64_t i = 0; i < parameters; ++i) rows.push_back(StructOf<GradientStats>(stats, i));
+  return rows;
+}
+
+}  // namespace mantissa::trainer
