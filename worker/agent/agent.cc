@@ -185,7 +185,7 @@ void Agent::OnReported(AttemptReported reported) {
       OnCheckpointSaved(key, reported.report.checkpoint_saved().checkpoint());
       break;
     case v1::TrainerReport::kEnded:
-      OnOver(key, attempts_.Ended(key, reported.report.ended()));
+      OnOver(key, attempts_.Ended(key, reported.report.ended(), now_));
       break;
     default:
       break;
@@ -195,7 +195,7 @@ void Agent::OnReported(AttemptReported reported) {
 void Agent::OnLost(const AttemptLost& lost) {
   Log(lost.as_asked ? Level::kInfo : Level::kWarning, "an attempt lost its trainer",
       {{"job", lost.key.job_id}, {"attempt", lost.key.attempt}, {"reason", lost.reason.message}});
-  OnOver(lost.key, attempts_.Lost(lost.key, lost.reason, lost.as_asked));
+  OnOver(lost.key, attempts_.Lost(lost.key, lost.reason, lost.as_asked, now_));
 }
 
 void Agent::OnOver(const AttemptKey& key, bool tell) {
@@ -230,7 +230,7 @@ void Agent::TakeCommitAnswers() {
 }
 
 void Agent::Synchronize() {
-  const std::optional<SyncLoop::Call> call = sync_.Next(open_deletions_ == 0, now_);
+  const std::optional<SyncLoop::Call> call = sync_.Next(open_deletions_ == 0 && !forget_later_, now_);
   if (!call.has_value()) return;
   if (call->fresh_channel) world_.link.Renew();
   world_.link.Synchronize(MakeReport(*call), call->deadline,
@@ -278,8 +278,16 @@ void Agent::OnSynchronized(std::int64_t number, const absl::StatusOr<v1::Synchro
 
 void Agent::Apply(const v1::SynchronizeResponse& response) {
   const Orders orders = Decide(response, attempts_, draining_);
+  forget_later_ = false;
   for (const AttemptKey& key : orders.abandon) Abandon(key);
-  for (const AttemptKey& key : orders.forget) Forget(key);
+  for (const AttemptKey& key : orders.forget) {
+    // The server takes the last words of an attempt for as long as it is held here.
+    if (logs_.Drained(key) || now_ >= attempts_.Find(key)->ended_at + options_.last_words_grace) {
+      Forget(key);
+    } else {
+      forget_later_ = true;
+    }
+  }
   for (const AttemptKey& key : orders.cancel) StopAttempt(key, StopCause::kCancel);
   for (const AttemptKey& key : orders.leave) StopAttempt(key, StopCause::kLeave);
   for (const v1::DesiredAttempt& desired : orders.start) StartAttempt(desired);

@@ -39,9 +39,10 @@ struct AgentOptions {
   std::vector<v1::Root> roots;                       // name, storage id, writable
   std::chrono::milliseconds space_interval{30'000};  // between looks at how much room the roots have
 
-  std::string server;                             // for messages
-  std::chrono::milliseconds cancel_grace{1'000};  // for a trainer to stop without a checkpoint; then it is killed
-  std::chrono::milliseconds drain_grace{30'000};  // for all that runs to write a checkpoint and be acknowledged
+  std::string server;                                 // for messages
+  std::chrono::milliseconds cancel_grace{1'000};      // for a trainer to stop without a checkpoint; then it is killed
+  std::chrono::milliseconds drain_grace{30'000};      // for all that runs to write a checkpoint and be acknowledged
+  std::chrono::milliseconds last_words_grace{5'000};  // from the end of an attempt to its output being stored
   // For attempts whose assignment does not say.
   std::chrono::milliseconds disconnect_grace{600'000};
 
@@ -136,6 +137,7 @@ class Agent {
   std::vector<pollfd> ready_;
 
   std::int64_t open_deletions_ = 0;
+  bool forget_later_ = false;  // some attempt that the newest answer wants forgotten is still held
   bool draining_ = false;
   std::int64_t drain_report_ = 0;  // the first report that says so
   process::SteadyTime drain_deadline_ = process::SteadyTime::max();

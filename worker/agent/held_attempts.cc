@@ -80,9 +80,10 @@ bool HeldAttempts::Started(const AttemptKey& key) {
   return true;
 }
 
-bool HeldAttempts::Ended(const AttemptKey& key, const v1::AttemptEnded& ended) {
+bool HeldAttempts::Ended(const AttemptKey& key, const v1::AttemptEnded& ended, process::SteadyTime now) {
   HeldAttempt* attempt = FindLive(key);
   if (attempt == nullptr) return false;
+  attempt->ended_at = now;
   attempt->end_state = ended.state();
   attempt->end_reason = {ended.reason(), ended.message()};
   attempt->result = ended.result();
@@ -109,9 +110,10 @@ bool HeldAttempts::Ended(const AttemptKey& key, const v1::AttemptEnded& ended) {
   return Over(*attempt);
 }
 
-bool HeldAttempts::Lost(const AttemptKey& key, const ExitReason& reason, bool as_asked) {
+bool HeldAttempts::Lost(const AttemptKey& key, const ExitReason& reason, bool as_asked, process::SteadyTime now) {
   HeldAttempt* attempt = FindLive(key);
   if (attempt == nullptr) return false;
+  attempt->ended_at = now;
   attempt->end_state = v1::Attempt::FAILED;
   attempt->end_reason = reason;
   if (as_asked && attempt->stop != StopCause::kNone) EndAsAsked(*attempt);

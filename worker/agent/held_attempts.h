@@ -41,6 +41,7 @@ struct HeldAttempt {
   int open_commits = 0;                    // checkpoints saved and not yet answered for
 
   // From kEnding on.
+  process::SteadyTime ended_at;
   v1::Attempt::State end_state = v1::Attempt::STATE_UNSPECIFIED;
   ExitReason end_reason;
   v1::JobResult result;
@@ -65,8 +66,8 @@ class HeldAttempts {
 
   // Each returns true when the server should hear of it at once.
   bool Started(const AttemptKey& key);
-  bool Ended(const AttemptKey& key, const v1::AttemptEnded& ended);
-  bool Lost(const AttemptKey& key, const ExitReason& reason, bool as_asked);
+  bool Ended(const AttemptKey& key, const v1::AttemptEnded& ended, process::SteadyTime now);
+  bool Lost(const AttemptKey& key, const ExitReason& reason, bool as_asked, process::SteadyTime now);
   bool CommitAnswered(const AttemptKey& key);
 
   void Progressed(const AttemptKey& key, std::int32_t iteration, std::int32_t step);

@@ -64,6 +64,12 @@ bool LogForwarder::Drained() const {
                      [](const auto& entry) { return entry.second.unwanted || entry.second.buffer.empty(); });
 }
 
+bool LogForwarder::Drained(const AttemptKey& key) const {
+  return std::all_of(sources_.begin(), sources_.end(), [&key](const auto& entry) {
+    return entry.first.first != key || entry.second.unwanted || entry.second.buffer.empty();
+  });
+}
+
 bool LogForwarder::Wanted() const {
   return std::any_of(sources_.begin(), sources_.end(), [](const auto& entry) { return !entry.second.unwanted; });
 }

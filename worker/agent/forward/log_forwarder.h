@@ -34,6 +34,7 @@ class LogForwarder {
   void Tick(process::SteadyTime now);
   process::SteadyTime NextDeadline() const;
   bool Drained() const;
+  bool Drained(const AttemptKey& key) const;
 
  private:
   using SourceKey = std::pair<AttemptKey, v1::LogStream::Name>;

@@ -72,7 +72,8 @@ std::int64_t LastAttemptSequence(const v1::Segment& segment) {
 }
 
 absl::Status CheckSegment(const v1::Segment& segment) {
-  if (segment.first_attempt_sequence() < 1 || LastAttemptSequence(segment) > kMaxSequence) {
+  if (segment.first_attempt_sequence() < 1 || segment.first_attempt_sequence() > kMaxSequence ||
+      LastAttemptSequence(segment) > kMaxSequence) {
     return absl::InvalidArgumentError("an attempt sequence out of range");
   }
   if (segment.ByteSizeLong() > kMaxSegmentBytes) return absl::InvalidArgumentError("a segment of more than 1 MiB");
