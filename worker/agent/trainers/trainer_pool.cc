@@ -252,7 +252,7 @@ void TrainerPool::Adopt(Slot& slot, const v1::Hello& hello) {
   slot.known = slot.announced = true;
   slot.failures = 0;
   AddFeatures(hello);
-  events_.push_back(DevicesChanged{});
+  events_.emplace_back(DevicesChanged{});
   Log(Level::kInfo, "device is ready",
       {{"device", slot.device.id()}, {"model", slot.device.model()}, {"torch", hello.torch_version()}});
 }
@@ -368,12 +368,12 @@ void TrainerPool::NeverWarm(const std::string& device_id, const std::string& why
       {{"device", device_id}, {"reason", why}, {"failures", slot->failures}});
   if (slot->failures < kFailuresToWithdraw) return;
   LoseWaiting(*slot, {v1::Reason::TRAINER_LOST, absl::StrCat("no trainer could be started: ", why)}, false);
-  if (std::exchange(slot->announced, false)) events_.push_back(DevicesChanged{});
+  if (std::exchange(slot->announced, false)) events_.emplace_back(DevicesChanged{});
 }
 
 void TrainerPool::LoseWaiting(Slot& slot, ExitReason reason, bool as_asked) {
   if (!slot.waiting.has_value()) return;
-  events_.push_back(AttemptLost{slot.waiting->order.key, std::move(reason), as_asked});
+  events_.emplace_back(AttemptLost{slot.waiting->order.key, std::move(reason), as_asked});
   slot.waiting.reset();
 }
 

@@ -99,7 +99,7 @@ void TrainerSession::Finish(const ProcessEnded& ended, std::vector<TrainerEvent>
   PassOutput(events);
   if (!run_.has_value()) return;
   ExitReason reason = ExplainExit(ended.wait_status, ended.out_of_memory, process_.last_words());
-  events.push_back(AttemptLost{run_->order.key, run_->verdict.value_or(std::move(reason)), run_->stopping});
+  events.emplace_back(AttemptLost{run_->order.key, run_->verdict.value_or(std::move(reason)), run_->stopping});
   run_.reset();
   stage_ = Stage::kSpent;
 }
@@ -117,7 +117,7 @@ absl::Status TrainerSession::Handle(v1::TrainerReport report, std::vector<Traine
   if (report.has_ended()) {
     OnAttemptEnded(std::move(report), events);
   } else {
-    events.push_back(AttemptReported{key, std::move(report)});
+    events.emplace_back(AttemptReported{key, std::move(report)});
   }
   return absl::OkStatus();
 }
@@ -149,7 +149,7 @@ void TrainerSession::OnAttemptEnded(v1::TrainerReport report, std::vector<Traine
   PassOutput(events);  // what it wrote until here is the attempt's
   const bool reusable =
       report.ended().reusable() && report.ended().state() == v1::Attempt::SUCCEEDED && !run_->stopping;
-  events.push_back(AttemptReported{run_->order.key, std::move(report)});
+  events.emplace_back(AttemptReported{run_->order.key, std::move(report)});
   run_.reset();
   stage_ = reusable ? Stage::kBound : Stage::kSpent;
 }
@@ -157,7 +157,7 @@ void TrainerSession::OnAttemptEnded(v1::TrainerReport report, std::vector<Traine
 void TrainerSession::PassOutput(std::vector<TrainerEvent>& events) {
   for (TrainerOutput& output : process_.ReadOutput()) {
     if (run_.has_value()) {
-      events.push_back(AttemptOutput{run_->order.key, output.stream, std::move(output.bytes)});
+      events.emplace_back(AttemptOutput{run_->order.key, output.stream, std::move(output.bytes)});
     } else {
       Log(Level::kDebug, "trainer output between attempts",
           {{"pid", process_.pid()}, {"text", output.bytes.substr(0, 1000)}});
