@@ -1,0 +1,105 @@
+#include "server/program/server_options.h"
+
+#include <optional>
+#include <set>
+
+#include "gtest/gtest.h"
+
+#include "server/rpc/listen_address.h"
+
+namespace mantissa::server {
+namespace {
+
+using std::chrono::milliseconds;
+
+const process::Environment kNoEnvironment = [](const std::string&) { return std::optional<std::string>(); };
+
+TEST(ServerOptionsTest, EverySettingArrivesWhereItBelongs) {
+  ServerOptions options;
+  process::Settings settings("mantissa-server", DeclareSettings(options));
+  const absl::Status loaded = settings.Load({{"listen", "127.0.0.1:1"},
+                                             {"metrics-listen", "127.0.0.1:2"},
+                                             {"data-dir", "/d"},
+                                             {"address-file", "/a"},
+                                             {"insecure-allow-remote", "true"},
+                                             {"lease", "60s"},
+                                             {"next-call", "7s"},
+                                             {"disconnect-grace", "9s"},
+                                             {"max-queued-jobs", "11"},
+                                             {"drain-timeout", "12s"},
+                                             {"log-format", "json"},
+                                             {"log-level", "error"}},
+                                            kNoEnvironment);
+  ASSERT_TRUE(loaded.ok()) << loaded;
+  EXPECT_EQ(options.listen, "127.0.0.1:1");
+  EXPECT_EQ(options.metrics_listen, "127.0.0.1:2");
+  EXPECT_EQ(options.data_dir, "/d");
+  EXPECT_EQ(options.address_file, "/a");
+  EXPECT_TRUE(options.insecure_allow_remote);
+  EXPECT_EQ(options.lease, milliseconds(60'000));
+  EXPECT_EQ(options.next_call, milliseconds(7'000));
+  EXPECT_EQ(options.disconnect_grace, milliseconds(9'000));
+  EXPECT_EQ(options.max_queued_jobs, 11);
+  EXPECT_EQ(options.drain_timeout, milliseconds(12'000));
+  EXPECT_EQ(options.log_format, "json");
+  EXPECT_EQ(options.log_level, "error");
+  EXPECT_EQ(settings.settings().size(), 12u) << "a new setting wants a line above";
+}
+
+TEST(ServerOptionsTest, TheDefaultsAreGood) { EXPECT_TRUE(CheckOptions(ServerOptions()).ok()); }
+
+TEST(ServerOptionsTest, AnAddressThatOthersReachNeedsAnExplicitWord) {
+  for (const char* const address : {"0.0.0.0:1", "[::]:1", "192.168.1.2:1", "example.com:1", "[fe80::1]:1"}) {
+    ServerOptions options;
+    options.listen = address;
+    const absl::Status refused = CheckOptions(options);
+    EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument) << address;
+    EXPECT_NE(refused.message().find("--insecure-allow-remote"), absl::string_view::npos);
+    options.insecure_allow_remote = true;
+    EXPECT_TRUE(CheckOptions(options).ok()) << address;
+    options.insecure_allow_remote = false;
+    options.listen = "127.0.0.1:1";
+    options.metrics_listen = address;
+    EXPECT_FALSE(CheckOptions(options).ok()) << "metrics tell, too: " << address;
+  }
+  for (const char* const address : {"127.0.0.1:1", "127.8.0.1:1", "localhost:1", "[::1]:1"}) {
+    ServerOptions options;
+    options.listen = address;
+    EXPECT_TRUE(CheckOptions(options).ok()) << address;
+  }
+}
+
+TEST(ServerOptionsTest, ALeaseThatAFewLostCallsWouldEndIsRefused) {
+  ServerOptions options;
+  options.next_call = milliseconds(1000);
+  options.lease = milliseconds(6000);
+  EXPECT_TRUE(CheckOptions(options).ok());
+  options.lease = milliseconds(5999);
+  const absl::Status refused = CheckOptions(options);
+  EXPECT_FALSE(refused.ok());
+  EXPECT_NE(refused.message().find("6s"), absl::string_view::npos) << refused;
+  options.next_call = milliseconds(0);
+  EXPECT_FALSE(CheckOptions(options).ok());
+}
+
+TEST(ListenAddressTest, IsReadAndWritten) {
+  const auto v4 = ParseListenAddress("127.0.0.1:50051");
+  ASSERT_TRUE(v4.ok());
+  EXPECT_EQ(v4->host, "127.0.0.1");
+  EXPECT_EQ(v4->port, 50051);
+  EXPECT_EQ(v4->WithPort(7), "127.0.0.1:7");
+  const auto v6 = ParseListenAddress("[::1]:0");
+  ASSERT_TRUE(v6.ok());
+  EXPECT_EQ(v6->host, "::1");
+  EXPECT_EQ(v6->WithPort(7), "[::1]:7");
+}
+
+TEST(ListenAddressTest, WhatIsNoneIsRefused) {
+  for (const char* const text : {"", ":", "50051", ":50051", "host:", "host:x", "host:-1", "host:65536", "::1:50051",
+                                 "host:1 ", "host:99999999999999999999"}) {
+    EXPECT_FALSE(ParseListenAddress(text).ok()) << text;
+  }
+}
+
+}  // namespace
+}  // namespace mantissa::server

@@ -1,0 +1,215 @@
+#include "gmock/gmock.h"
+
+#include "tests/unit/server_rpc/server_fixture.h"
+
+namespace mantissa::server {
+namespace {
+
+class SubmitTest : public ServerTest {
+ protected:
+  SubmitTest() { StartServer(); }
+
+  grpc::Status SubmitOne(const v1::SubmitJobRequest& request, v1::Job* job) {
+    grpc::ClientContext context;
+    return jobs->SubmitJob(&context, request, job);
+  }
+  grpc::Status SubmitMany(const v1::SubmitJobsRequest& request, v1::SubmitJobsResponse* response) {
+    grpc::ClientContext context;
+    return jobs->SubmitJobs(&context, request, response);
+  }
+  static v1::SubmitJobRequest Request(const std::string& request_id = "") {
+    v1::SubmitJobRequest request;
+    *request.mutable_spec() = GoodSpec();
+    request.set_request_id(request_id);
+    return request;
+  }
+  int CountJobs() {
+    grpc::ClientContext context;
+    v1::ListJobsRequest request;
+    request.set_page_size(1000);
+    v1::ListJobsResponse response;
+    EXPECT_TRUE(jobs->ListJobs(&context, request, &response).ok());
+    return response.jobs_size();
+  }
+};
+
+TEST_F(SubmitTest, AGoodSpecIsStoredWithItsDefaults) {
+  v1::Job job;
+  ASSERT_TRUE(SubmitOne(Request(), &job).ok());
+  EXPECT_EQ(job.id().size(), 26u);
+  EXPECT_EQ(job.state(), v1::Job::QUEUED);
+  EXPECT_FALSE(job.spec().training().has_batch_size()) << "as submitted";
+  EXPECT_EQ(job.resolved_spec().training().batch_size(), 64);
+  const v1::Job stored = Get(job.id());
+  EXPECT_EQ(stored.resolved_spec().training().batch_size(), 64);
+  EXPECT_EQ(stored.tenant(), "default");
+  EXPECT_EQ(stored.queue_position(), 1);
+  EXPECT_FALSE(stored.state_message().empty()) << "it says why it waits";
+}
+
+TEST_F(SubmitTest, SurvivesARestart) {
+  const v1::Job job = Submit();
+  Restart();
+  EXPECT_EQ(Get(job.id()).state(), v1::Job::QUEUED);
+}
+
+TEST_F(SubmitTest, EveryViolationIsNamedAtOnce) {
+  v1::SubmitJobRequest request = Request(std::string(37, 'x'));
+  request.mutable_spec()->mutable_training()->set_batch_size(0);
+  request.mutable_spec()->mutable_training()->set_max_grad_norm(-1);
+  v1::Job job;
+  const grpc::Status status = SubmitOne(request, &job);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(ReasonOf(status), "INVALID_SPEC");
+  std::vector<std::string> fields;
+  const google::rpc::BadRequest bad = BadRequestOf(status);
+  for (const auto& violation : bad.field_violations()) fields.push_back(violation.field());
+  EXPECT_THAT(fields, testing::UnorderedElementsAre("request_id", "training.batch_size", "training.max_grad_norm"));
+  EXPECT_EQ(CountJobs(), 0);
+}
+
+TEST_F(SubmitTest, WithoutASpecIsRefused) {
+  v1::Job job;
+  const grpc::Status status = SubmitOne(v1::SubmitJobRequest(), &job);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(FieldOf(status), "spec");
+}
+
+TEST_F(SubmitTest, ASpecThatIsTooLargeIsRefused) {
+  v1::SubmitJobRequest request = Request();
+  request.mutable_spec()->mutable_training()->mutable_data()->mutable_train()->mutable_text()->add_files(
+      std::string(300 << 10, 'x'));
+  v1::Job job;
+  const grpc::Status status = SubmitOne(request, &job);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_FALSE(BadRequestOf(status).field_violations().empty());
+}
+
+TEST_F(SubmitTest, WhatIsNotBuiltIsSaidToBe) {
+  v1::SubmitJobRequest request = Request();
+  request.mutable_spec()->mutable_study();
+  v1::Job job;
+  const grpc::Status status = SubmitOne(request, &job);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED) << status.error_message();
+  EXPECT_EQ(ReasonOf(status), "SPEC_NOT_BUILT");
+}
+
+TEST_F(SubmitTest, ATenantIsRefused) {
+  v1::SubmitJobRequest request = Request();
+  request.set_tenant("other");
+  v1::Job job;
+  const grpc::Status status = SubmitOne(request, &job);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(ReasonOf(status), "TENANT_NOT_ALLOWED");
+}
+
+TEST_F(SubmitTest, ValidateOnlyStoresNothing) {
+  v1::SubmitJobRequest request = Request();
+  request.set_validate_only(true);
+  v1::Job job;
+  ASSERT_TRUE(SubmitOne(request, &job).ok());
+  EXPECT_TRUE(job.id().empty());
+  EXPECT_EQ(job.resolved_spec().training().batch_size(), 64);
+  EXPECT_EQ(CountJobs(), 0);
+}
+
+TEST_F(SubmitTest, TheSameRequestIdIsOneJob) {
+  v1::Job first, second, third;
+  ASSERT_TRUE(SubmitOne(Request("once"), &first).ok());
+  ASSERT_TRUE(SubmitOne(Request("once"), &second).ok());
+  EXPECT_EQ(first.id(), second.id());
+  Restart();
+  ASSERT_TRUE(SubmitOne(Request("once"), &third).ok());
+  EXPECT_EQ(first.id(), third.id());
+  EXPECT_EQ(CountJobs(), 1);
+}
+
+TEST_F(SubmitTest, AnotherSpecUnderTheSameRequestIdIsRefused) {
+  v1::Job job;
+  ASSERT_TRUE(SubmitOne(Request("once"), &job).ok());
+  v1::SubmitJobRequest changed = Request("once");
+  changed.mutable_spec()->set_priority(5);
+  const grpc::Status status = SubmitOne(changed, &job);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(ReasonOf(status), "REQUEST_ID_REUSED");
+  EXPECT_EQ(CountJobs(), 1);
+}
+
+TEST_F(SubmitTest, ConcurrentCallsWithOneRequestIdMakeOneJob) {
+  constexpr int kCalls = 16;
+  std::vector<grpc::ClientContext> contexts(kCalls);
+  std::vector<v1::Job> made(kCalls);
+  std::vector<grpc::Status> statuses(kCalls);
+  grpc::CompletionQueue queue;
+  std::vector<std::unique_ptr<grpc::ClientAsyncResponseReader<v1::Job>>> calls;
+  const v1::SubmitJobRequest request = Request("many");
+  for (int i = 0; i < kCalls; ++i) {
+    calls.push_back(jobs->AsyncSubmitJob(&contexts[i], request, &queue));
+    calls.back()->Finish(&made[i], &statuses[i], nullptr);
+  }
+  void* tag;
+  bool ok;
+  for (int i = 0; i < kCalls; ++i) ASSERT_TRUE(queue.Next(&tag, &ok));
+  for (int i = 0; i < kCalls; ++i) {
+    ASSERT_TRUE(statuses[i].ok()) << statuses[i].error_message();
+    EXPECT_EQ(made[i].id(), made[0].id());
+  }
+  EXPECT_EQ(CountJobs(), 1);
+}
+
+TEST_F(SubmitTest, OfABatchEachSpecHasItsOwnOutcome) {
+  v1::SubmitJobsRequest request;
+  *request.add_specs() = GoodSpec("a");
+  *request.add_specs() = GoodSpec("b");
+  request.mutable_specs(1)->mutable_training()->set_batch_size(-1);
+  *request.add_specs() = GoodSpec("c");
+  v1::SubmitJobsResponse response;
+  ASSERT_TRUE(SubmitMany(request, &response).ok());
+  ASSERT_EQ(response.outcomes_size(), 3);
+  EXPECT_EQ(response.outcomes(0).code(), 0);
+  EXPECT_FALSE(response.outcomes(0).job().id().empty());
+  EXPECT_FALSE(response.outcomes(0).job().has_spec()) << "BASIC view";
+  EXPECT_EQ(response.outcomes(1).code(), 3);
+  EXPECT_EQ(response.outcomes(1).violations(0).field(), "training.batch_size");
+  EXPECT_EQ(response.outcomes(1).violations(0).reason(), "OUT_OF_RANGE");
+  EXPECT_FALSE(response.outcomes(1).has_job());
+  EXPECT_FALSE(response.outcomes(2).job().id().empty());
+  EXPECT_EQ(CountJobs(), 2);
+}
+
+TEST_F(SubmitTest, ABatchSentAgainGetsTheSameAnswer) {
+  v1::SubmitJobsRequest request;
+  *request.add_specs() = GoodSpec("a");
+  *request.add_specs() = GoodSpec("b");
+  request.mutable_specs(0)->mutable_training()->set_batch_size(-1);
+  request.set_request_id("batch");
+  v1::SubmitJobsResponse first, second;
+  ASSERT_TRUE(SubmitMany(request, &first).ok());
+  ASSERT_TRUE(SubmitMany(request, &second).ok());
+  EXPECT_EQ(second.outcomes(0).code(), 3);
+  EXPECT_EQ(first.outcomes(1).job().id(), second.outcomes(1).job().id());
+  EXPECT_EQ(CountJobs(), 1);
+  request.mutable_specs(1)->set_priority(3);
+  const grpc::Status changed = SubmitMany(request, &second);
+  EXPECT_EQ(ReasonOf(changed), "REQUEST_ID_REUSED");
+}
+
+TEST_F(SubmitTest, AnEmptyOrHugeBatchIsRefused) {
+  v1::SubmitJobsRequest request;
+  v1::SubmitJobsResponse response;
+  EXPECT_EQ(FieldOf(SubmitMany(request, &response)), "specs");
+  for (int i = 0; i < 1001; ++i) *request.add_specs() = GoodSpec();
+  EXPECT_EQ(FieldOf(SubmitMany(request, &response)), "specs");
+  EXPECT_EQ(CountJobs(), 0);
+}
+
+TEST_F(SubmitTest, AWholeBatchIsStored) {
+  v1::SubmitJobsRequest request;
+  for (int i = 0; i < 1000; ++i) *request.add_specs() = GoodSpec("n" + std::to_string(i));
+  v1::SubmitJobsResponse response;
+  ASSERT_TRUE(SubmitMany(request, &response).ok());
+  EXPECT_EQ(CountJobs(), 1000);
+}
+
+}  // namespace
+}  // namespace mantissa::server
