@@ -177,11 +177,6 @@ void JobMetrics::SetStateLocked(const v1::Job& job) {
     known.state = job.state();
     if (!Ended(job.state())) StateGauge(job.state()).Increment();
   }
-  const bool assigned = job.state() == v1::Job::STARTING && job.attempt() == 1;
-  if (assigned && before != v1::Job::STARTING) {
-    const double waited = TimeUtil::DurationToNanoseconds(job.state_time() - job.create_time()) / 1e9;
-    metrics_.queue_wait_seconds.Observe(std::max(0.0, waited));  // the wall clock may have stepped back
-  }
 
   const bool runs = job.state() == v1::Job::RUNNING;
   if (runs && !known.series && live_jobs_ < options_.max_live_jobs) {
@@ -196,6 +191,14 @@ void JobMetrics::SetStateLocked(const v1::Job& job) {
     metrics_.jobs_ended.Add({{"state", LowerCase(v1::Job::State_Name(job.state()))}}).Increment();
     jobs_.erase(found);
   }
+}
+
+void JobMetrics::ObserveQueueWaitLocked(const v1::Job& job) {
+  if (job.state() != v1::Job::STARTING || job.attempt() != 1) return;
+  const auto found = jobs_.find(job.id());
+  if (found != jobs_.end() && found->second.state == v1::Job::STARTING) return;
+  const double waited = TimeUtil::DurationToNanoseconds(job.state_time() - job.create_time()) / 1e9;
+  metrics_.queue_wait_seconds.Observe(std::max(0.0, waited));  // the wall clock may have stepped back
 }
 
 void JobMetrics::AddTelemetryLocked(const TelemetryWrite& write) {
@@ -214,12 +217,15 @@ void JobMetrics::OnCommitted(const Changes& changes) {
   process::MutexLock lock(mutex_);
   // Jobs that begin to run get their series before the records of the same commit, those that end lose them after.
   for (const JobWrite& write : changes.jobs) {
+    ObserveQueueWaitLocked(write.job);
     if (!Ended(write.job.state())) SetStateLocked(write.job);
   }
   for (const TelemetryWrite& write : changes.telemetry) AddTelemetryLocked(write);
   for (const JobWrite& write : changes.jobs) {
     if (write.expected_etag.empty()) metrics_.jobs_submitted.Increment();
-    if (Ended(write.job.state())) SetStateLocked(write.job);
+    // A job that ended before is not known any more, and may still be written.
+    const bool ends = Ended(write.job.state()) && (jobs_.contains(write.job.id()) || write.expected_etag.empty());
+    if (ends) SetStateLocked(write.job);
   }
   for (const AttemptWrite& write : changes.attempts) {
     const v1::Attempt& attempt = write.attempt;

@@ -38,6 +38,8 @@ class JobMetrics : public CommitListener {
   };
 
   void SetStateLocked(const v1::Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Before the state is set: the move from waiting to the first assignment.
+  void ObserveQueueWaitLocked(const v1::Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AddTelemetryLocked(const TelemetryWrite& write) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   prometheus::Gauge& StateGauge(v1::Job::State state);
 

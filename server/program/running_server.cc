@@ -39,6 +39,7 @@ struct RunningServer::Parts {
   absl::Status StartCommits();
   absl::Status StartServing();
   absl::StatusOr<int> SeedJobMetrics();
+  void AfterTransaction(const TransactionReport& report);
 
   const ServerOptions options;
   const process::Clock& clock;
@@ -53,9 +54,9 @@ struct RunningServer::Parts {
   WakeSignal worker_signal;
   CommitWakes commit_wakes{worker_signal, log_signal};
   JobMetrics job_metrics{metrics};
+  OpenCalls open_calls;
   BlockingPool pool;
   std::unique_ptr<GroupCommit> commit;
-  OpenCalls open_calls;
   std::unique_ptr<Backend> backend;
   std::unique_ptr<MetricsEndpoint> metrics_endpoint;
   std::unique_ptr<GrpcServer> grpc;
@@ -134,8 +135,22 @@ absl::Status RunningServer::Parts::StartCommits() {
   const std::vector<CommitListener*> listeners = {&telemetry, &job_metrics, &commit_wakes};
   commit = std::make_unique<GroupCommit>(
       *store, [scheduler_options, ids] { return std::make_unique<Scheduler>(scheduler_options, ids); }, clock,
-      listeners);
+      listeners,
+      GroupCommitOptions{.on_transaction = [this](const TransactionReport& report) { AfterTransaction(report); }});
   return commit->Start();
+}
+
+void RunningServer::Parts::AfterTransaction(const TransactionReport& report) {
+  if (report.status.ok()) {
+    metrics.store_commit_seconds.Observe(std::chrono::duration<double>(report.took).count());
+    metrics.store_commit_commands.Observe(static_cast<double>(report.commands));
+    return;
+  }
+  metrics.store_commit_failures.Increment();
+  // The outcome may be unknown, and then nobody heard of what was stored after all: who follows has to look anew.
+  pool.Post([this] {
+    open_calls.EndAll(absl::UnavailableError("the server could not store something and reads its state again"));
+  });
 }
 
 absl::Status RunningServer::Parts::StartServing() {

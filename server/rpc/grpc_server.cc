@@ -86,7 +86,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions 
 
 void GrpcServer::Drain(std::chrono::milliseconds grace) {
   server_->GetHealthCheckService()->SetServingStatus(kReadinessName, false);
-  backend_.open_calls.EndAll(ShuttingDown());
+  backend_.open_calls.Close(ShuttingDown());
   server_->Shutdown(gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(grace.count(), GPR_TIMESPAN)));
   server_->Wait();
   server_.reset();

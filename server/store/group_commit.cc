@@ -42,7 +42,7 @@ struct GroupCommit::Impl {
   // Commands that wait, or none when a deadline has come, or nothing at all when it is time to stop.
   bool Take(std::deque<Command>& batch);
   void RunBatch(std::deque<Command>& batch);
-  absl::Status Commit(const Changes& changes);
+  absl::Status Commit(const Changes& changes, size_t commands);
 
   JobStore& store;
   const std::function<std::unique_ptr<Scheduler>()> make_scheduler;
@@ -61,7 +61,6 @@ struct GroupCommit::Impl {
   std::deque<Command> waiting ABSL_GUARDED_BY(mutex);
   bool stopping ABSL_GUARDED_BY(mutex) = false;
   bool running ABSL_GUARDED_BY(mutex) = false;
-  Stats stats ABSL_GUARDED_BY(mutex);
 };
 
 GroupCommit::GroupCommit(JobStore& store, std::function<std::unique_ptr<Scheduler>()> make_scheduler,
@@ -106,11 +105,6 @@ void GroupCommit::Submit(Command command) {
     }
   }
   if (command.done) command.done(absl::UnavailableError("the server is stopping"));
-}
-
-GroupCommit::Stats GroupCommit::stats() const {
-  process::MutexLock lock(impl_->mutex);
-  return impl_->stats;
 }
 
 absl::Status GroupCommit::Impl::Load() {
@@ -175,7 +169,7 @@ void GroupCommit::Impl::RunBatch(std::deque<Command>& batch) {
   }
   scheduler->Place(now, changes);
 
-  absl::Status status = changes.NeedsCommit() ? Commit(changes) : absl::OkStatus();
+  absl::Status status = changes.NeedsCommit() ? Commit(changes, batch.size()) : absl::OkStatus();
   if (status.ok()) {
     for (CommitListener* listener : listeners) listener->OnCommitted(changes);
   } else {
@@ -186,22 +180,17 @@ void GroupCommit::Impl::RunBatch(std::deque<Command>& batch) {
     next_load = clock.Now();
     status = ForCaller(status);
   }
-  {
-    process::MutexLock lock(mutex);
-    stats.commands += static_cast<int64_t>(batch.size());
-  }
   for (Command& command : batch) {
     if (command.done) command.done(status);
   }
 }
 
-absl::Status GroupCommit::Impl::Commit(const Changes& changes) {
+absl::Status GroupCommit::Impl::Commit(const Changes& changes, size_t commands) {
   const auto start = std::chrono::steady_clock::now();
   absl::Status status = store.Commit(changes);
-  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-  process::MutexLock lock(mutex);
-  if (status.ok()) ++stats.commits;
-  stats.last_commit_seconds = took.count();
+  if (options.on_transaction) {
+    options.on_transaction({status, static_cast<int64_t>(commands), std::chrono::steady_clock::now() - start});
+  }
   return status;
 }
 

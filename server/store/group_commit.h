@@ -1,5 +1,7 @@
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 
@@ -20,9 +22,18 @@ class CommitListener {
   virtual void OnCommitted(const Changes& changes) = 0;
 };
 
+// How one transaction went.
+struct TransactionReport {
+  absl::Status status;
+  int64_t commands = 0;  // that shared it
+  std::chrono::nanoseconds took{0};
+};
+
 struct GroupCommitOptions {
   // Commands taken into one transaction.
   int max_batch = 512;
+  // Told of every transaction, failed ones too, on the writer's thread. Returns quickly.
+  std::function<void(const TransactionReport&)> on_transaction = nullptr;
 };
 
 // One decision and its reply. `decide` runs on the writer's thread with the scheduler's state; what it appends to
@@ -51,13 +62,6 @@ class GroupCommit {
 
   // Never blocks. Commands run in the order they came.
   void Submit(Command command);
-
-  struct Stats {
-    int64_t commits = 0;
-    int64_t commands = 0;
-    double last_commit_seconds = 0;
-  };
-  Stats stats() const;
 
  private:
   struct Impl;

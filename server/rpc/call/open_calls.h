@@ -20,19 +20,21 @@ class OpenCall {
 // Every call that hangs or streams. Thread-safe.
 class OpenCalls {
  public:
-  // UNAVAILABLE once EndAll was called: the call must end itself.
+  // What Close said, once it was called: the call must end itself.
   absl::Status Add(const std::shared_ptr<OpenCall>& call);
   void Remove(const std::shared_ptr<OpenCall>& call);
 
-  // Tells all there are to end with `status`, and later ones by Add.
+  // Tells all there are to end with `status`; later ones may come.
   void EndAll(const absl::Status& status);
+  // The same, and refuses later ones.
+  void Close(const absl::Status& status);
 
   size_t size() const;
 
  private:
   mutable process::Mutex mutex_;
   std::set<std::shared_ptr<OpenCall>> calls_ ABSL_GUARDED_BY(mutex_);
-  absl::Status ended_ ABSL_GUARDED_BY(mutex_);
+  absl::Status closed_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace mantissa::server
