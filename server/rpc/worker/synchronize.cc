@@ -129,8 +129,10 @@ void SynchronizeCall::SetAlarm(const v1::SynchronizeResponse& desired) {
   int64_t nanos = TimeUtil::DurationToNanoseconds(desired.next_call());
   if (request_.has_max_hang()) nanos = std::min(nanos, TimeUtil::DurationToNanoseconds(request_.max_hang()));
   const gpr_timespec at = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_nanos(nanos, GPR_TIMESPAN));
-  alarm_.Set(at, [call = shared_from_this()](bool rang) {
-    if (!rang) return;
+  // The alarm keeps its function after it has run, so a function that owned the call would own its own keeper.
+  alarm_.Set(at, [weak = weak_from_this()](bool rang) {
+    const std::shared_ptr<SynchronizeCall> call = weak.lock();
+    if (!rang || !call) return;
     {
       MutexLock lock(call->mutex_);
       call->due_ = true;
