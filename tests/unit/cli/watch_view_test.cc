@@ -84,7 +84,8 @@ TEST(WatchView, NoLineIsEverWiderThanTheTerminal) {
 }
 
 TEST(WatchView, ColoursOnlyWhenAsked) {
-  const WatchState& state = ExampleModel().state();
+  const WatchModel model = ExampleModel();
+  const WatchState& state = model.state();
   EXPECT_THAT(Block(state, {.width = 80, .color = false}), Not(HasSubstr("\x1b")));
   const std::vector<std::string> lines = RenderBlock(state, {.width = 80, .color = true});
   EXPECT_EQ(lines[0], "\x1b[1mdigits-fp16\x1b[0m   \x1b[32mRUNNING\x1b[0m   attempt 1 on ws-1 · cpu · FP16");
