@@ -101,6 +101,15 @@ TEST_F(SchedulerTimeout, AnAssignmentThatIsNeverReadTimesOut) {
     plane_.Pass(seconds(1));
   }
   EXPECT_EQ(plane_.Attempt(id, 1).reason(), v1::Reason::START_TIMEOUT);
+
+  // It may still be reading the answer with the assignment: its device is free when it has read a later one.
+  const std::string next = plane_.Submit().id();
+  worker_.request().set_report_number(50);
+  ASSERT_TRUE(worker_.Send().ok());
+  EXPECT_EQ(plane_.StateOf(next), v1::Job::QUEUED);
+  ASSERT_TRUE(worker_.Sync().ok());
+  ASSERT_TRUE(worker_.Sync().ok());
+  EXPECT_EQ(plane_.StateOf(next), v1::Job::STARTING);
 }
 
 TEST_F(SchedulerTimeout, AStalledTrainerIsFoundAlthoughItsAgentReports) {
