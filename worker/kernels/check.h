@@ -1,4 +1,4 @@
-// What every op over the flat buffers asks of its arguments, on CPU and CUDA alike.
+// What the ops ask of their arguments, on CPU and CUDA alike.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -32,6 +32,12 @@ inline const Chunk* Chunks(const at::Tensor& tensor) {
   TORCH_CHECK(tensor.scalar_type() == at::kLong && tensor.dim() == 2 && tensor.size(1) == 4 && tensor.is_contiguous(),
               "chunks must be int64 (chunks, 4)");
   return reinterpret_cast<const Chunk*>(tensor.data_ptr());
+}
+
+inline void CheckLogits(const at::Tensor& logits, const at::Tensor& targets) {
+  TORCH_CHECK(logits.dim() == 2 && logits.is_floating_point(), "logits must be (rows, classes) of a float type");
+  TORCH_CHECK(targets.dim() == 1 && targets.scalar_type() == at::kLong && targets.size(0) == logits.size(0),
+              "targets must be int64, one per row of the logits");
 }
 
 }  // namespace mantissa::trainer::kernels

@@ -1,6 +1,9 @@
 #include "client/cli/commands/doctor.h"
 
+#include <array>
+#include <climits>
 #include <sys/statvfs.h>
+#include <unistd.h>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -41,6 +44,8 @@ DoctorFacts Look(const Context& context) {
   }
   facts.now = context.console.clock.WallNow();
   facts.gpu = ProbeGpus();
+  std::array<char, HOST_NAME_MAX + 1> host_name = {};
+  if (::gethostname(host_name.data(), host_name.size() - 1) == 0) facts.host_name = host_name.data();
   struct statvfs disk = {};
   if (::statvfs(".", &disk) == 0) {
     facts.free_here_bytes = static_cast<std::int64_t>(disk.f_bavail) * static_cast<std::int64_t>(disk.f_frsize);

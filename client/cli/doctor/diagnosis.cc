@@ -139,6 +139,20 @@ void AddGpu(const DoctorFacts& facts, std::vector<Finding>& findings) {
   }
 }
 
+// A worker that could not use the GPU beside it has said why in its log, and nowhere else.
+void AddUnusedGpu(const DoctorFacts& facts, std::vector<Finding>& findings) {
+  if (facts.gpu.gpus.empty() || !facts.workers) return;
+  for (const v1::Worker& worker : *facts.workers) {
+    if (!worker.connected() || worker.host_name() != facts.host_name) continue;
+    const bool offers = std::any_of(worker.devices().begin(), worker.devices().end(),
+                                    [](const v1::Device& device) { return device.kind() == v1::Device::CUDA; });
+    if (offers) continue;
+    findings.push_back({Level::kWarning, "gpu",
+                        absl::StrCat("worker ", ForTerminal(worker.id()), " on this machine offers none of its GPUs"),
+                        "its log says why, in the line `this machine's GPU is not offered`"});
+  }
+}
+
 }  // namespace
 
 std::vector<Finding> Diagnose(const DoctorFacts& facts) {
@@ -147,6 +161,7 @@ std::vector<Finding> Diagnose(const DoctorFacts& facts) {
   AddClock(facts, findings);
   AddWorkers(facts, findings);
   AddGpu(facts, findings);
+  AddUnusedGpu(facts, findings);
   const bool low = facts.free_here_bytes < kLowDiskBytes;
   findings.push_back({low ? Level::kWarning : Level::kOk, "disk",
                       absl::StrCat("this folder: ", SizeText(facts.free_here_bytes), " free"),

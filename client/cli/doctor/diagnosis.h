@@ -20,6 +20,7 @@ namespace mantissa::cli {
 struct DoctorFacts {
   std::string own_version;
   std::string address;
+  std::string host_name;  // of this machine
   absl::Status reached;
   std::optional<v1::ServerInfo> server;
   std::optional<std::vector<v1::Worker>> workers;

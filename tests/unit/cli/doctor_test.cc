@@ -105,6 +105,26 @@ TEST(Diagnosis, KnowsADriverThatIsTooOld) {
   EXPECT_EQ(On(facts, "driver").level, Level::kOk);
 }
 
+TEST(Diagnosis, KnowsAWorkerHereThatDoesNotOfferTheGpu) {
+  DoctorFacts facts = Healthy();
+  facts.host_name = "here";
+  facts.gpu.library = true;
+  facts.gpu.cuda_version = 13000;
+  facts.workers->front().set_host_name("here");
+  EXPECT_EQ(On(facts, "gpu").level, Level::kOk) << "no GPU was seen";
+  facts.gpu.gpus.push_back({"H200", std::int64_t{141} << 30, "9.0"});
+  EXPECT_EQ(On(facts, "gpu").level, Level::kWarning);
+  EXPECT_THAT(On(facts, "gpu").what, HasSubstr("ws-1 on this machine offers none"));
+  facts.workers->front().set_host_name("elsewhere");
+  EXPECT_EQ(On(facts, "gpu").level, Level::kOk);
+  facts.workers->front().set_host_name("here");
+  facts.workers->front().set_connected(false);
+  EXPECT_EQ(On(facts, "gpu").level, Level::kOk) << "one that is away offers nothing anyway";
+  facts.workers->front().set_connected(true);
+  facts.workers->front().add_devices()->set_kind(v1::Device::CUDA);
+  EXPECT_EQ(On(facts, "gpu").level, Level::kOk);
+}
+
 TEST(Doctor, LooksAtALiveServer) {
   const FakeServer server;
   const CliRun run = RunCli({"doctor", "--address", server.address()});

@@ -6,6 +6,7 @@
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/library.h>
 
+#include "worker/kernels/check.h"
 #include "worker/kernels/cross_entropy/cross_entropy_cpu.h"
 
 namespace mantissa::trainer::kernels {
@@ -13,15 +14,9 @@ namespace {
 
 using torch::autograd::variable_list;
 
-void Check(const at::Tensor& logits, const at::Tensor& targets) {
-  TORCH_CHECK(logits.dim() == 2 && logits.is_floating_point(), "logits must be (rows, classes) of a float type");
-  TORCH_CHECK(targets.dim() == 1 && targets.scalar_type() == at::kLong && targets.size(0) == logits.size(0),
-              "targets must be int64, one per row of the logits");
-}
-
 // -> (sum of losses, log of the sum of exponentials per row), FP32.
 std::tuple<at::Tensor, at::Tensor> ForwardCpu(const at::Tensor& logits, const at::Tensor& targets) {
-  Check(logits, targets);
+  CheckLogits(logits, targets);
   const at::Tensor sum = at::empty({}, logits.options().dtype(at::kFloat));
   const at::Tensor normalizers = at::empty({logits.size(0)}, logits.options().dtype(at::kFloat));
   cpu::CrossEntropyForward(logits.contiguous(), targets.contiguous(), sum, normalizers);
@@ -30,7 +25,7 @@ std::tuple<at::Tensor, at::Tensor> ForwardCpu(const at::Tensor& logits, const at
 
 at::Tensor BackwardCpu(const at::Tensor& gradient, const at::Tensor& logits, const at::Tensor& targets,
                        const at::Tensor& normalizers) {
-  Check(logits, targets);
+  CheckLogits(logits, targets);
   const at::Tensor result = at::empty_like(logits, at::MemoryFormat::Contiguous);
   cpu::CrossEntropyBackward(gradient, logits.contiguous(), targets.contiguous(), normalizers, result);
   return result;

@@ -25,6 +25,10 @@ void ResetProcess(int threads) {
   c10::GradMode::set_enabled(true);
   c10::set_default_dtype(caffe2::TypeMeta::Make<float>());
   at::globalContext().setFlushDenormal(false);
+  // The precision table says FP32 sums and one rounding; cuBLAS may otherwise add parts of a product in low precision.
+  at::globalContext().setAllowTF32CuBLAS(false);
+  at::globalContext().setAllowFP16ReductionCuBLAS(false);
+  at::globalContext().setAllowBF16ReductionCuBLAS(false);
   at::autocast::set_autocast_enabled(at::kCPU, false);
   at::autocast::clear_cache();
 }
@@ -34,11 +38,12 @@ void ReleaseMemory(c10::Device device) {
   ::malloc_trim(0);
 }
 
-void WarmUp() {
-  const at::Tensor x = at::ones({8, 8});
-  at::Tensor weight = at::ones({8, 8});
+void WarmUp(c10::Device device) {
+  const at::TensorOptions options = at::TensorOptions().device(device);
+  const at::Tensor x = at::ones({8, 8}, options);
+  at::Tensor weight = at::ones({8, 8}, options);
   weight.set_requires_grad(true);
-  at::cross_entropy_loss(at::relu(at::linear(x, weight)), at::zeros({8}, at::kLong)).backward();
+  at::cross_entropy_loss(at::relu(at::linear(x, weight)), at::zeros({8}, options.dtype(at::kLong))).backward();
 }
 
 }  // namespace mantissa::trainer

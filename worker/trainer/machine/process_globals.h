@@ -15,7 +15,8 @@ void ResetProcess(int threads);
 // After an attempt: memory that nobody holds goes back to the system and to the device.
 void ReleaseMemory(c10::Device device);
 
-// Runs a tiny training step, so that what LibTorch prepares on first use is ready before the first attempt asks.
-void WarmUp();
+// Runs a tiny training step on the device, so that what LibTorch prepares on first use (on a GPU: context and handles)
+// is ready before the first attempt asks.
+void WarmUp(c10::Device device);
 
 }  // namespace mantissa::trainer

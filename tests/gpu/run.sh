@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# The GPU tests, then jobs on the GPU through a whole service on loopback: what tests/gpu/pack.sh packed, on a machine
+# with a GPU and a python3 that has PyTorch 2.11 with CUDA 13.
+#
+#   tests/gpu/run.sh [DEVICE [--set PATH=VALUE]...]     DEVICE: CUDA, or CPU to try this script where no GPU is
+#
+# Prints a JSON line for each number and keeps them in a file in $OUT, or in tests/gpu/results. MANTISSA_TORCH_LIB names
+# LibTorch's lib folder where python3 has none.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+pack=$root/build/gpu-pack
+device=${1:-CUDA}
+
+torch_lib=${MANTISSA_TORCH_LIB:-$(python3 -c \
+  'import importlib.util as u; print(u.find_spec("torch").submodule_search_locations[0] + "/lib")')}
+export LD_LIBRARY_PATH=$torch_lib:$pack/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+
+# The jobs are worth a look even when a test fails; the exit code tells.
+tests=0
+"$pack/bin/mantissa_gpu_test" --gtest_brief=1 || tests=$?
+if [[ $tests == 77 && $device == CPU ]]; then tests=0; fi
+jobs=0
+python3 -B "$root/tests/gpu/first_job.py" --bin "$pack/bin" --device "$device" --commit "$(<"$pack/commit")" \
+  --results "${OUT:-$root/tests/gpu/results}" "${@:2}" || jobs=$?
+echo "run: tests ended with $tests, jobs with $jobs" >&2
+((tests == 0 && jobs == 0))

@@ -1,0 +1,71 @@
+// AdamW and Adam over flat buffers: one pass that unscales, clips, moves the moments and the parameters. A skipped
+// iteration writes nothing but the learning rate. Given the same constants, the same bits as the CPU twin: products and
+// sums are not contracted, division and square root are rounded correctly. The constants come out of double `pow` and
+// `cos`, whose last bits CPU and GPU may round differently.
+#include "worker/kernels/adam/adam_cuda.h"
+#include "worker/kernels/adam/adam_update.h"
+#include "worker/kernels/cuda/chunk_pieces.cuh"
+
+namespace mantissa::trainer::cuda {
+namespace {
+
+using kernels::AdamConstants;
+using kernels::AdamConstantsOf;
+
+__device__ void Move(const AdamConstants& c, float gradient, float* parameter, float* exp_avg, float* exp_avg_sq) {
+  const float p = *parameter;
+  const float g = gradient * c.factor + c.l2 * p;
+  const float m = *exp_avg + c.one_minus_beta1 * (g - *exp_avg);
+  const float v = c.beta2 * *exp_avg_sq + c.one_minus_beta2 * (g * g);
+  *exp_avg = m;
+  *exp_avg_sq = v;
+  *parameter = c.decay * p - (c.step_size * m) / (sqrtf(v) * c.inverse_root + c.epsilon);
+}
+
+__global__ void Update(AdamBuffers buffers, bool aligned, const Chunk* chunks, std::int64_t chunk_count,
+                       const OptimizerSettings* settings, StepState* state) {
+  if (state->halt != 0) return;
+  __shared__ SharedStruct<AdamConstants> shared_decayed;
+  AdamConstants& decayed = shared_decayed.get();
+  if (threadIdx.x == 0) {
+    const double learning_rate = LearningRateAt(settings->schedule, state->step);
+    if (blockIdx.x == 0) state->learning_rate = learning_rate;
+    decayed = AdamConstantsOf(*settings, *state, learning_rate);
+  }
+  if (state->found_inf != 0) return;
+  __syncthreads();
+  AdamConstants plain = decayed;
+  plain.decay = 1;
+  plain.l2 = 0;
+  const auto four = [&](const Chunk& chunk, std::int64_t i) {
+    const AdamConstants& constants = chunk.decayed != 0 ? decayed : plain;
+    float4 p = *reinterpret_cast<float4*>(buffers.parameters + i);
+    float4 m = *reinterpret_cast<float4*>(buffers.exp_avg + i);
+    float4 v = *reinterpret_cast<float4*>(buffers.exp_avg_sq + i);
+    const float4 g = *reinterpret_cast<const float4*>(buffers.gradients + i);
+    Move(constants, g.x, &p.x, &m.x, &v.x);
+    Move(constants, g.y, &p.y, &m.y, &v.y);
+    Move(constants, g.z, &p.z, &m.z, &v.z);
+    Move(constants, g.w, &p.w, &m.w, &v.w);
+    *reinterpret_cast<float4*>(buffers.parameters + i) = p;
+    *reinterpret_cast<float4*>(buffers.exp_avg + i) = m;
+    *reinterpret_cast<float4*>(buffers.exp_avg_sq + i) = v;
+  };
+  const auto one = [&](const Chunk& chunk, std::int64_t i) {
+    Move(chunk.decayed != 0 ? decayed : plain, buffers.gradients[i], buffers.parameters + i, buffers.exp_avg + i,
+         buffers.exp_avg_sq + i);
+  };
+  ForChunkPieces(chunks, chunk_count, aligned, four, one);
+}
+
+}  // namespace
+
+void LaunchAdam(const AdamBuffers& buffers, const Chunk* chunks, std::int64_t chunk_count,
+                const OptimizerSettings* settings, StepState* state, cudaStream_t stream) {
+  const bool aligned = IsAligned16(buffers.parameters) && IsAligned16(buffers.gradients) &&
+                       IsAligned16(buffers.exp_avg) && IsAligned16(buffers.exp_avg_sq);
+  Update<<<PieceBlocks(chunk_count), kPieceThreads, 0, stream>>>(buffers, aligned, chunks, chunk_count, settings,
+                                                                 state);
+}
+
+}  // namespace mantissa::trainer::cuda

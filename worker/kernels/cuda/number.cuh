@@ -1,0 +1,28 @@
+// The number types of activations: exact to FP32, and back with one rounding, to nearest even as on the CPU.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+namespace mantissa::trainer::cuda {
+
+__device__ inline float Wide(float value) { return value; }
+__device__ inline float Wide(__half value) { return __half2float(value); }
+__device__ inline float Wide(__nv_bfloat16 value) { return __bfloat162float(value); }
+
+__device__ inline void Narrow(float value, float* to) { *to = value; }
+__device__ inline void Narrow(float value, __half* to) { *to = __float2half_rn(value); }
+__device__ inline void Narrow(float value, __nv_bfloat16* to) { *to = __float2bfloat16_rn(value); }
+
+// Several numbers that are read or written at once.
+template <class T, int kCount>
+struct alignas(sizeof(T) * kCount) Pack {
+  T value[kCount];
+};
+
+template <class P>
+inline bool IsAlignedFor(const void* pointer) {
+  return reinterpret_cast<unsigned long long>(pointer) % alignof(P) == 0;
+}
+
+}  // namespace mantissa::trainer::cuda

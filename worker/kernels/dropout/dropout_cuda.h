@@ -1,0 +1,16 @@
+// The CUDA twin of dropout_mask.
+#pragma once
+
+#include <cstdint>
+#include <cuda_runtime_api.h>
+
+#include "worker/kernels/cuda/number_type.h"
+#include "worker/kernels/dropout/dropout_draw.h"
+
+namespace mantissa::trainer::cuda {
+
+// `from` and `to` hold `count` numbers of the type, on the stream's device.
+void LaunchDropout(const kernels::DropoutDraw& draw, NumberType type, const void* from, std::int64_t count, void* to,
+                   cudaStream_t stream);
+
+}  // namespace mantissa::trainer::cuda

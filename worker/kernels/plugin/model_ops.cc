@@ -1,0 +1,89 @@
+// Between LibTorch's dispatcher and the kernels of forward and backward passes. Nothing here waits for the device.
+#include <tuple>
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#include <torch/library.h>
+
+#include "worker/kernels/check.h"
+#include "worker/kernels/cross_entropy/cross_entropy_cuda.h"
+#include "worker/kernels/dropout/dropout_cuda.h"
+#include "worker/kernels/plugin/device_check.h"
+
+namespace mantissa::trainer::kernels {
+namespace {
+
+cuda::NumberType TypeOf(const at::Tensor& tensor, const char* op) {
+  switch (tensor.scalar_type()) {
+    case at::kFloat:
+      return cuda::NumberType::kFloat;
+    case at::kHalf:
+      return cuda::NumberType::kHalf;
+    case at::kBFloat16:
+      return cuda::NumberType::kBfloat16;
+    default:
+      TORCH_CHECK(false, op, " of ", tensor.scalar_type());
+  }
+}
+
+cuda::LogitsView ViewOf(const at::Tensor& logits) {
+  return {logits.const_data_ptr(), TypeOf(logits, "cross_entropy"), logits.size(0), logits.size(1)};
+}
+
+std::tuple<at::Tensor, at::Tensor> CrossEntropyForwardCuda(const at::Tensor& logits_any,
+                                                           const at::Tensor& targets_any) {
+  CheckLogits(logits_any, targets_any);
+  CheckOnDevice(logits_any.device(), {targets_any});
+  const c10::cuda::CUDAGuard guard(logits_any.device());
+  const at::Tensor logits = logits_any.contiguous();
+  const at::Tensor targets = targets_any.contiguous();
+  const at::TensorOptions options = logits.options().dtype(at::kFloat);
+  const at::Tensor sum = at::empty({}, options);
+  const at::Tensor normalizers = at::empty({logits.size(0)}, options);
+  const at::Tensor losses = at::empty({logits.size(0)}, options);
+  cuda::LaunchCrossEntropyForward(ViewOf(logits), targets.const_data_ptr<std::int64_t>(),
+                                  normalizers.mutable_data_ptr<float>(), losses.mutable_data_ptr<float>(),
+                                  sum.mutable_data_ptr<float>(), c10::cuda::getCurrentCUDAStream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return {sum, normalizers};
+}
+
+at::Tensor CrossEntropyBackwardCuda(const at::Tensor& gradient, const at::Tensor& logits_any,
+                                    const at::Tensor& targets_any, const at::Tensor& normalizers) {
+  CheckLogits(logits_any, targets_any);
+  CheckOnDevice(logits_any.device(), {gradient, targets_any, normalizers});
+  const c10::cuda::CUDAGuard guard(logits_any.device());
+  const at::Tensor logits = logits_any.contiguous();
+  const at::Tensor targets = targets_any.contiguous();
+  const at::Tensor result = at::empty_like(logits);
+  cuda::LaunchCrossEntropyBackward(gradient.const_data_ptr<float>(), ViewOf(logits),
+                                   targets.const_data_ptr<std::int64_t>(), normalizers.const_data_ptr<float>(),
+                                   result.mutable_data_ptr(), c10::cuda::getCurrentCUDAStream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return result;
+}
+
+at::Tensor DropoutMaskCuda(const at::Tensor& x_any, double probability, std::int64_t seed, std::int64_t iteration,
+                           std::int64_t micro_batch, std::int64_t site) {
+  const DropoutDraw draw = MakeDropoutDraw(probability, seed, iteration, micro_batch, site);
+  const c10::cuda::CUDAGuard guard(x_any.device());
+  const at::Tensor x = x_any.contiguous();
+  const at::Tensor result = at::empty_like(x);
+  cuda::LaunchDropout(draw, TypeOf(x, "dropout"), x.const_data_ptr(), x.numel(), result.mutable_data_ptr(),
+                      c10::cuda::getCurrentCUDAStream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return result;
+}
+
+TORCH_LIBRARY_IMPL(mantissa, CUDA, library) {
+  library.impl("cross_entropy_forward", CrossEntropyForwardCuda);
+  library.impl("cross_entropy_backward", CrossEntropyBackwardCuda);
+  library.impl("dropout_mask", DropoutMaskCuda);
+}
+
+}  // namespace
+}  // namespace mantissa::trainer::kernels
