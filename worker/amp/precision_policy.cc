@@ -6,6 +6,7 @@
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <c10/util/Exception.h>
 
+#include "worker/amp/cpu_arithmetic.h"
 #include "worker/amp/op.h"
 
 namespace mantissa::trainer {
@@ -57,8 +58,9 @@ at::Tensor PrecisionPolicy::Attention(const at::Tensor& qkv, std::int64_t heads,
   const std::int64_t batch = qkv.size(0);
   const std::int64_t time = qkv.size(1);
   const std::int64_t width = qkv.size(2) / 3;
-  // CPUs have no FP16 arithmetic worth using: FP32 inside, one rounding of the result.
-  const bool by_floats = qkv.is_cpu() && compute_type_ == at::kHalf;
+  // Without arithmetic of the compute type: FP32 inside, one rounding of the result.
+  const bool by_floats =
+      qkv.is_cpu() && (compute_type_ == at::kHalf || (compute_type_ == at::kBFloat16 && !CpuHasBfloat16()));
   const at::Tensor operands = qkv.to(compute_type_).to(by_floats ? at::kFloat : compute_type_);
   // (3, B, heads, T, d / heads)
   const std::vector<at::Tensor> parts =

@@ -18,6 +18,7 @@
 
 #include "proto/spec/defaults.h"
 #include "proto/spec/validate.h"
+#include "worker/amp/cpu_arithmetic.h"
 #include "worker/amp/loss_scaler.h"
 #include "worker/data/data_size.h"
 #include "worker/data/load_data.h"
@@ -259,7 +260,7 @@ class Attempt {
   const v1::TrainingSpec& training_;
   const AttemptEnvironment& env_;
   TelemetrySink& sink_;
-  const Machine machine_{env_.threads, env_.device_name, at::get_cpu_capability(), TORCH_VERSION};
+  const Machine machine_{env_.threads, env_.device_name, CpuCapability(), TORCH_VERSION};
 
   TrainingData data_;
   std::int64_t windows_per_epoch_ = 1;

@@ -6,11 +6,11 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include <ATen/Version.h>
 #include <torch/headeronly/version.h>
 
 #include "process/log.h"
 #include "proto/spec/features.h"
+#include "worker/amp/cpu_arithmetic.h"
 #include "worker/checkpoint/checkpoint_store.h"
 #include "worker/trainer/attempt.h"
 #include "worker/trainer/command_control.h"
@@ -26,9 +26,6 @@ constexpr std::chrono::milliseconds kIdleWait(1000);
 constexpr char kCheckpointsRoot[] = "checkpoints";
 constexpr char kNoSandbox[] = "none";
 
-// After so many a fresh process is cheaper than wondering what has gathered in this one.
-int MaxAttempts(const c10::Device& device) { return device.is_cpu() ? 1000 : 20; }
-
 }  // namespace
 
 Trainer::Trainer(FrameChannel& channel, const process::Clock& clock, const TrainerOptions& options)
@@ -36,7 +33,7 @@ Trainer::Trainer(FrameChannel& channel, const process::Clock& clock, const Train
 
 absl::Status Trainer::Run() {
   SayHello();
-  WarmUp();
+  WarmUp(options_.device);
   while (!shutdown_) {
     auto command = channel_.Receive();
     if (process::IsEndOfStream(command.status())) return absl::OkStatus();
@@ -48,10 +45,7 @@ absl::Status Trainer::Run() {
       return handled;
     }
   }
-  while (!channel_.drained()) {
-    channel_.Wait(kIdleWait);
-    channel_.Flush();
-  }
+  channel_.Drain();
   return absl::OkStatus();
 }
 
@@ -63,7 +57,7 @@ void Trainer::SayHello() {
   for (const std::string& feature : spec::BuiltFeatures()) hello.add_features(feature);
   hello.set_version(options_.version);
   hello.set_torch_version(TORCH_VERSION);
-  hello.set_cpu_capability(at::get_cpu_capability());
+  hello.set_cpu_capability(CpuCapability());
   *hello.add_devices() = options_.description;
   channel_.Send(report);
 }
@@ -126,12 +120,15 @@ void Trainer::OnRun(const v1::RunAttempt& run) {
   v1::TrainerReport report;
   *report.mutable_ended() = RunBound(run);
   ++attempts_;
-  if (attempts_ >= MaxAttempts(options_.device)) report.mutable_ended()->set_reusable(false);
+  if (attempts_ >= options_.max_attempts) report.mutable_ended()->set_reusable(false);
   Log(Level::kInfo, "attempt ended",
       {{"job", run.job_id()},
        {"attempt", run.attempt()},
        {"reason", v1::Reason::Code_Name(report.ended().reason())},
        {"trace", run.trace_id()}});
+  if (channel_.Send(report)) return;
+  // Whatever else the agent has not read, the end must arrive.
+  channel_.Drain();
   channel_.Send(report);
 }
 

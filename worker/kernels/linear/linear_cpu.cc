@@ -3,6 +3,7 @@
 #include <cstring>
 #include <optional>
 
+#include "worker/amp/cpu_arithmetic.h"
 #include "worker/kernels/cpu/convert.h"
 #include "worker/kernels/cpu/gemm.h"
 #include "worker/kernels/cpu/isa.h"
@@ -92,7 +93,8 @@ struct SumColumns {
 }  // namespace
 
 bool LinearPays(at::ScalarType compute, const LinearShape& shape) {
-  return compute != at::kBFloat16 || shape.rows * shape.in * shape.out <= kBfloat16ProductsByFloat;
+  if (compute != at::kBFloat16 || !CpuHasBfloat16()) return true;
+  return shape.rows * shape.in * shape.out <= kBfloat16ProductsByFloat;
 }
 
 void LinearForward(at::ScalarType compute, const LinearShape& shape, const at::Tensor& x, const at::Tensor& weight,

@@ -1,6 +1,7 @@
 // A linear layer with its activation on CPU, in FP32 arithmetic: operands are rounded to the compute type, multiplied
 // and summed in FP32, and each result is rounded once, as tensor cores do. That is the only usable FP16 on CPUs (their
-// own is emulated: 4 to 100 times slower), and for BF16 it beats the library's product at the sizes of small models.
+// own is emulated: 4 to 100 times slower). For BF16 it beats the library's product at the sizes of small models, and
+// at every size where the CPU has no BF16 arithmetic.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,7 @@ struct LinearShape {
   std::int64_t out = 0;
 };
 
-// Whether this way is to be taken; fixed by type and shape alone, so that a run repeats its bits.
+// Whether this way is to be taken; fixed by type, shape and CPU alone, so that a run repeats its bits.
 bool LinearPays(at::ScalarType compute, const LinearShape& shape);
 
 // x (rows, in) in FP32 or the compute type; weight (out, in) and bias (out, or undefined) FP32; all contiguous.
