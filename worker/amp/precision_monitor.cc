@@ -33,8 +33,9 @@ std::string MessageFor(const IterationRecord& record, std::int64_t skipped_in_ro
 PrecisionMonitor::PrecisionMonitor(const MonitorSettings& settings) : settings_(settings) {}
 
 Phase PrecisionMonitor::Observe(const IterationRecord& record) {
-  min_loss_scale_ = iterations_ == 0 ? record.next_loss_scale : std::min(min_loss_scale_, record.next_loss_scale);
-  max_loss_scale_ = iterations_ == 0 ? record.loss_scale : std::max(max_loss_scale_, record.next_loss_scale);
+  if (iterations_ == 0) min_loss_scale_ = max_loss_scale_ = record.loss_scale;
+  min_loss_scale_ = std::min(min_loss_scale_, record.next_loss_scale);
+  max_loss_scale_ = std::max(max_loss_scale_, record.next_loss_scale);
   iterations_ += 1;
   applied_ += record.applied ? 1 : 0;
   applied_in_row_ = record.applied ? applied_in_row_ + 1 : 0;

@@ -1,0 +1,134 @@
+#include "worker/models/parameter_buffer.h"
+
+#include <vector>
+
+#include "gtest/gtest.h"
+#include <ATen/ATen.h>
+
+#include "worker/amp/step_state.h"
+
+namespace mantissa::trainer {
+namespace {
+
+// Sizes around the alignment and the chunk: 16 exactly, less, more than one chunk, and two chunks exactly.
+std::vector<spec::Parameter> Shapes() {
+  return {{"a.weight", {4, 4}, spec::ParameterKind::kWeight},
+          {"a.bias", {3}, spec::ParameterKind::kBias},
+          {"norm.weight", {17}, spec::ParameterKind::kNorm},
+          {"norm.bias", {17}, spec::ParameterKind::kNorm},
+          {"table.weight", {257, 300}, spec::ParameterKind::kEmbedding},
+          {"b.weight", {256, 512}, spec::ParameterKind::kWeight},
+          {"b.bias", {1}, spec::ParameterKind::kBias}};
+}
+
+std::vector<Chunk> ChunksOf(const ParameterBuffer& buffer) {
+  const Chunk* const rows = reinterpret_cast<const Chunk*>(buffer.chunks().const_data_ptr<std::int64_t>());
+  return {rows, rows + buffer.chunks().size(0)};
+}
+
+TEST(ParameterBufferTest, ParametersStandInTheirOrderEachAtA64ByteBoundary) {
+  const ParameterBuffer buffer(Shapes(), at::kCPU);
+  ASSERT_EQ(buffer.parameters().size(), Shapes().size());
+  std::int64_t end = 0;
+  for (std::size_t i = 0; i < Shapes().size(); ++i) {
+    const Parameter& parameter = buffer.parameters()[i];
+    EXPECT_EQ(parameter.shape.path, Shapes()[i].path);
+    EXPECT_EQ(parameter.value.sizes(), at::IntArrayRef(Shapes()[i].shape));
+    EXPECT_EQ(parameter.offset % ParameterBuffer::kAlignment, 0);
+    EXPECT_GE(parameter.offset, end);
+    EXPECT_LT(parameter.offset - end, ParameterBuffer::kAlignment);  // no more padding than that takes
+    end = parameter.offset + parameter.shape.elements();
+  }
+  EXPECT_GE(buffer.values().numel(), end);
+  EXPECT_EQ(buffer.gradients().numel(), buffer.values().numel());
+}
+
+TEST(ParameterBufferTest, CountsWithoutPadding) {
+  EXPECT_EQ(ParameterBuffer(Shapes(), at::kCPU).count(), 16 + 3 + 17 + 17 + 257 * 300 + 256 * 512 + 1);
+  EXPECT_EQ(ParameterBuffer({}, at::kCPU).count(), 0);
+  EXPECT_EQ(ParameterBuffer({}, at::kCPU).chunks().sizes(), at::IntArrayRef({0, 4}));
+}
+
+TEST(ParameterBufferTest, ChunksCoverEveryElementOfEveryParameterOnceAndNoPadding) {
+  const ParameterBuffer buffer(Shapes(), at::kCPU);
+  const at::Tensor covered = at::zeros_like(buffer.values());
+  for (const Chunk& chunk : ChunksOf(buffer)) {
+    EXPECT_GE(chunk.size, 1);
+    EXPECT_LE(chunk.size, ParameterBuffer::kChunkSize);
+    covered.narrow(0, chunk.begin, chunk.size).add_(1);
+    const Parameter& owner = buffer.parameters()[static_cast<std::size_t>(chunk.parameter)];
+    EXPECT_GE(chunk.begin, owner.offset);
+    EXPECT_LE(chunk.begin + chunk.size, owner.offset + owner.shape.elements());
+  }
+  for (std::size_t i = 0; i < Shapes().size(); ++i) {
+    EXPECT_TRUE(buffer.ViewOf(covered, i).eq(1).all().item<bool>()) << Shapes()[i].path;
+    buffer.ViewOf(covered, i).zero_();
+  }
+  EXPECT_EQ(covered.abs().max().item<float>(), 0);
+}
+
+TEST(ParameterBufferTest, ChunksComeInOrderSoThatSumsOverThemDo) {
+  const std::vector<Chunk> chunks = ChunksOf(ParameterBuffer(Shapes(), at::kCPU));
+  ASSERT_EQ(chunks.size(), 9u);  // one each, and two of the two large ones
+  for (std::size_t i = 1; i < chunks.size(); ++i) EXPECT_GT(chunks[i].begin, chunks[i - 1].begin);
+}
+
+TEST(ParameterBufferTest, WeightsAndEmbeddingsDecayNormsAndBiasesDoNot) {
+  const ParameterBuffer buffer(Shapes(), at::kCPU);
+  const std::vector<std::int64_t> expected = {1, 0, 0, 0, 1, 1, 0};
+  for (const Chunk& chunk : ChunksOf(buffer)) {
+    EXPECT_EQ(chunk.decayed, expected[static_cast<std::size_t>(chunk.parameter)]) << chunk.parameter;
+  }
+}
+
+TEST(ParameterBufferTest, ValuesAndGradientsAreViewsOfTheFlatBuffers) {
+  const ParameterBuffer buffer(Shapes(), at::kCPU);
+  EXPECT_EQ(buffer.values().abs().max().item<float>(), 0);
+  EXPECT_EQ(buffer.gradients().abs().max().item<float>(), 0);
+  for (std::size_t i = 0; i < Shapes().size(); ++i) {
+    const Parameter& parameter = buffer.parameters()[i];
+    EXPECT_TRUE(parameter.value.is_leaf());
+    EXPECT_TRUE(parameter.value.requires_grad());
+    EXPECT_FALSE(parameter.value.is_view());
+    EXPECT_EQ(parameter.value.const_data_ptr<float>(), buffer.values().const_data_ptr<float>() + parameter.offset);
+    EXPECT_EQ(parameter.value.grad().const_data_ptr<float>(),
+              buffer.gradients().const_data_ptr<float>() + parameter.offset);
+    EXPECT_EQ(parameter.value.grad().sizes(), parameter.value.sizes());
+  }
+}
+
+TEST(ParameterBufferTest, BackwardAddsIntoTheFlatGradientsAndZeroingClearsThem) {
+  ParameterBuffer buffer(Shapes(), at::kCPU);
+  const at::Tensor& weight = buffer.at("a.weight");
+  for (int pass = 1; pass <= 2; ++pass) {
+    (weight * 3).sum().backward();
+    EXPECT_TRUE(buffer.ViewOf(buffer.gradients(), 0).eq(3.0 * pass).all().item<bool>());
+  }
+  EXPECT_EQ(buffer.gradients().sum().item<float>(), 16 * 6);
+  buffer.ZeroGradients();
+  EXPECT_EQ(buffer.gradients().abs().max().item<float>(), 0);
+  (weight * 3).sum().backward();
+  EXPECT_EQ(buffer.gradients().sum().item<float>(), 16 * 3);
+}
+
+TEST(ParameterBufferTest, AViewHasTheParametersShapeAndPlaceInAnyBufferOfThisLayout) {
+  const ParameterBuffer buffer(Shapes(), at::kCPU);
+  const at::Tensor moments = at::arange(buffer.values().numel(), at::kFloat);
+  const at::Tensor view = buffer.ViewOf(moments, 5);
+  EXPECT_EQ(view.sizes(), at::IntArrayRef({256, 512}));
+  EXPECT_EQ(view[0][0].item<float>(), static_cast<float>(buffer.parameters()[5].offset));
+  EXPECT_EQ(view[1][2].item<float>(), static_cast<float>(buffer.parameters()[5].offset + 512 + 2));
+}
+
+TEST(ParameterBufferTest, ParametersAreFoundByName) {
+  const ParameterBuffer buffer(Shapes(), at::kCPU);
+  EXPECT_TRUE(buffer.at("b.bias").is_same(buffer.parameters()[6].value));
+  const LinearParameters layer = buffer.LinearAt("b");
+  EXPECT_TRUE(layer.weight.is_same(buffer.parameters()[5].value));
+  EXPECT_TRUE(layer.bias.is_same(buffer.parameters()[6].value));
+  EXPECT_THROW(buffer.at("b"), c10::Error);
+  EXPECT_THROW(buffer.LinearAt("table"), c10::Error);  // it has no bias
+}
+
+}  // namespace
+}  // namespace mantissa::trainer

@@ -1,0 +1,133 @@
+// What an optimizer keeps, what it is told, and what its ops refuse.
+#include <functional>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include <ATen/ATen.h>
+
+#include "proto/spec/defaults.h"
+#include "tests/unit/optim/optimizer_subject.h"
+
+namespace mantissa::trainer {
+namespace {
+
+TEST(OptimizerStateTest, EachKindKeepsItsMomentsAndStartsThemAtZero) {
+  const auto names = [](const v1::OptimizerSpec& spec) {
+    Subject subject(spec);
+    std::vector<std::string> names;
+    for (const NamedTensor& flat : subject.optimizer.flat_state()) {
+      names.push_back(flat.name);
+      EXPECT_EQ(flat.tensor.sizes(), subject.parameters.values().sizes());
+      EXPECT_EQ(flat.tensor.abs().max().item<float>(), 0);
+    }
+    return names;
+  };
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(names(AdamWSpec()), (Names{"exp_avg", "exp_avg_sq"}));
+  EXPECT_EQ(names(AdamSpec()), (Names{"exp_avg", "exp_avg_sq"}));
+  EXPECT_EQ(names(SgdSpec(0.9, false)), (Names{"momentum"}));
+  EXPECT_EQ(names(SgdSpec(0, false)), Names{});
+}
+
+TEST(OptimizerStateTest, StateTensorsAreNamedViewsOfTheMoments) {
+  Subject subject(AdamWSpec());
+  subject.DrawGradients(0);
+  subject.Step(0, 1);
+  const std::vector<NamedTensor> tensors = subject.optimizer.StateTensors();
+  ASSERT_EQ(tensors.size(), 2 * Shapes().size());
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const std::size_t parameter = i % Shapes().size();
+    const NamedTensor& flat = subject.optimizer.flat_state()[i / Shapes().size()];
+    EXPECT_EQ(tensors[i].name, flat.name + "." + Shapes()[parameter].path);
+    EXPECT_EQ(tensors[i].tensor.sizes(), at::IntArrayRef(Shapes()[parameter].shape));
+    EXPECT_EQ(tensors[i].tensor.const_data_ptr(), subject.parameters.ViewOf(flat.tensor, parameter).const_data_ptr());
+    EXPECT_GT(tensors[i].tensor.abs().max().item<float>(), 0);
+  }
+  EXPECT_TRUE(Subject(SgdSpec(0, false)).optimizer.StateTensors().empty());
+}
+
+TEST(OptimizerSettingsTest, EveryFieldOfEachSpecArrives) {
+  const OptimizerSettings adamw = Subject(AdamWSpec()).optimizer.settings();
+  const OptimizerSettings adam = Subject(AdamSpec()).optimizer.settings();
+  EXPECT_EQ(adamw.kind, OptimizerSettings::kAdamW);
+  EXPECT_EQ(adam.kind, OptimizerSettings::kAdam);
+  for (const OptimizerSettings& settings : {adamw, adam}) {
+    EXPECT_EQ(settings.schedule.learning_rate, 0.02);
+    EXPECT_EQ(settings.schedule.kind, Schedule::kLinear);
+    EXPECT_EQ(settings.schedule.warmup_steps, 2);
+    EXPECT_EQ(settings.schedule.horizon, kHorizon);
+    EXPECT_EQ(settings.beta1, 0.8);
+    EXPECT_EQ(settings.beta2, 0.95);
+    EXPECT_EQ(settings.epsilon, 1e-3);
+    EXPECT_EQ(settings.weight_decay, 0.1);
+  }
+  const OptimizerSettings sgd = Subject(SgdSpec(0.7, true, 0.3)).optimizer.settings();
+  EXPECT_EQ(sgd.kind, OptimizerSettings::kSgd);
+  EXPECT_EQ(sgd.schedule.learning_rate, 0.05);
+  EXPECT_EQ(sgd.momentum, 0.7);
+  EXPECT_EQ(sgd.nesterov, 1);
+  EXPECT_EQ(sgd.weight_decay, 0.3);
+  EXPECT_EQ(Subject(SgdSpec(0.7, false)).optimizer.settings().nesterov, 0);
+}
+
+TEST(OptimizerSettingsTest, AJobThatNamesNoOptimizerGetsAdamWWithItsDefaults) {
+  v1::JobSpec job;
+  job.mutable_training()->mutable_model()->mutable_mlp();
+  const v1::TrainingSpec training = spec::ResolveDefaults(job).training();
+  const OptimizerSettings settings = Subject(training.optimizer(), training.schedule()).optimizer.settings();
+  EXPECT_EQ(settings.kind, OptimizerSettings::kAdamW);
+  EXPECT_EQ(settings.schedule.learning_rate, 1e-3);
+  EXPECT_EQ(settings.schedule.kind, Schedule::kConstant);
+  EXPECT_EQ(settings.beta1, 0.9);
+  EXPECT_EQ(settings.beta2, 0.999);
+  EXPECT_EQ(settings.epsilon, 1e-8);
+  EXPECT_EQ(settings.weight_decay, 0.01);
+}
+
+std::string MessageOf(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const c10::Error& error) {
+    return error.what_without_backtrace();
+  }
+  return "";
+}
+
+TEST(OptimizerOpTest, BuffersOfDifferentLayoutsAreRefused) {
+  using at::Tensor;
+  const auto adam = FindOp<void(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                                const Tensor&, const Tensor&)>("mantissa::adam");
+  const auto sgd = FindOp<void(const Tensor&, const Tensor&, const std::optional<Tensor>&, const Tensor&, const Tensor&,
+                               const Tensor&)>("mantissa::sgd");
+  const Tensor flat = at::zeros({16}), shorter = at::zeros({8});
+  const Tensor chunks = ChunkTensor({{0, 16, 0, 0}});
+  const Tensor settings = BytesOf(OptimizerSettings()), state = BytesOf(StepState());
+  const std::string one_layout = "parameters, gradients and moments must have one layout";
+  EXPECT_EQ(MessageOf([&] { adam.call(flat, flat, flat, flat, chunks, settings, state); }), "");
+  for (const auto& [g, m, v] :
+       {std::tuple(shorter, flat, flat), std::tuple(flat, shorter, flat), std::tuple(flat, flat, shorter)}) {
+    EXPECT_NE(
+        MessageOf([&, g = g, m = m, v = v] { adam.call(flat, g, m, v, chunks, settings, state); }).find(one_layout),
+        std::string::npos);
+  }
+  EXPECT_EQ(MessageOf([&] { sgd.call(flat, flat, flat, chunks, settings, state); }), "");
+  EXPECT_EQ(MessageOf([&] { sgd.call(flat, flat, std::nullopt, chunks, settings, state); }), "");
+  EXPECT_NE(MessageOf([&] { sgd.call(flat, shorter, flat, chunks, settings, state); }).find("one layout"),
+            std::string::npos);
+  EXPECT_NE(MessageOf([&] { sgd.call(flat, flat, shorter, chunks, settings, state); }).find("one layout"),
+            std::string::npos);
+  // FP32 and flat.
+  EXPECT_NE(MessageOf([&] {
+              sgd.call(flat.to(at::kHalf), flat, flat, chunks, settings, state);
+            }).find("parameters must be one flat FP32 buffer"),
+            std::string::npos);
+  EXPECT_NE(MessageOf([&] {
+              adam.call(flat, flat.view({4, 4}), flat, flat, chunks, settings, state);
+            }).find("gradients must be one flat FP32 buffer"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace mantissa::trainer
