@@ -69,12 +69,7 @@ std::string EvaluationText(const v1::EvaluationResult& result) {
   return text;
 }
 
-std::string CheckpointText(const v1::JobEvent& event) {
-  const v1::CheckpointEvent& checkpoint = event.checkpoint();
-  if (!checkpoint.committed()) {
-    return absl::StrCat("checkpoint at step ", checkpoint.step(), " was not saved", event.message().empty() ? "" : ": ",
-                        event.message());
-  }
+std::string CheckpointText(const v1::CheckpointEvent& checkpoint) {
   return absl::StrCat("checkpoint ", checkpoint.name(), " saved (", SizeText(checkpoint.size_bytes()), " in ",
                       SpanText(checkpoint.seconds()), ")");
 }
@@ -112,12 +107,12 @@ std::string EventText(const v1::JobEvent& event) {
         return absl::StrCat("scale ", ScaleText(event.scale_change().from()), " → ",
                             ScaleText(event.scale_change().to()), " after iteration ", event.iteration());
       case v1::JobEvent::kPhaseChange:
-        return absl::StrCat("precision is ", v1::Phase::Code_Name(event.phase_change().to()),
-                            event.message().empty() ? "" : ": ", event.message());
+        return absl::StrCat("precision ", v1::Phase::Code_Name(event.phase_change().from()), " → ",
+                            v1::Phase::Code_Name(event.phase_change().to()));
       case v1::JobEvent::kEvaluation:
         return EvaluationText(event.evaluation());
       case v1::JobEvent::kCheckpoint:
-        return CheckpointText(event);
+        return CheckpointText(event.checkpoint());
       case v1::JobEvent::kStarted:
         return StartedText(event.started());
       case v1::JobEvent::DETAIL_NOT_SET:

@@ -267,7 +267,6 @@ TEST(EventText, TellsTheOthers) {
   EXPECT_EQ(EventText(state), "QUEUED → STARTING: given to ws-1");
   v1::JobEvent checkpoint;
   checkpoint.mutable_checkpoint()->set_name("attempt-0001/step-00000200");
-  checkpoint.mutable_checkpoint()->set_committed(true);
   checkpoint.mutable_checkpoint()->set_seconds(0.031);
   checkpoint.mutable_checkpoint()->set_size_bytes(2048);
   EXPECT_EQ(EventText(checkpoint), "checkpoint attempt-0001/step-00000200 saved (2.00 KiB in 0.031s)");
@@ -276,6 +275,11 @@ TEST(EventText, TellsTheOthers) {
   scale.mutable_scale_change()->set_from(16384);
   scale.mutable_scale_change()->set_to(32768);
   EXPECT_EQ(EventText(scale), "scale 16384 → 32768 after iteration 2003");
+  v1::JobEvent phase;
+  phase.set_message("in other words");
+  phase.mutable_phase_change()->set_from(v1::Phase::CALIBRATING);
+  phase.mutable_phase_change()->set_to(v1::Phase::STEADY);
+  EXPECT_EQ(EventText(phase), "precision CALIBRATING → STEADY");
   v1::JobEvent unknown;
   unknown.set_reason("NEW_KIND");
   EXPECT_EQ(EventText(unknown), "NEW_KIND");
