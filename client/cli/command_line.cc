@@ -210,6 +210,8 @@ void DeclareHistoryCommands(CommandTree& tree) {
   download.add_option("-O,--output-file", tree.download.file, "Where to write it; - is stdout [its name, here]")
       ->type_name(kFile);
   download.add_flag("--force", tree.download.force, "Replace a file that is there");
+  Duration(download, "--wait", tree.download.wait,
+           "How long a file is waited for that the worker has not handed in yet [10s]");
 }
 
 void DeclareOtherCommands(CommandTree& tree) {

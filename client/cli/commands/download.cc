@@ -27,8 +27,9 @@ using v1::JobService;
 constexpr std::string_view kModel = "model.safetensors";
 constexpr int kFruitlessTries = 5;  // calls in a row that brought nothing
 constexpr std::chrono::milliseconds kRedraw{200};
+constexpr std::chrono::milliseconds kLookAgain{200};
 
-absl::StatusOr<v1::Artifact> FindArtifact(const Context& context, const v1::Job& job, const std::string& name) {
+absl::StatusOr<v1::Artifact> FindNow(const Context& context, const v1::Job& job, const std::string& name) {
   v1::ListArtifactsRequest request;
   request.set_job_id(job.id());
   v1::ListArtifactsResponse response;
@@ -41,11 +42,28 @@ absl::StatusOr<v1::Artifact> FindArtifact(const Context& context, const v1::Job&
     names.push_back(ForTerminal(artifact.name()));
   }
   if (names.empty()) {
-    return absl::NotFoundError(absl::StrCat("the job has no files yet (it is ", v1::Job::State_Name(job.state()),
-                                            "); its model is kept when it has SUCCEEDED"));
+    return absl::NotFoundError(
+        absl::StrCat("the job has no files yet (it is ", v1::Job::State_Name(job.state()),
+                     "); its model is kept when it has SUCCEEDED and its worker has handed it in"));
   }
   return absl::NotFoundError(
       absl::StrCat("the job has no file ", ForTerminal(name), "; it has ", absl::StrJoin(names, ", ")));
+}
+
+// A job has succeeded as soon as its outcome is stored; its worker hands the files in just after that.
+absl::StatusOr<v1::Artifact> FindArtifact(const Context& context, const v1::Job& job, const std::string& name,
+                                          std::chrono::milliseconds patience) {
+  const process::SteadyTime give_up = context.console.clock.Now() + patience;
+  bool said = false;
+  while (true) {
+    absl::StatusOr<v1::Artifact> artifact = FindNow(context, job, name);
+    if (!absl::IsNotFound(artifact.status()) || job.state() != v1::Job::SUCCEEDED) return artifact;
+    if (context.console.clock.Now() >= give_up) return artifact;
+    if (!std::exchange(said, true)) {
+      context.console.Note(absl::StrCat("waiting for the worker to hand in ", ForTerminal(name)));
+    }
+    std::this_thread::sleep_for(kLookAgain);
+  }
 }
 
 // The last part of the artifact's name: where it is written decides the caller, never the server.
@@ -175,7 +193,7 @@ int Download(const Context& context, const DownloadOptions& options) {
   const absl::StatusOr<v1::Job> job = FindJob(context.connection, options.job);
   if (!job.ok()) return console.Fail(job.status());
   const absl::StatusOr<v1::Artifact> artifact =
-      FindArtifact(context, *job, options.name.empty() ? std::string(kModel) : options.name);
+      FindArtifact(context, *job, options.name.empty() ? std::string(kModel) : options.name, options.wait);
   if (!artifact.ok()) return console.Fail(artifact.status());
   if (options.file == "-") {
     const absl::Status written = ToStdout(context, job->id(), *artifact);

@@ -1,6 +1,7 @@
 // mantissa download.
 #pragma once
 
+#include <chrono>
 #include <string>
 
 #include "client/cli/commands/context.h"
@@ -12,6 +13,7 @@ struct DownloadOptions {
   std::string name;  // empty: model.safetensors
   std::string file;  // empty: the artifact's own name, here; `-`: stdout
   bool force = false;
+  std::chrono::milliseconds wait{10'000};  // for a file that a job which SUCCEEDED does not have yet
 };
 
 // Writes `FILE.<hash>.part` and renames it once its SHA-256 is right, so that FILE is whole or absent. What an

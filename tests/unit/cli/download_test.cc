@@ -187,9 +187,29 @@ TEST_F(DownloadTest, TwoAtOnceDoNotWriteIntoEachOther) {
 }
 
 TEST_F(DownloadTest, NamesTheFilesThereAreWhenThereIsNoSuchOne) {
-  const CliRun run = RunCli({"download", "digits-fp16", "other.bin", "--address", server_.address()});
+  const CliRun run = RunCli({"download", "digits-fp16", "other.bin", "--wait", "0s", "--address", server_.address()});
   EXPECT_EQ(run.code, kExitNotFound);
   EXPECT_THAT(run.err, HasSubstr("it has model.safetensors"));
+}
+
+TEST_F(DownloadTest, WaitsForAFileThatTheWorkerIsHandingIn) {
+  v1::Artifact late;
+  late.set_name("late.bin");
+  late.set_size_bytes(static_cast<std::int64_t>(bytes_.size()));
+  late.set_sha256(HashOf(bytes_));
+  server_.jobs().AddArtifactAfter(2, late);
+  server_.jobs().AddSend(Sends(bytes_));
+  const CliRun run =
+      RunCli({"download", "digits-fp16", "late.bin", "-O", file_, "--wait", "1m", "--address", server_.address()});
+  EXPECT_EQ(run.code, kExitOk) << run.err;
+  EXPECT_THAT(run.err, HasSubstr("waiting for the worker to hand in late.bin"));
+  EXPECT_EQ(ReadAll(file_), bytes_);
+}
+
+TEST_F(DownloadTest, DoesNotWaitForAJobThatRuns) {
+  server_.jobs().SetJob(ExampleJob(v1::Job::RUNNING));
+  const CliRun run = RunCli({"download", "digits-fp16", "late.bin", "--wait", "1h", "--address", server_.address()});
+  EXPECT_EQ(run.code, kExitNotFound);
 }
 
 TEST_F(DownloadTest, NamesAFolderThatIsNotThere) {

@@ -46,6 +46,11 @@ void FakeJobService::AddArtifact(const v1::Artifact& artifact) {
   artifacts_.push_back(artifact);
 }
 
+void FakeJobService::AddArtifactAfter(int listings, const v1::Artifact& artifact) {
+  MutexLock lock(mutex_);
+  late_artifacts_.emplace_back(listings, artifact);
+}
+
 void FakeJobService::AddSend(Send send) {
   MutexLock lock(mutex_);
   sends_.push_back(std::move(send));
@@ -177,6 +182,9 @@ grpc::Status FakeJobService::ReadLogs(grpc::ServerContext*, const v1::ReadLogsRe
 grpc::Status FakeJobService::ListArtifacts(grpc::ServerContext*, const v1::ListArtifactsRequest*,
                                            v1::ListArtifactsResponse* response) {
   MutexLock lock(mutex_);
+  for (auto& [listings, artifact] : late_artifacts_) {
+    if (listings-- == 0) artifacts_.push_back(artifact);
+  }
   for (const v1::Artifact& artifact : artifacts_) *response->add_artifacts() = artifact;
   return grpc::Status::OK;
 }

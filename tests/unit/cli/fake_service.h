@@ -37,6 +37,8 @@ class FakeJobService final : public v1::JobService::Service {
   // A watch that sends the frames and ends well.
   static Watch Sends(Frames frames);
   void AddArtifact(const v1::Artifact& artifact);
+  // It is there from the listing after so many on.
+  void AddArtifactAfter(int listings, const v1::Artifact& artifact);
   void AddSend(Send send);
   void SetLog(std::string log);
 
@@ -70,6 +72,7 @@ class FakeJobService final : public v1::JobService::Service {
   std::deque<Watch> watches_ ABSL_GUARDED_BY(mutex_);
   std::deque<Send> sends_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::Artifact> artifacts_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::pair<int, v1::Artifact>> late_artifacts_ ABSL_GUARDED_BY(mutex_);
   std::string log_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::SubmitJobRequest> submitted_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::WatchJobRequest> watched_ ABSL_GUARDED_BY(mutex_);
