@@ -15,6 +15,8 @@
 #include <spdlog/logger.h>
 #include <spdlog/sinks/stdout_sinks.h>
 
+#include "process/utf8.h"
+
 namespace mantissa::process {
 namespace {
 
@@ -43,22 +45,6 @@ bool IsSecret(std::string_view key) {
     if (std::string_view(lower).ends_with(ending)) return true;
   }
   return false;
-}
-
-// Length of the UTF-8 character at the start of `text`, 0 when the bytes there are not one (RFC 3629: no overlong
-// forms, no surrogates, nothing past U+10FFFF).
-std::size_t Utf8Length(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char first = byte(0);
-  if (first < 0x80) return 1;
-  const std::size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-  if (first < 0xc2 || first > 0xf4 || text.size() < length) return 0;
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return 0;
-  }
-  const bool overlong = (first == 0xe0 && byte(1) < 0xa0) || (first == 0xf0 && byte(1) < 0x90);
-  const bool outside = (first == 0xed && byte(1) >= 0xa0) || (first == 0xf4 && byte(1) >= 0x90);
-  return overlong || outside ? 0 : length;
 }
 
 // Text as it stands between the quotes of a JSON string.

@@ -13,6 +13,8 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
+#include "process/utf8.h"
+
 namespace mantissa::process {
 namespace {
 
@@ -22,7 +24,7 @@ constexpr char kStorageIdField[] = "storage id";
 // What a person sees of a path: the root's name and what they wrote, never the folder behind the root.
 std::string Shown(const Root& root, std::string_view relative) {
   constexpr std::size_t kMaxShown = 200;
-  return absl::StrCat("'", root.name, ":", absl::Utf8SafeCHexEscape(std::string(relative.substr(0, kMaxShown))),
+  return absl::StrCat("'", root.name, ":", absl::Utf8SafeCHexEscape(Utf8Prefix(relative, kMaxShown)),
                       relative.size() > kMaxShown ? "…" : "", "'");
 }
 

@@ -17,12 +17,14 @@ SPEC = "proto/spec/"
 ROOTED_PATH = "process/rooted_path.h"
 # The text of tokens, and how two are compared.
 IDS = "process/ids.h"
+# Where a text may be cut.
+UTF8 = "process/utf8.h"
 
 # folder -> what its files may include of ours; the longest folder that fits a file decides.
 ARROWS = {
     "process/": ("process/",),
     "proto/spec/": (SPEC, MESSAGES, ROOTED_PATH),
-    "server/core/": ("server/core/", SPEC, MESSAGES, ROOTED_PATH, IDS),
+    "server/core/": ("server/core/", SPEC, MESSAGES, ROOTED_PATH, IDS, UTF8),
     "server/store/": ("server/store/", "server/core/", "process/", SPEC, MESSAGES),
     "server/telemetry/": ("server/telemetry/", "server/store/", "server/core/", "process/", SPEC, MESSAGES),
     # Metrics of jobs hear what was committed.

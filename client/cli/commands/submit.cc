@@ -137,7 +137,9 @@ int Report(const Context& context, const SpecFile& file, const std::vector<Findi
                                       {"description", finding.problem.message}});
     }
     if (findings.empty()) report["resolved_spec"] = nlohmann::ordered_json::parse(ToJson(resolved));
-    PrintJson(console, context.format, report.dump(2) + "\n");
+    // A file's name may hold any bytes.
+    const std::string text = report.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+    PrintJson(console, context.format, text + "\n");
     return findings.empty() ? kExitOk : kExitUsage;
   }
   if (!findings.empty()) return console.Fail(Invalid(file.shown_name, findings));

@@ -54,7 +54,9 @@ SpecFile ReadSpecText(std::string_view text, const SpecSource& source) {
   for (const std::string& assignment : source.overrides) {
     ApplyOverride(assignment, file.spec, file.problems, file.lines);
   }
-  if (!source.name.empty()) {
+  if (FirstNonUtf8(source.name) != std::string_view::npos) {
+    file.problems.push_back({0, "name", "--name: not UTF-8 text; write a name such as digits-fp16"});
+  } else if (!source.name.empty()) {
     file.spec.set_name(source.name);
     file.lines.erase("name");
   }

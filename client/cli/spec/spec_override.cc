@@ -70,6 +70,11 @@ void ApplyOverride(std::string_view assignment, Message& spec, std::vector<SpecP
                          "\" is not path=value; write for example --set training.batch_size=32"));
     return;
   }
+  if (FirstNonUtf8(assignment) != std::string_view::npos) {
+    Problem(problems, "",
+            absl::StrCat("\"", Clip(ForTerminal(assignment), 60), "\" is not UTF-8 text; write it as UTF-8"));
+    return;
+  }
   const std::string value(assignment.substr(equals + 1));
   const std::vector<std::string> parts = absl::StrSplit(std::string(assignment.substr(0, equals)), '.');
   FieldLines lines_of_value;

@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <sys/socket.h>
@@ -152,6 +153,19 @@ TEST_F(CommandTest, ValidateReportsAllViolationsWithLines) {
   EXPECT_THAT(server_.jobs().submitted(), IsEmpty());
 }
 
+TEST_F(CommandTest, ArgumentsThatAreNotUtf8AreTakenForWhatTheyAre) {
+  const std::string spec = WriteSpec(kSpec);
+  const std::string latin1 = spec + "\xe9";
+  std::filesystem::copy_file(spec, latin1, std::filesystem::copy_options::overwrite_existing);
+  const CliRun file = Run({"validate", "--local", latin1, "-o", "json"});
+  EXPECT_EQ(file.code, kExitOk);
+  EXPECT_EQ(nlohmann::json::parse(file.out)["valid"], true);
+  EXPECT_EQ(Run({"validate", "--local", spec, "--name", "caf\xe9", "-o", "json"}).code, kExitUsage);
+  const CliRun set = Run({"validate", "--local", spec, "--set", "labels.team=caf\xe9"});
+  EXPECT_EQ(set.code, kExitUsage);
+  EXPECT_THAT(set.err, HasSubstr("not UTF-8"));
+}
+
 TEST_F(CommandTest, ValidateRefusesAnInitialScaleOfZeroOrNan) {
   for (const char* scale : {"0", ".nan", ".inf", "-1"}) {
     const CliRun run =
@@ -222,6 +236,20 @@ TEST_F(CommandTest, LogsAreCopiedByteForByteToAPipe) {
   EXPECT_EQ(Run({"logs", "digits-fp16"}).out, "step 1\n\x1b[31mred\x1b[0m \xff\n");
   EXPECT_EQ(RunCli({"logs", "digits-fp16", "--address", server_.address()}, {.terminal = true}).out,
             "step 1\n?[31mred?[0m \xff\n");
+}
+
+// U+009B begins an escape sequence as ESC [ does.
+TEST_F(CommandTest, LogsDriveNoTerminalWithCharactersOfC1) {
+  server_.jobs().AddJob(ExampleJob());
+  server_.jobs().SetLog("a\u009b31m \u00e9 \u201b\n");
+  CliWorld world{.terminal = true};
+  const std::vector<std::string> logs = {"logs", "digits-fp16", "--address", server_.address()};
+  EXPECT_EQ(RunCli(logs, world).out, "a\xc2?31m \u00e9 \u201b\n");
+  world.environment["LANG"] = "C";
+  server_.jobs().SetLog(
+      "a\x9b"
+      "31m\n");
+  EXPECT_EQ(RunCli(logs, world).out, "a?31m\n");
 }
 
 TEST_F(CommandTest, LogsGoOnWhereTheConnectionBroke) {

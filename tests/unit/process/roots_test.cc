@@ -188,6 +188,14 @@ TEST_F(RootsTest, ErrorsNameFieldReasonAndRemedy) {
   EXPECT_THAT(std::string(root.OpenBeneath("../x", O_RDONLY, kField).status().message()), HasSubstr("'..'"));
 }
 
+// An error travels in a string of protobuf, which half a character would make unreadable.
+TEST_F(RootsTest, ALongPathIsShownUpToAWholeCharacter) {
+  const OpenRoot root = Opened();
+  const std::string path = std::string(199, 'a') + "é";
+  EXPECT_THAT(std::string(root.OpenBeneath(path, O_RDONLY, kField).status().message()),
+              HasSubstr(std::string(199, 'a') + "…'"));
+}
+
 TEST_F(RootsTest, OnlyFilesAndFoldersAreHandedOut) {
   ASSERT_EQ(::mkfifo((inside_ / "fifo").c_str(), 0600), 0);
   const OpenRoot root = Opened(true);
