@@ -114,7 +114,7 @@ SteadyTime Agent::NextDeadline() const {
   if (draining_) next = std::min(next, drain_deadline_);
   if (sync_.last_answer() == SteadyTime::min()) return next;
   for (const auto& [key, attempt] : attempts_.all()) {
-    if (attempt.stop != StopCause::kNone) continue;
+    if (attempt.stop != StopCause::kNone || attempt.over()) continue;
     next = std::min(
         next, sync_.last_answer() + ToMilliseconds(attempt.assignment.disconnect_grace(), options_.disconnect_grace));
   }
@@ -329,7 +329,7 @@ void Agent::StopAttempt(const AttemptKey& key, StopCause cause) {
   Log(Level::kInfo, "attempt is asked to stop",
       {{"job", key.job_id}, {"attempt", key.attempt}, {"checkpoint", cause == StopCause::kLeave}});
   if (cause == StopCause::kLeave) {
-    trainers_.Stop(key, /*checkpoint=*/true, options_.drain_grace, now_);
+    trainers_.Stop(key, /*checkpoint=*/true, options_.leave_grace, now_);
   } else {
     trainers_.Stop(key, /*checkpoint=*/false, options_.cancel_grace, now_);
   }

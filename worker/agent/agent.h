@@ -41,7 +41,8 @@ struct AgentOptions {
 
   std::string server;                                 // for messages
   std::chrono::milliseconds cancel_grace{1'000};      // for a trainer to stop without a checkpoint; then it is killed
-  std::chrono::milliseconds drain_grace{30'000};      // for all that runs to write a checkpoint and be acknowledged
+  std::chrono::milliseconds leave_grace{28'000};      // for a trainer to write a checkpoint and stop; then it is killed
+  std::chrono::milliseconds drain_grace{30'000};      // for all that and for the server to be told of every end
   std::chrono::milliseconds last_words_grace{5'000};  // from the end of an attempt to its output being stored
   // For attempts whose assignment does not say.
   std::chrono::milliseconds disconnect_grace{600'000};
@@ -79,6 +80,9 @@ class Agent {
   // launcher is dead, and no trainer can be started any more.
   absl::Status Turn(std::chrono::milliseconds longest);
 
+  // When Turn stops waiting by itself; max() for never.
+  process::SteadyTime NextDeadline() const;
+
   // Take no more work; stop what runs, with a checkpoint. From any thread, and harmless twice.
   void RequestDrain();
 
@@ -93,7 +97,6 @@ class Agent {
  private:
   void BeginDrain();
   void Wait(std::chrono::milliseconds longest);
-  process::SteadyTime NextDeadline() const;
   absl::Status TakeLauncherEvents();
   void Settle();
 

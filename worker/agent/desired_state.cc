@@ -9,19 +9,18 @@ using Goal = v1::DesiredAttempt;
 
 void DecideHeld(const v1::DesiredAttempt& desired, const HeldAttempt& attempt, bool leaving, Orders& orders) {
   const AttemptKey key = KeyOf(attempt.ref);
-  const bool over = attempt.stage == HeldAttempt::Stage::kEnding || attempt.stage == HeldAttempt::Stage::kEnded;
   switch (desired.goal()) {
     case Goal::RUN:
-      if (leaving && !over) orders.leave.push_back(key);
+      if (leaving && !attempt.over()) orders.leave.push_back(key);
       break;
     case Goal::CANCEL:
-      if (!over) orders.cancel.push_back(key);
+      if (!attempt.over()) orders.cancel.push_back(key);
       break;
     case Goal::STOP_WITH_CHECKPOINT:
-      if (!over) orders.leave.push_back(key);
+      if (!attempt.over()) orders.leave.push_back(key);
       break;
     case Goal::FORGET:
-      (over ? orders.forget : orders.abandon).push_back(key);
+      (attempt.over() ? orders.forget : orders.abandon).push_back(key);
       break;
     default:
       break;  // a goal of a later release: the attempt goes on as it is

@@ -54,9 +54,7 @@ const HeldAttempt* HeldAttempts::Find(const AttemptKey& key) const {
 }
 
 bool HeldAttempts::AnyLive() const {
-  return std::any_of(attempts_.begin(), attempts_.end(), [](const auto& entry) {
-    return entry.second.stage == Stage::kStarting || entry.second.stage == Stage::kRunning;
-  });
+  return std::any_of(attempts_.begin(), attempts_.end(), [](const auto& entry) { return !entry.second.over(); });
 }
 
 void HeldAttempts::Add(const v1::AttemptRef& ref, const v1::Assignment& assignment) {
@@ -156,8 +154,7 @@ std::vector<v1::AttemptReport> HeldAttempts::Reports() const {
 HeldAttempt* HeldAttempts::FindLive(const AttemptKey& key) {
   const auto found = attempts_.find(key);
   if (found == attempts_.end()) return nullptr;
-  const bool live = found->second.stage == Stage::kStarting || found->second.stage == Stage::kRunning;
-  return live ? &found->second : nullptr;
+  return found->second.over() ? nullptr : &found->second;
 }
 
 bool HeldAttempts::Over(HeldAttempt& attempt) {

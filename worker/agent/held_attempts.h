@@ -47,6 +47,9 @@ struct HeldAttempt {
   v1::JobResult result;
   std::vector<v1::Artifact> artifacts;
   std::vector<std::string> artifact_paths;  // relative to the root `checkpoints`, in the same order
+
+  // Its trainer is no longer at work.
+  bool over() const { return stage == Stage::kEnding || stage == Stage::kEnded; }
 };
 
 // The table and its legal moves; calls for attempts it does not hold change nothing. Not thread-safe.

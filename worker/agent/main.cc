@@ -1,4 +1,5 @@
 // mantissa-worker: reads its settings, forks the launcher, runs the agent.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <exception>
@@ -31,6 +32,8 @@ namespace {
 using process::Level;
 using process::Log;
 
+constexpr std::chrono::milliseconds kTellGrace{2'000};
+
 // Nothing can be found where no driver is; a trainer that tries would only write about it.
 bool MayHaveCuda() { return ::access("/dev/nvidiactl", F_OK) == 0 || ::access("/dev/dxg", F_OK) == 0; }
 
@@ -44,6 +47,9 @@ AgentOptions MakeOptions(const WorkerSettings& settings, const WorkerSetup& setu
   options.labels = setup.labels;
   options.server = settings.server;
   options.drain_grace = settings.drain_grace;
+  // What is left is for telling the server of a trainer that had to be killed: a drain costs its job no retry.
+  options.leave_grace =
+      settings.drain_grace - std::min<std::chrono::milliseconds>(settings.drain_grace / 4, kTellGrace);
   options.trainers.program = setup.trainer;
   options.trainers.environment = TrainerEnvironment(environ);
   options.trainers.cpu_slots = static_cast<int>(settings.cpu_slots);
@@ -76,6 +82,14 @@ int Run(const WorkerSettings& settings, const WorkerSetup& setup, Launcher launc
   if (!roots.ok()) {
     Log(Level::kError, absl::StrCat("--root: ", std::string(roots.status().message())));
     return 1;
+  }
+  for (const process::OpenRoot& root : roots->all()) {
+    if (!root.writable()) continue;
+    // Without it no checkpoint can be committed: better known now than when a job has trained for an hour.
+    if (const absl::StatusOr<std::string> id = root.StorageId(); !id.ok()) {
+      Log(Level::kError, absl::StrCat("--root: ", std::string(id.status().message())));
+      return 1;
+    }
   }
   const auto registry = std::make_shared<prometheus::Registry>();
   WorkerMetrics metrics(*registry);

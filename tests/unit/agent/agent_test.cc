@@ -390,6 +390,32 @@ TEST_F(AgentTest, ADrainThatTakesTooLongEndsAndSaysSo) {
   EXPECT_TRUE(agent_->LeftUndone());
 }
 
+TEST_F(AgentTest, ATrainerThatDoesNotStopIsKilledEarlyEnoughForTheServerToHearOfIt) {
+  options_.leave_grace = milliseconds(50);
+  Begin("started,deaf");
+  Until("RUNNING", [&] { return ReportSays(v1::Attempt::RUNNING); });
+  agent_->RequestDrain();
+  Until("the end", [&] { return ReportSays(v1::Attempt::FAILED); });
+  EXPECT_EQ(Report()->reason(), v1::Reason::WORKER_STOPPED);
+  Want(Goal::FORGET);
+  for (int i = 0; i < 20 && !agent_->Finished(); ++i) Answer();
+  EXPECT_FALSE(agent_->LeftUndone());
+}
+
+TEST_F(AgentTest, AnEndedAttemptDoesNotKeepItAwakeWhileTheServerIsAway) {
+  grace_ = milliseconds(1);
+  options_.space_interval = std::chrono::hours(1);
+  StartAgent();
+  Until("a device", [&] { return newest_.request.devices_size() == 1; });
+  Want(Goal::RUN, "started");
+  desired_.mutable_attempts(0)->mutable_assignment()->mutable_placement()->set_device_ids(0, "cuda-5");
+  Answer();
+  Until("FAILED", [&] { return ReportSays(v1::Attempt::FAILED); });
+  const process::SteadyTime told = clock_.Now();
+  Until("the grace is over", [&] { return clock_.Now() > told + grace_; });
+  EXPECT_GT(agent_->NextDeadline(), clock_.Now());
+}
+
 TEST_F(AgentTest, DeletesWhatTheServerNamesAndSaysSoOnlyWhenItIsDone) {
   fs::create_directories(folder_ / "job-0/attempt-0001/step-1");
   std::ofstream(folder_ / "job-0/attempt-0001/step-1/MANIFEST.json") << "{}";

@@ -38,5 +38,12 @@ TEST(ExitReasonTest, EndlessLastWordsAreCut) {
   EXPECT_LT(ExplainExit(SIGABRT, false, std::string(100'000, 'x')).message.size(), 400u);
 }
 
+// The server could not read a report that quotes half a character, and would never hear from this worker again.
+TEST(ExitReasonTest, LastWordsAreQuotedAsUtf8) {
+  EXPECT_THAT(ExplainExit(SIGABRT, false, "path \xff\n").message, testing::EndsWith(": path \uFFFD"));
+  const std::string cut = ExplainExit(SIGABRT, false, std::string(239, 'x') + "é").message;
+  EXPECT_EQ(cut.back(), 'x') << "the bound falls into the é";
+}
+
 }  // namespace
 }  // namespace mantissa::agent

@@ -14,6 +14,8 @@
 //   artifact=PATH      an artifact of the end, relative to the root of checkpoints
 // and SUCCEEDED, reusable, at the end of the steps.
 //
+// The tenant "unbindable" is refused, "unanswered" gets no answer.
+//
 // FAKE_CUDA_DEVICES says how many CUDA devices there are; FAKE_TRAINER_MUTE keeps it from saying Hello;
 // FAKE_TRAINER_PROTOCOL sets the protocol it speaks.
 #include <algorithm>
@@ -60,6 +62,7 @@ class FakeTrainer {
     while (true) {
       const v1::TrainerCommand command = Receive();
       if (command.has_bind()) {
+        if (command.bind().tenant() == "unanswered") SleepForEver();
         v1::TrainerReport report;
         report.mutable_bound()->set_sandbox_level(command.bind().tenant() == "unbindable" ? "" : "none");
         if (command.bind().tenant() == "unbindable") report.mutable_bound()->set_error("no such tenant");

@@ -100,6 +100,11 @@ TEST_F(LauncherTest, SaysHowAProgramEnded) {
   EXPECT_EQ(WTERMSIG(RunShell("kill -SEGV $$").wait_status), SIGSEGV);
 }
 
+TEST_F(LauncherTest, AProgramOutlivesWhatIsMeantForTheAgent) {
+  EXPECT_EQ(WEXITSTATUS(RunShell("kill -TERM $$; kill -INT $$; kill -HUP $$; exit 3").wait_status), 3);
+  EXPECT_EQ(WTERMSIG(RunShell("kill -PIPE $$; exit 3").wait_status), SIGPIPE);
+}
+
 TEST_F(LauncherTest, SaysWhyAProgramCouldNotBeStarted) {
   ASSERT_TRUE(launcher_.Start({3, {"/no/such/program"}, {}}).ok());
   const auto missing = Await<ProcessNotStarted>();

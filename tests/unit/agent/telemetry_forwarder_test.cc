@@ -189,6 +189,21 @@ TEST_F(TelemetryForwarderTest, ALostLeaseIsNotSpokenOfAgain) {
   EXPECT_TRUE(Newest()->LetGo()) << "nobody is left to speak for";
 }
 
+TEST_F(TelemetryForwarderTest, ALostLeaseDoesNotKeepTheAgentAwakeOnTheNextStream) {
+  const v1::AttemptRef other = MakeRef("job-2");
+  forwarder_.Open(ref_);
+  forwarder_.Open(other);
+  Tick();
+  Answer(ref_, 0, /*lost=*/true);
+  Answer(other, 0);
+  Newest()->events.closed(absl::UnavailableError("gone"));
+  Tick();
+  Tick(milliseconds(200));
+  Answer(other, 0);
+  ASSERT_EQ(link_.Telemetry().size(), 2u);
+  EXPECT_EQ(forwarder_.NextDeadline(), SteadyTime::max());
+}
+
 TEST_F(TelemetryForwarderTest, TheRestOfAForgottenAttemptIsDeliveredAndThenTheStreamGoes) {
   forwarder_.Open(ref_);
   Tick();

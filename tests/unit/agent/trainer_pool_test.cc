@@ -346,6 +346,19 @@ TEST_F(TrainerPoolTest, ATrainerThatNeverSaysHelloIsReplaced) {
   Until([&] { return pool_->counts().started == 2; });
 }
 
+TEST_F(TrainerPoolTest, ATrainerThatHangsInItsBindIsReplaced) {
+  StartPool();
+  Until([&] { return pool_->devices().size() == 1; });
+  RunOrder order = Order("started", "job-1", "unanswered");
+  order.start_timeout = milliseconds(0);
+  ASSERT_TRUE(pool_->Run(std::move(order), now_).ok());
+  EXPECT_EQ(pool_->NextDeadline(), now_ + milliseconds(60'000));
+  now_ += milliseconds(60'000);
+  pool_->Tick(now_);
+  now_ += milliseconds(200);
+  Until([&] { return pool_->counts().started == 2; });
+}
+
 TEST_F(TrainerPoolTest, ATenantThatCannotBeBoundLosesItsAttempt) {
   StartPool();
   ASSERT_TRUE(pool_->Run(Order("started", "job-1", "unbindable"), now_).ok());

@@ -54,10 +54,9 @@ SteadyTime TelemetryForwarder::NextDeadline() const {
   for (const auto& [key, source] : sources_) {
     next = std::min(next, source.drop_at);
     if (source.drop_at != SteadyTime::max() && source.buffer.empty()) return SteadyTime::min();
-    if (!stream_.Ready()) continue;
+    if (!stream_.Ready() || source.unwanted) continue;
     if (!source.open_sent) return SteadyTime::min();
-    if (source.opened && !source.unwanted && source.buffer.unsent_rows() > 0 &&
-        source.buffer.sent_bytes() < options_.max_sent_bytes) {
+    if (source.opened && source.buffer.unsent_rows() > 0 && source.buffer.sent_bytes() < options_.max_sent_bytes) {
       next = std::min(next, source.buffer.unsent_rows() >= options_.max_batch_rows
                                 ? SteadyTime::min()
                                 : source.last_batch + options_.batch_interval);

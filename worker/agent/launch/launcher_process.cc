@@ -56,7 +56,9 @@ bool MakeStreams(Streams& streams) {
   ::setpgid(0, 0);
   if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) fail();
   if (::getppid() != launcher) ::_exit(127);  // it died before prctl took effect
-  for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGCHLD}) ::signal(signal, SIG_DFL);
+  // SIGINT, SIGTERM and SIGHUP stay ignored: systemd and Slurm send theirs to every process of a service, and a trainer
+  // that died of it could write no checkpoint. Who asks it to go is the agent, and SIGKILL.
+  for (int signal : {SIGPIPE, SIGCHLD}) ::signal(signal, SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);

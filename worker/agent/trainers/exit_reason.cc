@@ -6,19 +6,21 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "process/utf8.h"
+
 namespace mantissa::agent {
 namespace {
 
 constexpr std::size_t kMaxQuotedBytes = 240;
 
-// The last line that is not blank.
+// The last line that is not blank. A trainer may have written any bytes, and the line travels in a string of protobuf.
 std::string LastLine(std::string_view text) {
   const std::size_t end = text.find_last_not_of(" \r\n\t");
   if (end == std::string_view::npos) return "";
   text = text.substr(0, end + 1);
   const std::size_t begin = text.rfind('\n');
   if (begin != std::string_view::npos) text.remove_prefix(begin + 1);
-  return std::string(text.substr(0, kMaxQuotedBytes));
+  return process::Utf8Prefix(text, kMaxQuotedBytes);
 }
 
 }  // namespace

@@ -111,6 +111,8 @@ void TrainerPool::Tick(SteadyTime now) {
     if (!trainer->retired && now >= trainer->session.deadline()) {
       if (trainer->session.stage() == Stage::kStarting) {
         NeverWarm(trainer->session.device_id(), "its trainer did not say Hello in time", now);
+      } else if (trainer->session.stage() == Stage::kBinding) {
+        NeverWarm(trainer->session.device_id(), "its trainer did not say Bound in time", now);
       }
       trainer->session.Condemn(
           {v1::Reason::START_TIMEOUT, "the trainer said nothing about the attempt within its start timeout"},
@@ -287,7 +289,7 @@ void TrainerPool::Assign(Slot& slot, Trainer& trainer, SteadyTime now) {
   TrainerSession& session = trainer.session;
   const RunOrder& order = slot.waiting->order;
   if (session.stage() == Stage::kWarm) {
-    Check(trainer, session.Bind(order.tenant, slot.device, options_.roots), now);
+    Check(trainer, session.Bind(order.tenant, slot.device, options_.roots, now + options_.bind_timeout), now);
   } else if (session.stage() == Stage::kBound && session.tenant() != order.tenant) {
     Retire(trainer, now);
     StartTrainer(slot, now);
@@ -356,7 +358,12 @@ void TrainerPool::NeverWarm(const std::string& device_id, const std::string& why
   Slot* slot = FindSlot(device_id);
   if (slot == nullptr) return;
   if (IsCuda(slot->device) && !slot->known) {
-    Log(Level::kInfo, "no further CUDA device here", {{"device", device_id}, {"reason", why}});
+    // A probe beyond the last device is how the number of them is found; the first was there to be seen.
+    if (slot->ordinal == 0) {
+      Log(Level::kWarning, "this machine's GPU is not offered", {{"device", device_id}, {"reason", why}});
+    } else {
+      Log(Level::kInfo, "no further CUDA device here", {{"device", device_id}, {"reason", why}});
+    }
     slot->gone = true;
     return;
   }

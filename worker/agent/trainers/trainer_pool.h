@@ -31,6 +31,7 @@ struct TrainerPoolOptions {
   int max_attempts_cpu = 1000;           // that one process runs
   int max_attempts_cuda = 20;
   std::chrono::milliseconds hello_timeout{60'000};  // from the start of the process
+  std::chrono::milliseconds bind_timeout{60'000};   // from Bind to Bound; it may still be warming up
   std::chrono::milliseconds shutdown_grace{2'000};  // for a trainer that is replaced after a clean end
   std::chrono::milliseconds restart_backoff{200};   // after a trainer that died unasked; doubles, at most 30 s
 };

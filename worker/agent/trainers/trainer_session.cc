@@ -22,8 +22,9 @@ absl::Status TrainerSession::Greet(SteadyTime deadline) {
 }
 
 absl::Status TrainerSession::Bind(const std::string& tenant, const v1::Device& device,
-                                  const std::vector<v1::BoundRoot>& roots) {
+                                  const std::vector<v1::BoundRoot>& roots, SteadyTime deadline) {
   stage_ = Stage::kBinding;
+  deadline_ = deadline;
   tenant_ = tenant;
   v1::TrainerCommand command;
   v1::Bind* bind = command.mutable_bind();
@@ -142,6 +143,7 @@ absl::Status TrainerSession::OnBound(const v1::Bound& bound) {
   }
   sandbox_level_ = bound.sandbox_level().empty() ? "none" : bound.sandbox_level();
   stage_ = Stage::kBound;
+  deadline_ = SteadyTime::max();
   return absl::OkStatus();
 }
 

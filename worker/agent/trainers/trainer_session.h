@@ -40,11 +40,12 @@ class TrainerSession {
   const RunOrder* running() const { return run_.has_value() ? &run_->order : nullptr; }
   bool stopping() const { return run_.has_value() && run_->stopping; }
 
-  // When the trainer is late with what it owes next: Hello, or the first word about its attempt.
+  // When the trainer is late with what it owes next: Hello, Bound, or the first word about its attempt.
   process::SteadyTime deadline() const { return deadline_; }
 
   absl::Status Greet(process::SteadyTime deadline);
-  absl::Status Bind(const std::string& tenant, const v1::Device& device, const std::vector<v1::BoundRoot>& roots);
+  absl::Status Bind(const std::string& tenant, const v1::Device& device, const std::vector<v1::BoundRoot>& roots,
+                    process::SteadyTime deadline);
   absl::Status Run(RunOrder order, process::SteadyTime deadline);
   absl::Status Stop(bool checkpoint);
   absl::Status Tell(v1::CheckpointCommitted committed);
