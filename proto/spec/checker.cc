@@ -1,5 +1,6 @@
 #include "proto/spec/checker.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -99,8 +100,11 @@ std::string Indexed(std::string_view field, int index) { return absl::StrCat(std
 
 std::string Shown(std::string_view text) {
   constexpr std::size_t kMaxShown = 80;
-  return absl::StrCat("\"", absl::Utf8SafeCHexEscape(std::string(text.substr(0, kMaxShown))),
-                      text.size() > kMaxShown ? "…" : "", "\"");
+  std::size_t end = std::min(text.size(), kMaxShown);
+  // Half a character would make the whole message unreadable: strings of protobuf are UTF-8.
+  while (end > 0 && end < text.size() && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  return absl::StrCat("\"", absl::Utf8SafeCHexEscape(std::string(text.substr(0, end))), end < text.size() ? "…" : "",
+                      "\"");
 }
 
 }  // namespace mantissa::spec

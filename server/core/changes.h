@@ -78,6 +78,8 @@ struct Changes {
   std::vector<IdempotencyWrite> idempotency;
   // Workers whose desired state has changed; not stored, tells listeners whom to answer.
   std::set<std::string> touched_workers;
+  // Attempts among the lost whose lease ran out; not stored, for listeners that count.
+  int32_t lease_expiries = 0;
 
   // A job is written once a transaction however often it moved in it: later states replace earlier ones.
   void PutJob(v1::Job job, std::string expected_etag, JobTimes times) {

@@ -38,7 +38,11 @@ absl::Status CheckCheckpoint(const v1::Checkpoint& checkpoint) {
   if (checkpoint.step() < 0) return bad("step", "must not be negative");
   if (checkpoint.iteration() < checkpoint.step()) return bad("iteration", "must be at least the step");
   const std::string name = CheckpointName(checkpoint.attempt(), checkpoint.step());
-  if (checkpoint.name() != name) return bad("name", absl::StrCat("must be \"", name, "\""));
+  // A second one at the same step, with nothing but skipped iterations in between, names its iteration too.
+  const std::string again = absl::StrCat(name, absl::StrFormat("-iteration-%08d", checkpoint.iteration()));
+  if (checkpoint.name() != name && checkpoint.name() != again) {
+    return bad("name", absl::StrCat("must be \"", name, "\" or \"", again, "\""));
+  }
   if (checkpoint.storage_id().empty() || checkpoint.storage_id().size() > 64) {
     return bad("storage_id", "must name the storage that holds it, at most 64 bytes");
   }

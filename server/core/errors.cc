@@ -3,6 +3,8 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/string_view.h"
 
+#include "process/utf8.h"
+
 namespace mantissa::server {
 namespace {
 
@@ -14,6 +16,11 @@ absl::Status ErrorWithReason(absl::StatusCode code, std::string_view reason, std
   absl::Status status(code, absl::string_view(message.data(), message.size()));
   status.SetPayload(kPayload, absl::Cord(absl::string_view(reason.data(), reason.size())));
   return status;
+}
+
+std::string Shortened(std::string text, size_t most_bytes) {
+  if (text.size() <= most_bytes) return text;
+  return process::Utf8Prefix(text, most_bytes) + " ...";
 }
 
 std::string ReasonOf(const absl::Status& status) {

@@ -19,6 +19,10 @@ inline constexpr std::string_view kCheckpointConflict = "CHECKPOINT_CONFLICT";
 // UPPER_SNAKE, stable.
 absl::Status ErrorWithReason(absl::StatusCode code, std::string_view reason, std::string_view message);
 
+// At most `most_bytes` of a text and a mark. Cut between characters: strings of protobuf are UTF-8, and half a
+// character is not.
+std::string Shortened(std::string text, size_t most_bytes);
+
 // Empty when the status has none.
 std::string ReasonOf(const absl::Status& status);
 

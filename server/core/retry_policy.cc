@@ -33,8 +33,11 @@ RetryDecision DecideRetry(const v1::RetryPolicy& policy, v1::Reason::Code reason
   const int32_t budget = policy.has_max_attempts() ? policy.max_attempts() : 4;
   if (counted >= budget) return {RetryDecision::Next::kExhausted, {}};
 
-  const milliseconds initial = ToMilliseconds(policy.initial_backoff(), milliseconds(1'000));
-  const milliseconds longest = ToMilliseconds(policy.max_backoff(), milliseconds(60'000));
+  // Zero is a wait like any other, unlike an absent one.
+  const milliseconds initial =
+      policy.has_initial_backoff() ? ToMilliseconds(policy.initial_backoff(), milliseconds(0)) : milliseconds(1'000);
+  const milliseconds longest =
+      policy.has_max_backoff() ? ToMilliseconds(policy.max_backoff(), milliseconds(0)) : milliseconds(60'000);
   milliseconds wait = std::min(initial, longest);
   for (int32_t i = 1; i < counted && wait < longest && wait.count() > 0; ++i) wait = std::min(wait * 2, longest);
   // 0.8 to 1.2 of it, in steps of a thousandth.

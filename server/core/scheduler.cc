@@ -25,6 +25,7 @@ void Scheduler::Load(std::vector<LiveJob> jobs, Moment now, int64_t revision_flo
 }
 
 void Scheduler::State::LoadJob(LiveJob loaded, Moment now) {
+  const int64_t memory_bytes = loaded.job.resolved_spec().resources().memory_bytes();
   auto hold = [&](const v1::Attempt& attempt) -> HeldAttempt& {
     const v1::Placement& placement = attempt.placements(0);
     WorkerEntry& worker = workers[placement.worker_id()];
@@ -38,7 +39,7 @@ void Scheduler::State::LoadJob(LiveJob loaded, Moment now) {
     held.ref.set_attempt(attempt.number());
     held.ref.set_token(placement.token());
     held.device_id = placement.device_ids(0);
-    held.memory_bytes = loaded.job.resolved_spec().resources().memory_bytes();
+    held.memory_bytes = memory_bytes;
     return held;
   };
 

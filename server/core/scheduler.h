@@ -108,7 +108,10 @@ class Scheduler {
   absl::StatusOr<v1::CommitCheckpointResponse> CommitCheckpoint(const v1::CommitCheckpointRequest& request, Moment now,
                                                                 Changes& changes);
 
-  // The file is on the server's disk, synced.
+  // Before an artifact's first byte is taken: that its attempt may speak (LEASE_LOST), and that a file of this name,
+  // size and hash is asked for and not yet here (FAILED_PRECONDITION), so that no upload replaces another's file.
+  absl::Status CheckWanted(const v1::AttemptRef& ref, const v1::Artifact& artifact) const;
+  // The file is on the server's disk, synced. Refuses what CheckWanted refuses.
   absl::Status RecordArtifact(const v1::AttemptRef& ref, const v1::Artifact& artifact, Moment now, Changes& changes);
 
   // ABORTED, reason LEASE_LOST, when `ref` may no longer say anything: it is neither a live attempt nor one whose end

@@ -16,6 +16,13 @@ bool Reaches(const WorkerEntry& worker, const std::string& storage_id) {
                      [&](const v1::Root& root) { return root.storage_id() == storage_id; });
 }
 
+std::vector<v1::Artifact>::const_iterator FindWanted(const HeldAttempt& held, const v1::Artifact& artifact) {
+  return std::find_if(held.wanted.begin(), held.wanted.end(), [&](const v1::Artifact& other) {
+    return other.name() == artifact.name() && other.sha256() == artifact.sha256() &&
+           other.size_bytes() == artifact.size_bytes();
+  });
+}
+
 std::vector<size_t> Deletable(const JobEntry& entry) {
   const int32_t keep = entry.job.resolved_spec().training().checkpoint().keep();
   return DeletableCheckpoints(entry.checkpoints, keep, entry.live ? entry.live->attempt.resumed_from() : "");
@@ -116,21 +123,23 @@ void Scheduler::State::ForgetCheckpoint(const v1::CheckpointDeletion& deletion, 
                 [&](const v1::Checkpoint& checkpoint) { return checkpoint.name() == deletion.name(); });
 }
 
+absl::Status Scheduler::CheckWanted(const v1::AttemptRef& ref, const v1::Artifact& artifact) const {
+  const HeldAttempt* held = state_->FindHeld(ref);
+  if (held == nullptr) return LeaseLost(ref);
+  if (FindWanted(*held, artifact) != held->wanted.end()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("artifact ", artifact.name(), " of this size and hash is not asked for, or is here already"));
+}
+
 absl::Status Scheduler::RecordArtifact(const v1::AttemptRef& ref, const v1::Artifact& artifact, Moment now,
                                        Changes& changes) {
   State& s = *state_;
-  if (s.FindHeld(ref) == nullptr) return LeaseLost(ref);
+  absl::Status is_wanted = CheckWanted(ref, artifact);
+  if (!is_wanted.ok()) return is_wanted;
   const AttemptKey key(ref.job_id(), ref.attempt());
   WorkerEntry& worker = s.workers.at(s.holders.at(key));
   HeldAttempt& held = worker.held.at(key);
-  auto wanted = std::find_if(held.wanted.begin(), held.wanted.end(), [&](const v1::Artifact& other) {
-    return other.name() == artifact.name() && other.sha256() == artifact.sha256() &&
-           other.size_bytes() == artifact.size_bytes();
-  });
-  if (wanted == held.wanted.end()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("artifact ", artifact.name(), " of this size and hash was not asked for"));
-  }
+  const auto wanted = FindWanted(held, artifact);
   v1::Artifact stored = *wanted;
   Set(stored.mutable_create_time(), now.wall);
   held.wanted.erase(wanted);

@@ -12,6 +12,8 @@ namespace {
 // When workers come and go, this many of each class have their stored sentence changed; the others are shown the new
 // one by Decorate, and a queue of a million is not rewritten.
 constexpr int kRewrittenPerClass = 16;
+// Sentences of classes without a job that may gather before they are swept out.
+constexpr size_t kForgottenAtOnce = 1'024;
 
 }  // namespace
 
@@ -134,6 +136,10 @@ void Scheduler::State::ExplainWaits(const std::vector<WorkerView>& views, Moment
     tell(id, wait->second);
   }
   newly_ready.clear();
+  // Classes come and go while the workers stay the same.
+  if (waits.size() > 2 * queue.classes().size() + kForgottenAtOnce) {
+    std::erase_if(waits, [&](const auto& wait) { return !queue.classes().contains(wait.first); });
+  }
 }
 
 int32_t Scheduler::QueuePosition(const std::string& job_id) const { return state_->queue.Position(job_id); }

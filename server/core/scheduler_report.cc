@@ -19,6 +19,8 @@ constexpr int kMaxDevices = 64;
 constexpr int kMaxAttempts = 1'024;
 constexpr int kMaxNames = 1'024;  // labels, roots, features
 constexpr int kMaxArtifacts = 64;
+// Stands in every view of its job; what a trainer has to say at length is in its log.
+constexpr size_t kMaxMessageBytes = 4'096;
 
 bool IsWorkerId(const std::string& id) {
   return !id.empty() && id.size() <= 63 && std::all_of(id.begin(), id.end(), [](char c) {
@@ -233,7 +235,7 @@ void Scheduler::State::RecordReportedEnd(JobEntry& entry, Moment now, Changes& c
   }
 
   v1::Attempt::State state = report.state();
-  Because because{report.reason(), report.message()};
+  Because because{report.reason(), Shortened(report.message(), kMaxMessageBytes)};
   if (state == v1::Attempt::SUCCEEDED) {
     because.reason = v1::Reason::COMPLETED;
   } else if (state == v1::Attempt::CANCELLED && entry.job.state() == v1::Job::CANCELLING) {

@@ -87,6 +87,7 @@ void Scheduler::State::CheckTimes(JobEntry& entry, Moment now, Changes& changes)
     Dismiss(entry, state, {reason, message}, Mover::kClock, now, changes);
   };
   if (now.steady >= live.lease_expiry) {
+    ++changes.lease_expiries;
     return dismiss(v1::Attempt::LOST, v1::Reason::NODE_LOST,
                    absl::StrCat(worker_id, " was not heard of for ", Seconds(options.lease)));
   }

@@ -14,6 +14,8 @@ namespace {
 constexpr int32_t kMaxRows = 4096;
 constexpr int kMaxColumns = 17 + 64;  // the standard ones and a job's own
 constexpr size_t kMaxBytes = size_t{1} << 20;
+// Leaves room for what comes after.
+constexpr int64_t kMaxSequence = std::numeric_limits<int64_t>::max() - kMaxRows;
 
 bool Bit(const std::string& bits, int32_t i) { return (static_cast<unsigned char>(bits[i / 8]) >> (i % 8)) & 1; }
 
@@ -107,9 +109,8 @@ void CutColumn(v1::Column& column, int32_t rows, int32_t cut) {
 
 absl::Status CheckSegment(const v1::Segment& segment) {
   if (segment.ByteSizeLong() > kMaxBytes) return absl::InvalidArgumentError("segment: must be at most 1 MiB");
-  if (segment.first_attempt_sequence() < 1 ||
-      segment.first_attempt_sequence() > std::numeric_limits<int64_t>::max() - kMaxRows) {
-    return absl::InvalidArgumentError("segment.first_attempt_sequence: must be at least 1");
+  if (segment.first_attempt_sequence() < 1 || segment.first_attempt_sequence() > kMaxSequence) {
+    return absl::InvalidArgumentError(absl::StrCat("segment.first_attempt_sequence: must be 1 to ", kMaxSequence));
   }
   switch (segment.body_case()) {
     case v1::Segment::kRecords: {
@@ -130,8 +131,10 @@ absl::Status CheckSegment(const v1::Segment& segment) {
       return absl::OkStatus();
     case v1::Segment::kGap:
       if (segment.count() != 1) return absl::InvalidArgumentError("segment.count: must be 1 for a gap");
-      if (segment.gap().from() != segment.first_attempt_sequence() || segment.gap().to() < segment.gap().from()) {
-        return absl::InvalidArgumentError("segment.gap: must begin at first_attempt_sequence and not end before it");
+      if (segment.gap().from() != segment.first_attempt_sequence() || segment.gap().to() < segment.gap().from() ||
+          segment.gap().to() > kMaxSequence) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            "segment.gap: must begin at first_attempt_sequence, not end before it, and end by ", kMaxSequence));
       }
       return absl::OkStatus();
     case v1::Segment::BODY_NOT_SET:

@@ -29,7 +29,7 @@ bool Ended(v1::Attempt::State state) {
   return state != v1::Attempt::STATE_UNSPECIFIED && state != v1::Attempt::STARTING && state != v1::Attempt::RUNNING;
 }
 
-// The last value of a column, when its last row has one.
+// The newest value of a column, which may be older than the newest row: a skipped iteration has no grad norm.
 std::optional<double> LastValue(const v1::Column& column) {
   switch (column.values_case()) {
     case v1::Column::kFloats:
@@ -234,8 +234,8 @@ void JobMetrics::OnCommitted(const Changes& changes) {
         .Add({{"outcome", LowerCase(v1::Attempt::State_Name(attempt.state()))},
               {"reason", LowerCase(v1::Reason::Code_Name(attempt.reason()))}})
         .Increment();
-    if (attempt.state() == v1::Attempt::LOST) metrics_.lease_expiries.Increment();
   }
+  metrics_.lease_expiries.Increment(changes.lease_expiries);
   metrics_.checkpoints_committed.Increment(static_cast<double>(changes.checkpoints.size()));
 }
 

@@ -28,15 +28,6 @@ absl::Status WithBadRequest(absl::Status status, const google::rpc::BadRequest& 
   return status;
 }
 
-// Cut between characters, never inside one.
-std::string Shortened(std::string text) {
-  if (text.size() <= kMaxMessageBytes) return text;
-  size_t end = kMaxMessageBytes;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  text.resize(end);
-  return text + " ...";
-}
-
 bool WaitingHelps(absl::StatusCode code) {
   return code == absl::StatusCode::kUnavailable || code == absl::StatusCode::kResourceExhausted;
 }
@@ -58,7 +49,7 @@ absl::Status InvalidSpec(const std::vector<spec::Violation>& violations) {
     if (bad.ByteSizeLong() > kMaxViolationBytes) break;
     auto& field = *bad.add_field_violations();
     field.set_field(violation.field_path.empty() ? "spec" : violation.field_path);
-    field.set_description(Shortened(violation.description));
+    field.set_description(Shortened(violation.description, kMaxMessageBytes));
     if (message.empty()) {
       absl::StrAppend(&message, field.field(), ": ", field.description());
     } else {
@@ -104,7 +95,7 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
     process::Log(process::Level::kError, "a call failed inside the server", {{"error", status}});
     rich.set_message("The server failed at this call; its log says why.");
   } else {
-    rich.set_message(Shortened(std::string(status.message())));
+    rich.set_message(Shortened(std::string(status.message()), kMaxMessageBytes));
   }
 
   google::rpc::ErrorInfo info;

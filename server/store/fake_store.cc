@@ -93,7 +93,8 @@ absl::Status FakeStore::Apply(const Changes& changes, Records& records, Requests
   for (const v1::Checkpoint& checkpoint : changes.checkpoints) {
     auto record = records.find(checkpoint.job_id());
     if (record == records.end()) return absl::AbortedError("checkpoint without a job");
-    auto [row, is_new] = record->second.checkpoints.try_emplace({checkpoint.attempt(), checkpoint.step()}, checkpoint);
+    auto [row, is_new] = record->second.checkpoints.try_emplace(
+        {checkpoint.attempt(), checkpoint.step(), checkpoint.name()}, checkpoint);
     if (!is_new && row->second.manifest_sha256() != checkpoint.manifest_sha256()) {
       return absl::AbortedError("checkpoint");
     }

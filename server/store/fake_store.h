@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -45,8 +46,8 @@ class FakeStore final : public JobStore {
     v1::Job job;
     JobTimes times;
     std::map<int32_t, v1::Attempt> attempts;
-    std::map<std::pair<int32_t, int32_t>, v1::Checkpoint> checkpoints;   // (attempt, step)
-    std::map<std::pair<int32_t, std::string>, ArtifactWrite> artifacts;  // (attempt, name)
+    std::map<std::tuple<int32_t, int32_t, std::string>, v1::Checkpoint> checkpoints;  // (attempt, step, name)
+    std::map<std::pair<int32_t, std::string>, ArtifactWrite> artifacts;               // (attempt, name)
     std::vector<v1::Segment> telemetry;
   };
   using Records = std::map<std::string, Record, std::less<>>;

@@ -93,8 +93,14 @@ absl::StatusOr<std::unique_ptr<SqliteConnection>> SqliteConnection::Open(const s
 }
 
 SqliteConnection::~SqliteConnection() {
-  for (auto& [sql, statement] : statements_) sqlite3_finalize(statement);
+  ForgetStatements(0);
   sqlite3_close(database_);
+}
+
+void SqliteConnection::ForgetStatements(size_t beyond) {
+  if (statements_.size() <= beyond) return;
+  for (auto& [sql, statement] : statements_) sqlite3_finalize(statement);
+  statements_.clear();
 }
 
 absl::Status SqliteConnection::Execute(const std::string& sql) {

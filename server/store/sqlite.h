@@ -60,6 +60,10 @@ class SqliteConnection {
   absl::Status Execute(const std::string& sql);
   // The statement of this text, ready to be bound. At most one execution of a text at a time.
   absl::StatusOr<SqliteStatement> Prepare(std::string_view sql);
+  // Gives up the prepared statements when they are more than `beyond`, so that texts made from requests do not pile up.
+  // None may be in use.
+  void ForgetStatements(size_t beyond);
+  size_t statements() const { return statements_.size(); }
   // Rows that the last statement changed.
   int64_t changes() const;
 

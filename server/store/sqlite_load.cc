@@ -78,9 +78,9 @@ absl::StatusOr<LiveJob> SqliteStore::LoadJob(const std::string& job_id) {
   });
   if (!status.ok()) return status;
 
-  status = for_each("SELECT body FROM checkpoints WHERE job_id = ? ORDER BY attempt, step", [&](SqliteStatement& row) {
-    return taken(ParseRow(row.Bytes(0), live.checkpoints.emplace_back()));
-  });
+  status =
+      for_each("SELECT body FROM checkpoints WHERE job_id = ? ORDER BY attempt, step, name",
+               [&](SqliteStatement& row) { return taken(ParseRow(row.Bytes(0), live.checkpoints.emplace_back())); });
   if (!status.ok()) return status;
 
   status = for_each("SELECT attempt, body FROM artifacts WHERE job_id = ? AND stored = 0", [&](SqliteStatement& row) {

@@ -139,8 +139,8 @@ absl::StatusOr<std::vector<v1::Attempt>> SqliteStore::ListAttempts(std::string_v
 absl::StatusOr<std::vector<v1::Checkpoint>> SqliteStore::ListCheckpoints(std::string_view job_id) {
   auto reader = Read();
   if (!reader.ok()) return reader.status();
-  auto statement =
-      reader->connection().Prepare("SELECT body FROM checkpoints WHERE job_id = ? ORDER BY attempt DESC, step DESC");
+  auto statement = reader->connection().Prepare(
+      "SELECT body FROM checkpoints WHERE job_id = ? ORDER BY attempt DESC, step DESC, name DESC");
   if (!statement.ok()) return statement.status();
   statement->Bind(job_id);
   std::vector<v1::Checkpoint> checkpoints;

@@ -126,6 +126,7 @@ absl::StatusOr<SqliteStore::Reader> SqliteStore::Read() {
 
 SqliteStore::Reader::~Reader() {
   if (connection_ == nullptr) return;
+  connection_->ForgetStatements(store_.options_.kept_statements);
   process::MutexLock held(store_.mutex_);
   store_.idle_readers_.push_back(std::move(connection_));
   store_.reader_back_.NotifyOne();

@@ -25,6 +25,8 @@ struct SqliteStoreOptions {
   std::chrono::milliseconds busy_timeout{5'000};
   // Reads that may run at once; more wait.
   int read_connections = 4;
+  // Prepared statements that a reading connection keeps; listings have as many texts as there are filters.
+  size_t kept_statements = 64;
   // Two days, so that the promised one holds even where the wall clock is set forward by hours.
   std::chrono::hours keep_idempotency{48};
 };

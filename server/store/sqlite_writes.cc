@@ -132,7 +132,7 @@ absl::Status SqliteStore::WriteCheckpoint(const v1::Checkpoint& checkpoint) {
   const std::string bytes = checkpoint.SerializeAsString();
   auto upsert = writer_->Prepare(
       "INSERT INTO checkpoints (job_id, name, attempt, step, manifest_sha256, body) VALUES (?, ?, ?, ?, ?, ?) "
-      "ON CONFLICT (job_id, attempt, step) DO UPDATE SET body = excluded.body "
+      "ON CONFLICT (job_id, name) DO UPDATE SET body = excluded.body "
       "WHERE manifest_sha256 = excluded.manifest_sha256");
   if (!upsert.ok()) return upsert.status();
   absl::Status status = upsert->Bind(checkpoint.job_id())

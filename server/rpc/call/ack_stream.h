@@ -126,11 +126,14 @@ class AckStream : public grpc::ServerBidiReactor<Request, Response>,
       process::MutexLock lock(mutex_);
       if (finished_) return;
       const bool over = !end_.ok() || (no_more_ && waiting_.empty());
-      if (over && !handling_ && !writing_) {
+      if (over && !handling_ && !writing_ && starting_ == 0) {
         finish = finished_ = true;
         end = end_;
       } else if (end_.ok()) {
-        if (!reading_ && !handling_ && !no_more_) read = reading_ = true;
+        if (!reading_ && !handling_ && !no_more_) {
+          read = reading_ = true;
+          ++starting_;
+        }
         if (!writing_ && !waiting_.empty()) {
           write = writing_ = true;
           response_ = std::move(waiting_.begin()->second);
@@ -144,6 +147,16 @@ class AckStream : public grpc::ServerBidiReactor<Request, Response>,
       backend_.rpc_metrics.Count(method_, CodeName(end.code()));
       this->Finish(ToGrpcStatus(end));
     }
+    if (read) Started();
+  }
+
+  // The stream may have come to its end while the read was started.
+  void Started() {
+    {
+      process::MutexLock lock(mutex_);
+      --starting_;
+    }
+    GoOn();
   }
 
   Backend& backend_;
@@ -158,6 +171,8 @@ class AckStream : public grpc::ServerBidiReactor<Request, Response>,
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool no_more_ ABSL_GUARDED_BY(mutex_) = false;  // the client has said its last
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+  // Reads that are about to be started: gRPC may let go of a stream that is finished before they are.
+  int starting_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<std::string, Response> waiting_ ABSL_GUARDED_BY(mutex_);
   absl::Status end_ ABSL_GUARDED_BY(mutex_);
 };

@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "google/protobuf/timestamp.pb.h"
 
-#include "process/ids.h"
 #include "server/rpc/page_token.h"
 #include "server/rpc/status.h"
 #include "server/telemetry/telemetry_hub.h"
@@ -17,12 +17,32 @@ namespace {
 // Jobs are read in lots, so that a page of the largest specs is cut at its bytes before all of it is in memory.
 constexpr int32_t kLot = 32;
 
+constexpr int kMaxStates = v1::Job::State_ARRAYSIZE - 1;  // there are no more to ask for
+constexpr int kMaxLabels = 64;                            // a job has no more
+
+constexpr char kNoInstant[] = "is no instant of the years 1 to 9999, such as 2026-11-24T12:00:00Z";
+
+// From year 1 to 9999, as protobuf has it.
+bool IsInstant(const google::protobuf::Timestamp& time) {
+  constexpr int64_t kFirst = -62'135'596'800, kLast = 253'402'300'799;
+  return time.seconds() >= kFirst && time.seconds() <= kLast && time.nanos() >= 0 && time.nanos() < 1'000'000'000;
+}
+
 absl::Status CheckFilter(const v1::JobFilter& filter) {
+  if (filter.states_size() > kMaxStates) {
+    return InvalidField("filter.states", absl::StrCat("has ", filter.states_size(), " states; name each once"));
+  }
   for (int i = 0; i < filter.states_size(); ++i) {
     if (filter.states(i) == v1::Job::STATE_UNSPECIFIED || !v1::Job::State_IsValid(filter.states(i))) {
       return InvalidField(absl::StrCat("filter.states[", i, "]"), "is not a state of jobs, e.g. RUNNING");
     }
   }
+  if (filter.labels_size() > kMaxLabels) {
+    return InvalidField("filter.labels", absl::StrCat("has ", filter.labels_size(), " labels; a job has at most ",
+                                                      kMaxLabels, ", so none can have them all"));
+  }
+  if (!IsInstant(filter.created_after())) return InvalidField("filter.created_after", kNoInstant);
+  if (!IsInstant(filter.created_before())) return InvalidField("filter.created_before", kNoInstant);
   return absl::OkStatus();
 }
 

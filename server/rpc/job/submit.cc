@@ -23,6 +23,8 @@ using spec::Violation;
 using spec::ViolationReason;
 
 constexpr size_t kMaxRequestIdBytes = 36;
+// Of all outcomes of a batch together: clients accept 4 MiB, and the message says the first violation once more.
+constexpr size_t kMaxViolationBytes = size_t{1} << 20;
 
 // What is wrong with the request around its spec.
 std::vector<Violation> CheckRequestId(const std::string& request_id) {
@@ -73,15 +75,22 @@ void StoreOne(Backend& backend, UnaryCall* call, const v1::SubmitJobRequest& req
       });
 }
 
-void SetRefused(const std::vector<Violation>& violations, v1::SubmitOutcome& outcome) {
-  const absl::Status status = InvalidSpec(violations);
-  outcome.set_code(static_cast<int>(status.code()));
-  outcome.set_message(std::string(status.message()));
-  for (const Violation& violation : violations) {
+// Says what is wrong in about `most_bytes`, and how much more there is.
+void SetRefused(const std::vector<Violation>& violations, size_t most_bytes, v1::SubmitOutcome& outcome) {
+  outcome.set_code(static_cast<int>(InvalidSpec(violations).code()));
+  std::vector<Violation> said;
+  for (size_t bytes = 0; const Violation& violation : violations) {
+    if (!said.empty() && bytes > most_bytes) break;
+    said.push_back(violation);
     v1::FieldViolation& field = *outcome.add_violations();
     field.set_field(violation.field_path.empty() ? "spec" : violation.field_path);
     field.set_reason(std::string(spec::ReasonName(violation.reason)));
     field.set_description(violation.description);
+    bytes += field.ByteSizeLong();
+  }
+  outcome.set_message(std::string(InvalidSpec(said).message()));
+  if (said.size() < violations.size()) {
+    outcome.add_violations()->set_description(absl::StrCat("and ", violations.size() - said.size(), " more"));
   }
 }
 
@@ -164,7 +173,7 @@ void SubmitMany(Backend& backend, UnaryCall* call, const v1::SubmitJobsRequest& 
     v1::SubmitOutcome& outcome = *response.add_outcomes();
     const std::vector<Violation> faults = spec::ValidateJobSpec(spec);
     if (!faults.empty()) {
-      SetRefused(faults, outcome);
+      SetRefused(faults, kMaxViolationBytes / request.specs_size(), outcome);
     } else if (request.validate_only()) {
       *outcome.mutable_job() = BasicView(Preview(spec));
     } else {

@@ -12,6 +12,8 @@
 namespace mantissa::server {
 namespace {
 
+constexpr int kMaxColumns = 64;
+
 using SharedBytes = std::shared_ptr<const std::string>;
 
 grpc::Slice ShareSlice(SharedBytes bytes) {
@@ -31,6 +33,9 @@ absl::Status CheckRequest(const v1::WatchJobRequest& request) {
   absl::Status status = CheckJobId(request.job_id());
   if (status.ok() && request.max_points() != 0) {
     status = InvalidField("max_points", "thinning a replay is not built in this release; leave it out");
+  }
+  if (status.ok() && request.filter().columns_size() > kMaxColumns) {
+    status = InvalidField("filter.columns", "has more columns than there are; name each once");
   }
   return status;
 }

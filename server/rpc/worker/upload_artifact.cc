@@ -34,11 +34,11 @@ void UploadArtifactStream::OnReadDone(bool ok) {
   } else if (writer_) {
     backend_.pool.Post([stream = self_] { stream->Append(); });
   } else {
-    CheckFence();
+    CheckWanted();
   }
 }
 
-void UploadArtifactStream::CheckFence() {
+void UploadArtifactStream::CheckWanted() {
   if (!message_.has_ref() || !message_.has_artifact()) {
     return Rest(InvalidField(message_.has_ref() ? "artifact" : "ref", "is required in the first message"));
   }
@@ -46,7 +46,9 @@ void UploadArtifactStream::CheckFence() {
   artifact_ = message_.artifact();
   SubmitDecision(
       backend_.commit,
-      [stream = self_](Scheduler& scheduler, Moment, Changes&) { return scheduler.CheckFence(stream->ref_); },
+      [stream = self_](Scheduler& scheduler, Moment, Changes&) {
+        return scheduler.CheckWanted(stream->ref_, stream->artifact_);
+      },
       [stream = self_](const absl::Status& status) {
         if (!status.ok()) return stream->Rest(status);
         stream->backend_.pool.Post([stream] { stream->Open(); });
@@ -98,22 +100,34 @@ void UploadArtifactStream::Rest(std::optional<absl::Status> reply) {
     // What was recorded is said even to a client that may have gone.
     if (!end_.ok() && !(reply && reply->ok())) reply = end_;
     finished_ = reply.has_value();
+    if (!reply) ++starting_;
   }
-  if (reply) {
-    FinishCounted(*reply);
-  } else {
-    StartRead(&message_);
+  if (reply) return FinishCounted(*reply);
+  StartRead(&message_);
+  {
+    MutexLock lock(mutex_);
+    --starting_;
   }
+  FinishIfEnded();
 }
 
 void UploadArtifactStream::End(const absl::Status& status) {
   {
     MutexLock lock(mutex_);
     if (end_.ok()) end_ = status;
-    if (busy_ || finished_) return;
-    finished_ = true;
   }
-  FinishCounted(status);
+  FinishIfEnded();
+}
+
+void UploadArtifactStream::FinishIfEnded() {
+  absl::Status end;
+  {
+    MutexLock lock(mutex_);
+    if (end_.ok() || busy_ || starting_ > 0 || finished_) return;
+    finished_ = true;
+    end = end_;
+  }
+  FinishCounted(end);
 }
 
 void UploadArtifactStream::FinishCounted(const absl::Status& status) {

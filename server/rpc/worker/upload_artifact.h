@@ -14,8 +14,8 @@
 
 namespace mantissa::server {
 
-// A file on its way in: fence, then bytes, then size and SHA-256, then its row. One message at a time: the next is read
-// when the last is written. What ends before the row is there leaves nothing.
+// A file on its way in: fence and wish, then bytes, then size and SHA-256, then its row. One message at a time: the
+// next is read when the last is written. What ends before the row is there leaves nothing.
 //
 // Owns itself until gRPC is done with it. Thread-safe.
 class UploadArtifactStream final : public grpc::ServerReadReactor<v1::UploadArtifactRequest>,
@@ -33,7 +33,7 @@ class UploadArtifactStream final : public grpc::ServerReadReactor<v1::UploadArti
 
  private:
   void Begin(std::shared_ptr<UploadArtifactStream> self);
-  void CheckFence();
+  void CheckWanted();
   // May block.
   void Open();
   void Append();
@@ -41,6 +41,7 @@ class UploadArtifactStream final : public grpc::ServerReadReactor<v1::UploadArti
   void Record();
   // What was under way has ended: read on, or reply.
   void Rest(std::optional<absl::Status> reply);
+  void FinishIfEnded();
   void FinishCounted(const absl::Status& status);
 
   Backend& backend_;
@@ -53,6 +54,8 @@ class UploadArtifactStream final : public grpc::ServerReadReactor<v1::UploadArti
 
   process::Mutex mutex_;
   bool busy_ ABSL_GUARDED_BY(mutex_) = true;  // what was read is being stored
+  // Reads that are about to be started: gRPC may let go of a stream that is finished before they are.
+  int starting_ ABSL_GUARDED_BY(mutex_) = 0;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status end_ ABSL_GUARDED_BY(mutex_);
 };

@@ -51,6 +51,21 @@ TEST(CheckpointPolicy, RefusesPathsThatLeaveTheRoot) {
   EXPECT_FALSE(IsSaneRelativePath("aaaa", 3));
 }
 
+// What CheckpointStore calls the last state of a run whose last iterations were skipped, for one.
+TEST(CheckpointPolicy, TakesASecondCheckpointAtAStepByTheNameOfItsIteration) {
+  v1::Checkpoint second;
+  second.set_attempt(1);
+  second.set_step(5);
+  second.set_iteration(6);
+  second.set_name("attempt-0001/step-00000005-iteration-00000006");
+  second.set_storage_id("s");
+  second.set_path("x/y");
+  second.set_manifest_sha256(std::string(64, '0'));
+  EXPECT_TRUE(CheckCheckpoint(second).ok());
+  second.set_iteration(7);
+  EXPECT_FALSE(CheckCheckpoint(second).ok());
+}
+
 TEST(CheckpointPolicy, NamesTheFieldThatIsWrong) {
   v1::Checkpoint good;
   good.set_attempt(1);

@@ -61,6 +61,14 @@ TEST(RetryPolicy, WaitDoublesUpToItsCeiling) {
   EXPECT_EQ(DecideRetry(Policy(99, 90, 60), v1::Reason::CRASHED, 1, middle).wait, milliseconds(60'000));
 }
 
+TEST(RetryPolicy, AWaitOfNothingIsNoWait) {
+  EXPECT_EQ(DecideRetry(Policy(9, 0, 60), v1::Reason::CRASHED, 3, 200).wait, milliseconds(0));
+  EXPECT_EQ(DecideRetry(Policy(9, 0, 0), v1::Reason::CRASHED, 3, 200).wait, milliseconds(0));
+  v1::RetryPolicy absent;
+  EXPECT_EQ(DecideRetry(absent, v1::Reason::CRASHED, 1, 200).wait, milliseconds(1'000));
+  EXPECT_EQ(DecideRetry(absent, v1::Reason::NODE_LOST, 3, 200).wait, milliseconds(4'000));
+}
+
 TEST(RetryPolicy, JitterIsAFifthEitherWayAndRepeatable) {
   std::set<int64_t> waits;
   for (uint64_t seed = 0; seed < 2'000; ++seed) {

@@ -115,6 +115,15 @@ TEST_F(SchedulerEnd, NumericFailureIsFinal) {
   EXPECT_EQ(plane_.Job(job_).state_message(), "loss scale at its floor");
 }
 
+TEST_F(SchedulerEnd, AWordThatIsTooLongIsCutBetweenCharacters) {
+  std::string text(4'095, 'x');
+  for (int i = 0; i < 1'000; ++i) text += "\u00e9";
+  worker_.held[0].set_message(text);
+  ASSERT_TRUE(worker_.End(v1::Attempt::FAILED, v1::Reason::BAD_DATA).ok());
+  EXPECT_EQ(plane_.Job(job_).state_message(), std::string(4'095, 'x') + " ...");
+  EXPECT_EQ(plane_.Attempt(job_, 1).message(), std::string(4'095, 'x') + " ...");
+}
+
 TEST_F(SchedulerEnd, AKilledTrainerIsTriedAgainOnTheSameWorker) {
   ASSERT_TRUE(worker_.End(v1::Attempt::FAILED, v1::Reason::OOM_KILLED).ok());
   EXPECT_EQ(plane_.Job(job_).reason(), v1::Reason::BACKOFF);
@@ -183,8 +192,10 @@ TEST_F(SchedulerEnd, FilesAreAskedForUntilTheyAreHere) {
   ASSERT_TRUE(plane_.scheduler->CheckFence(ref_).ok());
   v1::Artifact wrong = Model();
   wrong.set_sha256(std::string(64, 'b'));
+  EXPECT_EQ(plane_.scheduler->CheckWanted(ref_, wrong).code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(plane_.scheduler->RecordArtifact(ref_, wrong, plane_.now, plane_.changes).code(),
             absl::StatusCode::kFailedPrecondition);
+  ASSERT_TRUE(plane_.scheduler->CheckWanted(ref_, Model()).ok());
   ASSERT_TRUE(plane_.scheduler->RecordArtifact(ref_, Model(), plane_.now, plane_.changes).ok());
   plane_.Commit();
   EXPECT_THAT(plane_.last.touched_workers, testing::ElementsAre("ws-1"));

@@ -15,6 +15,8 @@ const Word kWords[] = {
     {"telemetry open", [](ControlPlane& p, const v1::AttemptRef& ref) { return p.Append(ref, {}).status(); }},
     {"checkpoint", [](ControlPlane& p, const v1::AttemptRef& ref) { return p.CommitCheckpoint(ref, 5).status(); }},
     {"fence", [](ControlPlane& p, const v1::AttemptRef& ref) { return p.scheduler->CheckFence(ref); }},
+    {"wanted artifact",
+     [](ControlPlane& p, const v1::AttemptRef& ref) { return p.scheduler->CheckWanted(ref, v1::Artifact()); }},
     {"artifact",
      [](ControlPlane& p, const v1::AttemptRef& ref) {
        return p.scheduler->RecordArtifact(ref, v1::Artifact(), p.now, p.changes);

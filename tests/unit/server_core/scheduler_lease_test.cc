@@ -28,6 +28,15 @@ TEST_F(SchedulerLease, RunsOutAtItsExactInstantAndInOneCommit) {
   EXPECT_EQ(plane_.Job(job_).reason(), v1::Reason::BACKOFF);
   EXPECT_EQ(plane_.last.attempts.size(), 1u);
   EXPECT_EQ(plane_.last.jobs.size(), 1u);
+  EXPECT_EQ(plane_.last.lease_expiries, 1);
+}
+
+TEST_F(SchedulerLease, AnAttemptThatItsWorkerNoLongerHasDidNotLoseItByTime) {
+  worker_.RestartAgent();
+  worker_.request().set_report_number(1);
+  ASSERT_TRUE(worker_.Send().ok());
+  EXPECT_EQ(plane_.Attempt(job_, 1).state(), v1::Attempt::LOST);
+  EXPECT_EQ(plane_.last.lease_expiries, 0);
 }
 
 TEST_F(SchedulerLease, EveryReportExtendsIt) {

@@ -154,6 +154,22 @@ TEST(SchedulerSession, ARunningAttemptGoesOnOverARestartOfTheServer) {
   EXPECT_EQ(plane.Job(id).attempt(), 1);
 }
 
+TEST(SchedulerSession, TheNextServerKnowsWhatMemoryIsPromised) {
+  ControlPlane plane;
+  FakeWorker worker(plane, "ws-1", {CpuDevice("cpu-0"), CpuDevice("cpu-1")});
+  ASSERT_TRUE(worker.Sync().ok());
+  v1::JobSpec spec = SyntheticSpec();
+  spec.mutable_resources()->set_memory_bytes(int64_t{6} << 30);  // of 8 GiB
+  plane.Submit(spec);
+  worker.RunFirst();
+  plane.Restart();
+  ASSERT_TRUE(worker.Sync().ok());
+  const std::string second = plane.Submit(spec).id();
+  EXPECT_EQ(plane.StateOf(second), v1::Job::QUEUED) << "a device is free, but not the memory";
+  ASSERT_TRUE(worker.End(v1::Attempt::SUCCEEDED).ok());
+  EXPECT_EQ(plane.StateOf(second), v1::Job::STARTING);
+}
+
 TEST(SchedulerSession, AnUnreadAssignmentIsSentAgainByTheNextServer) {
   ControlPlane plane;
   FakeWorker worker(plane, "ws-1");

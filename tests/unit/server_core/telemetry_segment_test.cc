@@ -70,6 +70,9 @@ TEST(TelemetrySegment, RefusesWhatDoesNot) {
   gap.mutable_gap()->set_from(5);
   gap.mutable_gap()->set_to(4);
   EXPECT_THAT(message([](auto&) {}, gap), HasSubstr("gap"));
+  // What comes after it must have a number, too.
+  gap.mutable_gap()->set_to(INT64_MAX);
+  EXPECT_THAT(message([](auto&) {}, gap), HasSubstr("gap"));
 }
 
 TEST(TelemetrySegment, CutsColumnsWhereverTheCutFalls) {

@@ -177,11 +177,12 @@ TEST_F(JobMetricsTest, CountsEndsOfAttemptsAndLostLeases) {
     write.attempt.set_reason(reason);
     changes.attempts.push_back(write);
   }
+  changes.lease_expiries = 2;
   job_metrics.OnCommitted(changes);
   EXPECT_THAT(Text(), HasSubstr("mantissa_attempts_ended_total{outcome=\"failed\",reason=\"oom_killed\"} 1"));
   EXPECT_THAT(Text(), HasSubstr("mantissa_attempts_ended_total{outcome=\"lost\",reason=\"node_lost\"} 1"));
   EXPECT_EQ(LinesWith(Text(), "mantissa_attempts_ended_total{"), 2);
-  EXPECT_THAT(Text(), HasSubstr("mantissa_lease_expiries_total 1"));
+  EXPECT_THAT(Text(), HasSubstr("mantissa_lease_expiries_total 2"));
 }
 
 TEST_F(JobMetricsTest, CountsEntriesAndGaps) {

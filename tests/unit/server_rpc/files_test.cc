@@ -281,6 +281,18 @@ TEST_F(FilesTest, AnUploadThatIsNotWhatItSaysLeavesNothing) {
   EXPECT_EQ(DownloadFile("").bytes, bytes);
 }
 
+TEST_F(FilesTest, AFileThatWasNotAskedForIsRefusedAndTheOneThatIsHereStays) {
+  const std::string bytes = Bytes(10'000), other = Bytes(5'000);
+  v1::UploadArtifactResponse response;
+  EXPECT_EQ(Upload(Describe("early", bytes), bytes, &response).error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  worker->End(v1::Attempt::SUCCEEDED, v1::Reason::COMPLETED, 0,
+              {Describe("model.safetensors", bytes), Describe("log.csv", bytes)});
+  ASSERT_TRUE(Upload(Describe("model.safetensors", bytes), bytes, &response).ok());
+  EXPECT_EQ(Upload(Describe("model.safetensors", other), other, &response).error_code(),
+            grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(Sha256Hex(DownloadFile("").bytes), Sha256Hex(bytes));
+}
+
 TEST_F(FilesTest, AnUploadWithoutItsFirstWordsIsRefused) {
   v1::UploadArtifactResponse response;
   {

@@ -1,3 +1,4 @@
+#include <limits>
 #include <set>
 
 #include "gmock/gmock.h"
@@ -131,6 +132,25 @@ TEST_F(JobServiceTest, FiltersByStateNameAndLabels) {
   wrong.mutable_filter()->add_states(static_cast<v1::Job::State>(99));
   v1::ListJobsResponse page;
   EXPECT_EQ(FieldOf(List(wrong, &page)), "filter.states[0]");
+}
+
+TEST_F(JobServiceTest, AFilterOfAnySizeIsAnsweredOrRefusedWithItsField) {
+  v1::ListJobsResponse page;
+  v1::ListJobsRequest request;
+  for (int i = 0; i < 9; ++i) request.mutable_filter()->add_states(v1::Job::QUEUED);
+  for (int i = 0; i < 64; ++i) (*request.mutable_filter()->mutable_labels())["k" + std::to_string(i)] = "v";
+  EXPECT_TRUE(List(request, &page).ok());
+  (*request.mutable_filter()->mutable_labels())["k64"] = "v";
+  EXPECT_EQ(FieldOf(List(request, &page)), "filter.labels");
+  request.mutable_filter()->clear_labels();
+  request.mutable_filter()->add_states(v1::Job::QUEUED);
+  EXPECT_EQ(FieldOf(List(request, &page)), "filter.states");
+  request.mutable_filter()->clear_states();
+  request.mutable_filter()->mutable_created_after()->set_seconds(std::numeric_limits<int64_t>::max());
+  EXPECT_EQ(FieldOf(List(request, &page)), "filter.created_after");
+  request.mutable_filter()->clear_created_after();
+  request.mutable_filter()->mutable_created_before()->set_nanos(-1);
+  EXPECT_EQ(FieldOf(List(request, &page)), "filter.created_before");
 }
 
 TEST_F(JobServiceTest, APageEndsAtTwoMebibytes) {

@@ -113,8 +113,10 @@ TEST_F(LimitsTest, MetadataBeyondItsLimitIsRefused) {
   context.AddMetadata("x-large", std::string(100 << 10, 'x'));
   v1::ServerInfo info;
   EXPECT_FALSE(admin->GetServerInfo(&context, v1::GetServerInfoRequest(), &info).ok());
+  // On a connection of its own: gRPC may close one that such a header came in.
   grpc::ClientContext again;
-  EXPECT_TRUE(admin->GetServerInfo(&again, v1::GetServerInfoRequest(), &info).ok());
+  const auto other = v1::AdminService::NewStub(NewChannel());
+  EXPECT_TRUE(other->GetServerInfo(&again, v1::GetServerInfoRequest(), &info).ok());
 }
 
 // A protobuf field with a string in it, so that health and reflection need no generated code.

@@ -177,6 +177,26 @@ TEST_F(SubmitTest, OfABatchEachSpecHasItsOwnOutcome) {
   EXPECT_EQ(CountJobs(), 2);
 }
 
+TEST_F(SubmitTest, ABatchOfTheWorstSpecsHasAnAnswerThatClientsAccept) {
+  v1::JobSpec worst = GoodSpec();
+  worst.set_name("Bad Name");
+  for (int i = 0; i < 900; ++i) {
+    worst.mutable_training()->mutable_data()->mutable_train()->mutable_text()->add_files("");
+  }
+  v1::SubmitJobsRequest request;
+  for (int i = 0; i < 1000; ++i) *request.add_specs() = worst;
+  v1::SubmitJobsResponse response;
+  ASSERT_TRUE(SubmitMany(request, &response).ok());
+  EXPECT_LT(response.ByteSizeLong(), size_t{4} << 20);
+  ASSERT_EQ(response.outcomes_size(), 1000);
+  for (const v1::SubmitOutcome& outcome : response.outcomes()) {
+    ASSERT_EQ(outcome.code(), 3);
+    EXPECT_EQ(outcome.violations(0).field(), "name");
+    EXPECT_THAT(outcome.message(), testing::StartsWith("name: "));
+    EXPECT_THAT(outcome.violations().rbegin()->description(), testing::HasSubstr(" more"));
+  }
+}
+
 TEST_F(SubmitTest, ABatchSentAgainGetsTheSameAnswer) {
   v1::SubmitJobsRequest request;
   *request.add_specs() = GoodSpec("a");

@@ -133,6 +133,9 @@ TEST_F(WatchJobTest, BadRequestsAreRefusedWithTheirField) {
   request = Request(job.id());
   request.set_max_points(10);
   EXPECT_EQ(FieldOf(Watch(request).status), "max_points");
+  request = Request(job.id());
+  for (int i = 0; i < 65; ++i) request.mutable_filter()->add_columns(v1::Column::LOSS);
+  EXPECT_EQ(FieldOf(Watch(request).status), "filter.columns");
 }
 
 TEST_F(WatchJobTest, EventsOnlyCoversTheRecordsItLeavesOut) {

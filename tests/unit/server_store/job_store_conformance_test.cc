@@ -217,6 +217,24 @@ TEST_P(JobStoreConformance, CheckpointsAreCommittedOnceAndListedNewestFirst) {
   EXPECT_EQ(store_->LoadLive()->front().checkpoints.front().name(), CheckpointName(1, 100)) << "loaded oldest first";
 }
 
+// With nothing but skipped iterations between them, they differ in name only.
+TEST_P(JobStoreConformance, TwoCheckpointsMayBeOfOneStep) {
+  Changes changes = NewJob(1);
+  changes.checkpoints = {SampleCheckpoint(1, 1, 100), SampleCheckpoint(1, 1, 100, 'b'), SampleCheckpoint(1, 1, 200)};
+  const std::string second = CheckpointName(1, 100) + "-iteration-00000105";
+  changes.checkpoints[1].set_name(second);
+  Commit(changes);
+  const std::vector<v1::Checkpoint> loaded = store_->LoadLive()->front().checkpoints;
+  ASSERT_EQ(loaded.size(), 3u);
+  EXPECT_EQ(loaded[0].name(), CheckpointName(1, 100));
+  EXPECT_EQ(loaded[1].name(), second);
+  EXPECT_EQ(store_->ListCheckpoints(SampleId(1)).value()[1].name(), second);
+  Changes deleted;
+  deleted.deleted_checkpoints.push_back(SampleId(1) + "/" + CheckpointName(1, 100));
+  Commit(deleted);
+  EXPECT_EQ(store_->LoadLive()->front().checkpoints.front().name(), second);
+}
+
 TEST_P(JobStoreConformance, ArtifactsAreWantedThenStoredOrLost) {
   Commit(NewJob(1, v1::Job::SUCCEEDED));
   EXPECT_TRUE(store_->LoadLive()->empty());

@@ -139,6 +139,27 @@ TEST_F(SqliteStoreTest, HostileTextIsData) {
   EXPECT_FALSE(store->FindIdempotency(hostile, std::string("\0", 1))->has_value());
 }
 
+TEST_F(SqliteStoreTest, ManyDifferentFiltersAreForgottenAgain) {
+  auto connection = SqliteConnection::Open(folder_ / "any.db", SqliteConnection::Mode::kReadWriteCreate).value();
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(connection->Prepare("SELECT " + std::to_string(i))->Step().ok());
+  connection->ForgetStatements(/*beyond=*/10);
+  EXPECT_EQ(connection->statements(), 10u);
+  connection->ForgetStatements(/*beyond=*/9);
+  EXPECT_EQ(connection->statements(), 0u);
+  EXPECT_TRUE(connection->Prepare("SELECT 1")->Step().value());
+
+  SqliteStoreOptions options;
+  options.read_connections = 1;
+  options.kept_statements = 4;
+  auto store = Open(options);
+  ASSERT_TRUE(store->Commit(NewJob(1)).ok());
+  v1::JobFilter filter;
+  for (int i = 0; i < 20; ++i) {
+    filter.add_states(v1::Job::QUEUED);
+    EXPECT_EQ(store->ListJobs("", filter, "", 10)->jobs.size(), 1u);
+  }
+}
+
 TEST_F(SqliteStoreTest, LargePagesEndEarly) {
   auto store = Open();
   for (int i = 1; i <= 20; ++i) {

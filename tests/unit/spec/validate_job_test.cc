@@ -29,6 +29,14 @@ TEST(ValidateJobTest, Names) {
                 {"name: '../x'", "name INVALID_FORMAT"}});
 }
 
+TEST(ValidateJobTest, ALongNameIsShownUpToAWholeCharacter) {
+  v1::JobSpec spec = MlpSpec();
+  spec.set_name(std::string(79, 'a') + "\u00e9\u00e9");  // the first of two bytes would be the 80th
+  const std::vector<Violation> violations = ValidateJobSpec(spec);
+  ASSERT_EQ(violations.size(), 1u);
+  EXPECT_THAT(violations[0].description, HasSubstr(std::string(79, 'a') + "\u2026\""));
+}
+
 TEST(ValidateJobTest, Labels) {
   std::string many;
   for (int i = 0; i < 64; ++i) absl::StrAppend(&many, "labels { key: 'k", i, "' value: 'v' } ");
