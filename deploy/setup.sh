@@ -69,7 +69,7 @@ build_packages=(
 )
 test_packages=(
   libgtest-dev libgmock-dev libbenchmark-dev clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14
-  shellcheck curl procps tmux sqlite3 git
+  shellcheck curl procps tmux zsh fish sqlite3 git
 )
 
 installed() { dpkg-query --show --showformat '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
