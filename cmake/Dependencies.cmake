@@ -37,7 +37,9 @@ function(mantissa_use_aten_header target)
     return()
   endif()
   if(NOT TARGET mantissa_aten_header)
-    file(WRITE "${CMAKE_BINARY_DIR}/aten_header.cc" "// Carries the precompiled header of mantissa_use_aten_header.\n")
+    # Written only where it differs, so that configuring again compiles nothing again.
+    file(CONFIGURE OUTPUT "${CMAKE_BINARY_DIR}/aten_header.cc"
+         CONTENT "// Carries the precompiled header of mantissa_use_aten_header.\n")
     add_library(mantissa_aten_header STATIC "${CMAKE_BINARY_DIR}/aten_header.cc")
     target_link_libraries(mantissa_aten_header PRIVATE LibTorch::torch_cpu)
     target_precompile_headers(mantissa_aten_header PRIVATE <ATen/ATen.h>)
