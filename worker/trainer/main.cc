@@ -84,6 +84,7 @@ absl::StatusOr<TrainerOptions> OpenDevice(const Arguments& arguments) {
   if (!facts.ok()) return facts.status();
   options.device = c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(**ordinal));
   options.description = DescribeCuda(*facts, **ordinal);
+  options.max_attempts = 20;
   return options;
 }
 

@@ -21,6 +21,8 @@ struct TrainerOptions {
   c10::Device device = c10::kCPU;
   v1::Device description;  // as Hello gives it
   std::string version;
+  // After so many a fresh process is cheaper than wondering what has gathered in this one.
+  int max_attempts = 1000;
 };
 
 // Not thread-safe.

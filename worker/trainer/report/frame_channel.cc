@@ -26,6 +26,13 @@ void FrameChannel::Flush() {
   if (auto flushed = writer_.Flush(fd_.get()); !flushed.ok()) error_ = flushed.status();
 }
 
+void FrameChannel::Drain() {
+  for (Flush(); !drained(); Flush()) {
+    pollfd poll = {fd_.get(), POLLOUT, 0};
+    ::poll(&poll, 1, /*timeout=*/-1);
+  }
+}
+
 absl::StatusOr<std::optional<v1::TrainerCommand>> FrameChannel::Receive() {
   for (;;) {
     auto frame = reader_.Next();

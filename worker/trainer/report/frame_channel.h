@@ -21,8 +21,8 @@ struct FrameChannelOptions {
   std::size_t max_pending_bytes = std::size_t{64} << 20;
 };
 
-// Never waits for the agent but in Wait. The first error of the descriptor stays; from then on nothing is sent and
-// Receive returns it. Not thread-safe.
+// Never waits for the agent but in Wait and Drain. The first error of the descriptor stays; from then on nothing is
+// sent and Receive returns it. Not thread-safe.
 class FrameChannel {
  public:
   // Puts `fd` into non-blocking mode.
@@ -42,6 +42,9 @@ class FrameChannel {
   // The next command, nothing when none is there. OUT_OF_RANGE when the agent closed its end; another error when what
   // it sends can't be trusted.
   absl::StatusOr<std::optional<v1::TrainerCommand>> Receive();
+
+  // Waits for the agent: until everything queued has been handed to the kernel, or the agent is gone.
+  void Drain();
 
   // Until something can be read, until the queue can be written on, or until the time is over.
   void Wait(std::chrono::milliseconds timeout);

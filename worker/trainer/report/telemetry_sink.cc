@@ -62,6 +62,9 @@ void TelemetrySink::Tick(process::SteadyTime now) {
 
 void TelemetrySink::Finish() {
   SendRows();
+  if (SendGap()) return;
+  // Waiting holds nothing up any more, and without its gap the end would leave a hole in the numbers.
+  channel_.Drain();
   SendGap();
 }
 

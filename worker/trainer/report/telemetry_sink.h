@@ -1,5 +1,5 @@
-// Records and events of one attempt on their way to the agent. Numbers them, batches records, and never makes the
-// trainer wait: what an agent that does not read leaves no room for becomes a gap that says what was lost.
+// Records and events of one attempt on their way to the agent. Numbers them, batches records, and never makes a
+// run wait: what an agent that does not read leaves no room for becomes a gap that says what was lost.
 #pragma once
 
 #include <chrono>
@@ -37,7 +37,8 @@ class TelemetrySink {
   // Sends rows that are old enough, continues what waits, and once a second says that the trainer is alive.
   void Tick(process::SteadyTime now);
 
-  // Sends everything. What does not fit even now is in a gap that is queued whatever else waits.
+  // Sends everything. What does not fit even now is in a gap that is sent whatever else waits: for it alone the agent
+  // is waited for.
   void Finish();
 
   std::int64_t last_sequence() const { return next_sequence_ - 1; }

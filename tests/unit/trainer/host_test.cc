@@ -1,0 +1,48 @@
+#include "worker/trainer/machine/host.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <c10/core/GradMode.h>
+#include <gtest/gtest.h>
+
+#include "worker/trainer/machine/process_globals.h"
+
+namespace mantissa::trainer {
+namespace {
+
+TEST(HostTest, TheMachineHasWhatThisProcessUses) {
+  EXPECT_GT(ResidentMemory(), std::int64_t{1} << 20);
+  EXPECT_GT(TotalMemory(), ResidentMemory());
+  EXPECT_GT(AvailableMemory(0), 0);
+  EXPECT_GE(UsableThreads(), 1);
+  EXPECT_FALSE(CpuModel().empty());
+}
+
+TEST(HostTest, ALimitLeavesWhatTheProcessDoesNotHoldYet) {
+  const std::int64_t held = ResidentMemory();
+  constexpr std::int64_t kMore = std::int64_t{8} << 20;
+  EXPECT_LE(AvailableMemory(held + kMore), kMore + (std::int64_t{1} << 20));  // which may have shrunk meanwhile
+  EXPECT_EQ(AvailableMemory(1), 0) << "less than is held already leaves nothing, not less";
+}
+
+TEST(HostTest, TheCpuDevicesMemoryIsTheHosts) {
+  EXPECT_EQ(FreeMemory(at::kCPU, 1), 0);
+  EXPECT_GT(MemoryInUse(at::kCPU), 0);
+}
+
+TEST(ProcessGlobalsTest, EveryAttemptBeginsWithTheSameGlobals) {
+  ResetProcess(1);
+  const at::Tensor drawn = at::rand({4});
+  at::rand({3});
+  at::set_num_threads(2);
+  c10::GradMode::set_enabled(false);
+  at::globalContext().setFlushDenormal(true);
+  ResetProcess(1);
+  EXPECT_TRUE(at::equal(at::rand({4}), drawn));
+  EXPECT_EQ(at::get_num_threads(), 1);
+  EXPECT_TRUE(c10::GradMode::is_enabled());
+  EXPECT_NE((at::full({1}, 1e-38f) * 1e-2f).item<float>(), 0) << "denormals are kept";
+}
+
+}  // namespace
+}  // namespace mantissa::trainer

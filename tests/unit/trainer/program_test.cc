@@ -1,0 +1,234 @@
+// mantissa-trainer itself, in processes of its own, as an agent starts it.
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <fcntl.h>
+#include <map>
+#include <spawn.h>
+#include <string>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/unit/trainer/attempt_run.h"
+#include "tests/unit/trainer/bits.h"
+
+namespace mantissa::trainer {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Key;
+
+constexpr int kFrames = 3;
+
+class Program {
+ public:
+  explicit Program(std::vector<std::string> arguments = {"--frames-fd", "3", "--device", "cpu"})
+      : Program(FramePair(), std::move(arguments)) {}
+  ~Program() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+
+  AgentEnd& agent() { return agent_; }
+  pid_t pid() const { return pid_; }
+
+  // Its exit code, -1 when a signal ended it.
+  int Wait() {
+    int status = 0;
+    EXPECT_GT(::waitpid(std::exchange(pid_, -1), &status, 0), 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+
+ private:
+  Program(std::pair<process::FileDescriptor, process::FileDescriptor> ends, std::vector<std::string> arguments)
+      : agent_(std::move(ends.second)) {
+    arguments.insert(arguments.begin(), TRAINER_PROGRAM);
+    std::vector<char*> argv;
+    for (std::string& argument : arguments) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+    // dup2 onto itself would keep O_CLOEXEC.
+    const process::FileDescriptor trainer(::fcntl(ends.first.get(), F_DUPFD_CLOEXEC, kFrames + 1));
+    posix_spawn_file_actions_t actions;
+    ::posix_spawn_file_actions_init(&actions);
+    ::posix_spawn_file_actions_adddup2(&actions, trainer.get(), kFrames);
+    EXPECT_EQ(::posix_spawn(&pid_, TRAINER_PROGRAM, &actions, nullptr, argv.data(), environ), 0);
+    ::posix_spawn_file_actions_destroy(&actions);
+  }
+
+  AgentEnd agent_;
+  pid_t pid_ = -1;
+};
+
+class ProgramTest : public ::testing::Test {
+ protected:
+  void Bind(Program& program) {
+    v1::TrainerCommand command;
+    v1::Bind& bind = *command.mutable_bind();
+    for (const auto& [name, path, writable] :
+         {std::tuple{"data", folder_.data(), false}, std::tuple{"checkpoints", folder_.checkpoints(), true}}) {
+      v1::BoundRoot& root = *bind.add_roots();
+      root.set_name(name);
+      root.set_path(path.string());
+      root.set_writable(writable);
+    }
+    // Threads that the two jobs below differ in are the spec's.
+    bind.mutable_device()->set_cpu_threads(2);
+    const auto hello = program.agent().Await();
+    ASSERT_TRUE(hello && hello->has_hello());
+    program.agent().Send(command);
+    const auto bound = program.agent().Await();
+    ASSERT_TRUE(bound && bound->has_bound());
+    ASSERT_EQ(bound->bound().error(), "");
+  }
+
+  AttemptSeen Run(Program& program, const v1::RunAttempt& run) {
+    v1::TrainerCommand command;
+    *command.mutable_run() = run;
+    program.agent().Send(command);
+    std::vector<v1::TrainerReport> reports;
+    AttemptSeen seen;
+    while (auto report = program.agent().Await()) {
+      reports.push_back(*report);
+      if (!report->has_ended()) continue;
+      seen.ended = report->ended();
+      break;
+    }
+    Note(reports, seen);
+    ExpectContiguous(seen.segments, seen.ended.last_attempt_sequence());
+    return seen;
+  }
+
+  RunFolder folder_;
+};
+
+// Records and tensors, without what tells attempts of one job apart.
+std::map<std::string, std::string> ResultBits(const AttemptSeen& seen) {
+  EXPECT_EQ(seen.ended.state(), v1::Attempt::SUCCEEDED) << seen.ended.message();
+  std::map<std::string, std::string> bits = RecordBits(seen.segments);
+  for (const v1::Artifact& artifact : seen.ended.artifacts()) {
+    if (artifact.name() != "MANIFEST.json") bits[artifact.name()] = artifact.sha256();
+  }
+  return bits;
+}
+
+TEST_F(ProgramTest, AJobsResultIsBitIdenticalInAFreshAndInAUsedProcess) {
+  const std::string job =
+      "training { model { mlp { hidden: 16 dropout: 0.3 } } precision { mode: FP16 loss_scale { init: 1e9 } } "
+      "iterations: 60 seed: 5 accumulation: 2 data { eval { synthetic { samples: 8 shape: 6 classes: 3 } } } }";
+  Program used;
+  ASSERT_NO_FATAL_FAILURE(Bind(used));
+  // Another model in another precision, with other threads, and an attempt that fails.
+  EXPECT_EQ(Run(used, LanguageAttempt(1)).ended.state(), v1::Attempt::SUCCEEDED);
+  EXPECT_EQ(Run(used, AttemptOf("training { batch_size: -1 }", 2)).ended.reason(), v1::Reason::BAD_SPEC);
+  const auto in_used = ResultBits(Run(used, AttemptOf(job, 3)));
+  const auto again = ResultBits(Run(used, AttemptOf(job, 4)));
+
+  Program fresh;
+  ASSERT_NO_FATAL_FAILURE(Bind(fresh));
+  const auto in_fresh = ResultBits(Run(fresh, AttemptOf(job, 5)));
+  EXPECT_THAT(in_fresh, AllOf(Contains(Key("model.safetensors")), Contains(Key("optimizer.safetensors")),
+                              Contains(Key("LOSS")), Contains(Key("LOSS_SCALE"))));
+  EXPECT_THAT(Differences(in_used, in_fresh), IsEmpty());
+  EXPECT_THAT(Differences(again, in_fresh), IsEmpty());
+}
+
+TEST_F(ProgramTest, AResumeInAnotherProcessEndsWithTheSameBits) {
+  const std::string job =
+      "training { model { mlp { hidden: 16 dropout: 0.3 } } precision { mode: BF16 } iterations: 60 "
+      "checkpoint { every_steps: 23 } }";
+  Program first;
+  ASSERT_NO_FATAL_FAILURE(Bind(first));
+  const AttemptSeen whole = Run(first, AttemptOf(job, 1));
+  ASSERT_EQ(whole.saved.size(), 3u);
+  Program second;
+  ASSERT_NO_FATAL_FAILURE(Bind(second));
+  v1::RunAttempt run = AttemptOf(job, 2);
+  *run.add_resume_from() = whole.saved.at(0);
+  const AttemptSeen resumed = Run(second, run);
+  EXPECT_EQ(resumed.started.at(0).resumed_from(), "attempt-0001/step-00000023");
+  for (const char* file : {"model.safetensors", "optimizer.safetensors"}) {
+    EXPECT_EQ(RunFolder::Read(folder_.checkpoints() / resumed.saved.back().path() / file),
+              RunFolder::Read(folder_.checkpoints() / whole.saved.back().path() / file))
+        << file;
+  }
+}
+
+TEST_F(ProgramTest, EndsCleanlyWhenToldAndWhenTheAgentIsGone) {
+  Program told;
+  ASSERT_NO_FATAL_FAILURE(Bind(told));
+  told.agent().Send(ShutdownCommand());
+  EXPECT_EQ(told.Wait(), 0);
+  Program left;
+  ASSERT_TRUE(left.agent().Await().has_value());
+  left.agent().Close();
+  EXPECT_EQ(left.Wait(), 0);
+}
+
+TEST_F(ProgramTest, ACtrlCIsTheAgentsAffair) {
+  Program program;
+  ASSERT_NO_FATAL_FAILURE(Bind(program));
+  ASSERT_EQ(::kill(program.pid(), SIGINT), 0);
+  EXPECT_EQ(Run(program, AttemptOf()).ended.state(), v1::Attempt::SUCCEEDED);
+}
+
+// Bytes of address space that a process has.
+std::uint64_t AddressSpace(pid_t pid) {
+  std::uint64_t pages = 0;
+  std::FILE* file = std::fopen(absl::StrCat("/proc/", pid, "/statm").c_str(), "r");
+  EXPECT_NE(file, nullptr);
+  if (file == nullptr) return 0;
+  EXPECT_EQ(std::fscanf(file, "%lu", &pages), 1);
+  std::fclose(file);
+  return pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+TEST_F(ProgramTest, AnAllocationThatFailsIsOutOfMemoryAndTheProcessLives) {
+  Program program;
+  ASSERT_NO_FATAL_FAILURE(Bind(program));
+  // What the estimate finds free is not there when it is asked for: 64 MiB more than it has is all it gets, and the
+  // parameters alone are 256 MiB.
+  const rlim_t limit = AddressSpace(program.pid()) + (std::uint64_t{64} << 20);
+  const rlimit address_space = {limit, limit};
+  ASSERT_EQ(::prlimit(program.pid(), RLIMIT_AS, &address_space, nullptr), 0);
+  const AttemptSeen seen = Run(program, AttemptOf("training { model { mlp { hidden: 8192 hidden: 8192 } } }"));
+  EXPECT_EQ(seen.ended.state(), v1::Attempt::FAILED);
+  EXPECT_EQ(seen.ended.reason(), v1::Reason::OUT_OF_DEVICE_MEMORY) << seen.ended.message();
+  EXPECT_THAT(seen.ended.message(), AllOf(HasSubstr("training: the memory of cpu is used up"),
+                                          HasSubstr("use a smaller batch_size, more accumulation")));
+  EXPECT_FALSE(seen.ended.reusable());
+  EXPECT_EQ(Run(program, AttemptOf("", 2)).ended.state(), v1::Attempt::SUCCEEDED);
+}
+
+TEST_F(ProgramTest, WrongArgumentsAreAUsageError) {
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{},
+                                                    {"--frames-fd", "3", "--device", "tpu"},
+                                                    {"--frames-fd", "3", "--device", "cuda:x"},
+                                                    {"--frames-fd", "3", "--device", "cuda:-1"},
+                                                    {"--frames-fd", "3", "--device", "cuda:128"},
+                                                    {"--frames-fd", "77", "--device", "cpu"},
+                                                    {"--frames-fd", "3", "--no-such-flag"}}) {
+    EXPECT_EQ(Program(arguments).Wait(), 2) << ::testing::PrintToString(arguments);
+  }
+}
+
+TEST_F(ProgramTest, AMissingPluginIsAFailureAndNoUsageError) {
+  EXPECT_EQ(Program({"--frames-fd", "3", "--device", "cuda:0", "--plugin", "/nowhere/plugin.so"}).Wait(), 1);
+}
+
+TEST_F(ProgramTest, AskingForTheVersionIsNoError) { EXPECT_EQ(Program({"--version"}).Wait(), 0); }
+
+}  // namespace
+}  // namespace mantissa::trainer

@@ -1,0 +1,357 @@
+#include "worker/trainer/training_run.h"
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <numeric>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "process/fake_clock.h"
+#include "tests/unit/trainer/agent_end.h"
+#include "tests/unit/trainer/run_folder.h"
+#include "tests/unit/trainer/small_run.h"
+#include "tests/unit/trainer/telemetry.h"
+#include "tests/unit/trainer/ticking_clock.h"
+#include "worker/trainer/eager_engine.h"
+#include "worker/trainer/evaluate.h"
+
+namespace mantissa::trainer {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+// The eager engine, and whatever a test wants to happen between its boundaries.
+class WatchedEngine final : public Engine {
+ public:
+  WatchedEngine(Engine& engine, const std::function<void()>& after) : engine_(engine), after_(after) {}
+
+  bool RunUntil(const Boundary& boundary, Control& control) override {
+    const bool reached = engine_.RunUntil(boundary, control);
+    after_();
+    return reached;
+  }
+  std::vector<IterationReport> Poll() override { return engine_.Poll(); }
+  void Drain() override { engine_.Drain(); }
+
+ private:
+  Engine& engine_;
+  const std::function<void()>& after_;
+};
+
+class TrainingRunTest : public ::testing::Test {
+ protected:
+  // Trains what the spec says; `boundaries.iterations` are the spec's.
+  RunOutcome Run(BoundaryPlanOptions boundaries = {}, std::unique_ptr<FakeControl> control = nullptr) {
+    if (control != nullptr) control_ = std::move(control);
+    boundaries.iterations = run_->training().iterations();
+    EagerEngine eager(run_->state(), run_->program(), *run_clock_);
+    WatchedEngine engine(eager, after_run_until_);
+    PrecisionMonitor monitor;
+    const RunCheckpoints checkpoints(folder_.checkpoint_root(), CheckpointsOf(kJob));
+    TrainingRunParts parts{
+        .state = run_->state(),
+        .engine = engine,
+        .monitor = monitor,
+        .sink = sink_,
+        .control = *control_,
+        .checkpoints = checkpoints,
+        .clock = *run_clock_,
+        .evaluate = {},
+        .checkpoint_saved = [this](const v1::Checkpoint& checkpoint) { announced_.push_back(checkpoint.name()); },
+        .boundaries = BoundaryPlan(boundaries),
+        .scaled = run_->training().precision().mode() == v1::PrecisionSpec::FP16};
+    if (boundaries.has_evaluation) {
+      parts.evaluate = [this](Control& evaluation_control) {
+        evaluated_at_.push_back(run_->state().step_state().iteration);
+        return Evaluate(run_->state().model(), run_->data(), run_->policy(), {.batch_size = 8}, evaluation_control);
+      };
+    }
+    RunOutcome outcome = TrainingRun(parts).Run();
+    sink_.Finish();
+    segments_ = SegmentsOf(conversation_.agent().ReadAll(conversation_.channel()));
+    ExpectContiguous(segments_, sink_.last_sequence());
+    return outcome;
+  }
+
+  // The job's folder becomes a file, in which nothing can be saved; and back.
+  void BreakStorage() {
+    std::filesystem::remove_all(folder_.checkpoints() / kJob);
+    RunFolder::Write(folder_.checkpoints() / kJob, "in the way");
+  }
+  void MendStorage() { std::filesystem::remove_all(folder_.checkpoints() / kJob); }
+
+  std::vector<std::string> Reasons() const { return ReasonsOf(EventsIn(segments_)); }
+  bool IsSaved(const std::string& name) const {
+    return std::filesystem::exists(folder_.checkpoints() / kJob / name / "MANIFEST.json");
+  }
+
+  std::unique_ptr<SmallRun> run_ = std::make_unique<SmallRun>("model { mlp { hidden: 4 } }");
+  std::unique_ptr<FakeControl> control_ = std::make_unique<FakeControl>();
+  std::function<void()> after_run_until_ = [] {};
+  process::FakeClock clock_;
+  const process::Clock* run_clock_ = &clock_;
+  RunFolder folder_;
+  Conversation conversation_;
+  TelemetrySink sink_{conversation_.channel(), [] {
+                        TelemetrySinkOptions options;
+                        options.scaled = true;
+                        return options;
+                      }()};
+  std::vector<std::string> announced_;
+  std::vector<std::int64_t> evaluated_at_;
+  std::vector<v1::Segment> segments_;
+};
+
+TEST_F(TrainingRunTest, TrainsToItsLengthSavesAndSucceeds) {
+  const RunOutcome outcome = Run();
+  EXPECT_EQ(outcome.state, v1::Attempt::SUCCEEDED);
+  EXPECT_EQ(outcome.reason, v1::Reason::COMPLETED);
+  EXPECT_EQ(outcome.message, "trained 20 iterations, 20 applied");
+  EXPECT_EQ(outcome.result.iterations(), 20);
+  EXPECT_EQ(outcome.result.steps(), 20);
+  EXPECT_EQ(outcome.result.skipped_iterations(), 0);
+  EXPECT_EQ(outcome.result.loss(), run_->state().step_state().loss);
+  EXPECT_FALSE(outcome.result.has_eval_loss());
+  ASSERT_TRUE(outcome.last_checkpoint.has_value());
+  EXPECT_TRUE(outcome.last_checkpoint->manifest.final);
+  EXPECT_EQ(outcome.result.checkpoint(), "attempt-0001/step-00000020");
+  EXPECT_THAT(announced_, ElementsAre("attempt-0001/step-00000020"));
+  std::vector<std::int64_t> all(20);
+  std::iota(all.begin(), all.end(), 1);
+  EXPECT_EQ(IntegersIn(segments_, v1::Column::ITERATION), all);
+}
+
+TEST_F(TrainingRunTest, EvaluatesAndSavesAtTheBoundariesAndAtTheEnd) {
+  const RunOutcome outcome = Run({.evaluate_every = 6, .checkpoint_every = 9, .has_evaluation = true});
+  EXPECT_THAT(evaluated_at_, ElementsAre(6, 12, 18, 20));
+  EXPECT_THAT(announced_,
+              ElementsAre("attempt-0001/step-00000009", "attempt-0001/step-00000018", "attempt-0001/step-00000020"));
+  EXPECT_THAT(Reasons(), ElementsAre("EVALUATED", "CHECKPOINT_SAVED", "EVALUATED", "EVALUATED", "CHECKPOINT_SAVED",
+                                     "EVALUATED", "CHECKPOINT_SAVED"));
+  EXPECT_TRUE(outcome.result.has_eval_loss());
+  EXPECT_TRUE(outcome.result.has_eval_accuracy());
+  EXPECT_FALSE(outcome.result.has_eval_perplexity());
+  std::vector<std::int32_t> steps;
+  for (const v1::JobEvent& event : EventsIn(segments_)) {
+    if (event.has_evaluation()) steps.push_back(event.evaluation().step());
+  }
+  EXPECT_THAT(steps, ElementsAre(6, 12, 18, 20));
+}
+
+TEST_F(TrainingRunTest, WithoutEvaluationDataThereIsNone) {
+  Run({.evaluate_every = 6});
+  EXPECT_THAT(evaluated_at_, IsEmpty());
+  EXPECT_THAT(Reasons(), Not(Contains("EVALUATED")));
+}
+
+TEST_F(TrainingRunTest, ARunThatIsResumedAtItsVeryEndStillEvaluatesAndSaves) {
+  run_->TrainTo(20);
+  const RunOutcome outcome = Run({.has_evaluation = true});
+  EXPECT_EQ(outcome.state, v1::Attempt::SUCCEEDED);
+  EXPECT_THAT(evaluated_at_, ElementsAre(20));
+  EXPECT_TRUE(outcome.last_checkpoint->manifest.final);
+  EXPECT_FALSE(outcome.result.has_loss()) << "no iteration was trained here";
+}
+
+TEST_F(TrainingRunTest, AResumedRunAtItsEndThatCannotSaveHasFailed) {
+  run_->TrainTo(20);
+  BreakStorage();
+  EXPECT_EQ(Run().reason, v1::Reason::CHECKPOINT_FAILED);
+}
+
+TEST_F(TrainingRunTest, AStopWithoutACheckpointSavesNothing) {
+  const RunOutcome outcome = Run({}, std::make_unique<FakeControl>(6));
+  EXPECT_EQ(outcome.state, v1::Attempt::CANCELLED);
+  EXPECT_EQ(outcome.reason, v1::Reason::REASON_UNSPECIFIED);
+  EXPECT_EQ(outcome.message, "stopped at iteration 5");
+  EXPECT_EQ(outcome.result.iterations(), 5);
+  EXPECT_THAT(announced_, IsEmpty());
+  EXPECT_FALSE(outcome.last_checkpoint.has_value());
+  EXPECT_EQ(outcome.result.checkpoint(), "");
+}
+
+TEST_F(TrainingRunTest, AStopWithACheckpointSavesTheIterationItStoppedAt) {
+  const RunOutcome outcome = Run({}, std::make_unique<FakeControl>(6, /*checkpoint=*/true));
+  EXPECT_EQ(outcome.state, v1::Attempt::CANCELLED);
+  EXPECT_THAT(announced_, ElementsAre("attempt-0001/step-00000005"));
+  EXPECT_FALSE(outcome.last_checkpoint->manifest.final);
+  EXPECT_EQ(outcome.result.checkpoint(), "attempt-0001/step-00000005");
+  EXPECT_TRUE(IsSaved("attempt-0001/step-00000005"));
+}
+
+TEST_F(TrainingRunTest, AStopRightAfterACheckpointDoesNotSaveItTwice) {
+  // Asked before each of five iterations and once after them, where it saves; then before the sixth.
+  const RunOutcome outcome = Run({.checkpoint_every = 5}, std::make_unique<FakeControl>(7, /*checkpoint=*/true));
+  EXPECT_EQ(outcome.state, v1::Attempt::CANCELLED);
+  EXPECT_THAT(announced_, ElementsAre("attempt-0001/step-00000005"));
+}
+
+TEST_F(TrainingRunTest, AStopWhoseCheckpointFailsIsAFailure) {
+  BreakStorage();
+  const RunOutcome outcome = Run({}, std::make_unique<FakeControl>(6, /*checkpoint=*/true));
+  EXPECT_EQ(outcome.state, v1::Attempt::FAILED);
+  EXPECT_EQ(outcome.reason, v1::Reason::CHECKPOINT_FAILED);
+  EXPECT_THAT(outcome.message, HasSubstr("the checkpoint at iteration 5 could not be saved: "));
+}
+
+TEST_F(TrainingRunTest, AStopInTheMiddleOfAnEvaluationEndsTheRun) {
+  // Six questions of training, one after it, and the second batch of the evaluation.
+  const RunOutcome outcome =
+      Run({.evaluate_every = 6, .has_evaluation = true}, std::make_unique<FakeControl>(9, /*checkpoint=*/true));
+  EXPECT_EQ(outcome.state, v1::Attempt::CANCELLED);
+  EXPECT_EQ(outcome.message, "stopped at iteration 6");
+  EXPECT_THAT(evaluated_at_, ElementsAre(6));
+  EXPECT_THAT(Reasons(), ElementsAre("CHECKPOINT_SAVED"));
+  EXPECT_FALSE(outcome.result.has_eval_loss());
+}
+
+TEST_F(TrainingRunTest, AStopInTheMiddleOfTheLastEvaluationIsNoSuccess) {
+  // Twenty questions of training, one after it, and the second batch of the evaluation.
+  const RunOutcome outcome = Run({.has_evaluation = true}, std::make_unique<FakeControl>(23));
+  EXPECT_EQ(outcome.state, v1::Attempt::CANCELLED);
+  EXPECT_THAT(announced_, IsEmpty());
+}
+
+TEST_F(TrainingRunTest, TheThirdFailedSaveInARowEndsTheRun) {
+  BreakStorage();
+  const RunOutcome outcome = Run({.checkpoint_every = 2});
+  EXPECT_EQ(outcome.state, v1::Attempt::FAILED);
+  EXPECT_EQ(outcome.reason, v1::Reason::CHECKPOINT_FAILED);
+  EXPECT_THAT(outcome.message, HasSubstr("the checkpoint at iteration 6 could not be saved: "));
+  EXPECT_EQ(outcome.result.iterations(), 6);
+  EXPECT_THAT(Reasons(), ElementsAre("CHECKPOINT_NOT_SAVED", "CHECKPOINT_NOT_SAVED", "CHECKPOINT_NOT_SAVED"));
+  EXPECT_EQ(EventsIn(segments_).at(0).severity(), v1::JobEvent::ERROR);
+  EXPECT_EQ(EventsIn(segments_).at(0).iteration(), 2);
+  EXPECT_THAT(announced_, IsEmpty());
+}
+
+TEST_F(TrainingRunTest, ASaveThatSucceedsInBetweenStartsTheCountAnew) {
+  after_run_until_ = [this] {
+    const std::int64_t iteration = run_->state().step_state().iteration;
+    if (iteration == 2 || iteration == 8) BreakStorage();
+    if (iteration == 6 || iteration == 12) MendStorage();
+  };
+  const RunOutcome outcome = Run({.checkpoint_every = 2});
+  EXPECT_EQ(outcome.state, v1::Attempt::SUCCEEDED) << outcome.message;
+  EXPECT_THAT(announced_,
+              ElementsAre("attempt-0001/step-00000006", "attempt-0001/step-00000012", "attempt-0001/step-00000014",
+                          "attempt-0001/step-00000016", "attempt-0001/step-00000018", "attempt-0001/step-00000020"));
+}
+
+TEST_F(TrainingRunTest, AFinalSaveThatFailsIsNotForgiven) {
+  BreakStorage();
+  const RunOutcome outcome = Run();
+  EXPECT_EQ(outcome.state, v1::Attempt::FAILED);
+  EXPECT_EQ(outcome.reason, v1::Reason::CHECKPOINT_FAILED);
+  EXPECT_EQ(outcome.result.iterations(), 20);
+}
+
+TEST_F(TrainingRunTest, AnEarlierCheckpointDoesNotMakeUpForTheFinalOne) {
+  after_run_until_ = [this] {
+    if (run_->state().step_state().iteration == 20) BreakStorage();
+  };
+  const RunOutcome outcome = Run({.checkpoint_every = 9});
+  EXPECT_THAT(announced_, SizeIs(2));
+  EXPECT_EQ(outcome.state, v1::Attempt::FAILED);
+  EXPECT_EQ(outcome.reason, v1::Reason::CHECKPOINT_FAILED);
+}
+
+TEST_F(TrainingRunTest, NothingButSkippedIterationsEndsItAsANumericFailureAndKeepsTheState) {
+  run_ = std::make_unique<SmallRun>("iterations: 100", ConstantData(kNan));
+  const RunOutcome outcome = Run();
+  EXPECT_EQ(outcome.state, v1::Attempt::FAILED);
+  EXPECT_EQ(outcome.reason, v1::Reason::NUMERIC_FAILURE);
+  EXPECT_THAT(outcome.message,
+              AllOf(HasSubstr("50 iterations in a row were skipped"), HasSubstr("lower the learning rate"),
+                    HasSubstr("The state before the failure is kept in checkpoint attempt-0001/step-00000000.")));
+  EXPECT_EQ(outcome.result.skipped_iterations(), 50);
+  EXPECT_EQ(outcome.result.iterations(), 50);
+  ASSERT_TRUE(outcome.last_checkpoint.has_value());
+  EXPECT_TRUE(outcome.last_checkpoint->manifest.finite);
+  EXPECT_FALSE(outcome.last_checkpoint->manifest.final);
+  EXPECT_TRUE(IsSaved("attempt-0001/step-00000000"));
+}
+
+TEST_F(TrainingRunTest, AnOverflowAtTheLowestScaleSaysSoAndKeepsTheState) {
+  run_ = std::make_unique<SmallRun>("precision { mode: FP16 loss_scale { preset: DEEPSPEED init: 2 hysteresis: 1 } }",
+                                    ConstantData(kNan));
+  const RunOutcome outcome = Run();
+  EXPECT_EQ(outcome.state, v1::Attempt::FAILED);
+  EXPECT_EQ(outcome.reason, v1::Reason::SCALE_AT_MINIMUM);
+  EXPECT_THAT(outcome.message, AllOf(HasSubstr("iteration 2: overflow with the loss scale at its floor, 1"),
+                                     HasSubstr("train in BF16"), HasSubstr("is kept in checkpoint")));
+  EXPECT_TRUE(IsSaved("attempt-0001/step-00000000"));
+  EXPECT_EQ(outcome.result.loss_scale(), 1);
+  EXPECT_EQ(Reasons().front(), "NAN_FORWARD");
+}
+
+TEST_F(TrainingRunTest, AFailureWhoseStateCannotBeSavedKeepsItsReason) {
+  run_ = std::make_unique<SmallRun>("iterations: 100", ConstantData(kNan));
+  BreakStorage();
+  const RunOutcome outcome = Run();
+  EXPECT_EQ(outcome.reason, v1::Reason::NUMERIC_FAILURE);
+  EXPECT_THAT(outcome.message, Not(HasSubstr("is kept in checkpoint")));
+  EXPECT_FALSE(outcome.last_checkpoint.has_value());
+}
+
+TEST_F(TrainingRunTest, SkipsGrowthAndPhasesAreEvents) {
+  // 2^30 is far too much for FP16; the scale is found, and then grows.
+  run_ = std::make_unique<SmallRun>(
+      "model { mlp { hidden: 4 } } iterations: 100 "
+      "precision { mode: FP16 loss_scale { init: 1073741824 growth_interval: 55 } }",
+      OneClassData());
+  const RunOutcome outcome = Run();
+  EXPECT_EQ(outcome.state, v1::Attempt::SUCCEEDED) << outcome.message;
+  const std::vector<v1::JobEvent> events = EventsIn(segments_);
+  EXPECT_EQ(events[0].reason(), "OVERFLOW");
+  EXPECT_THAT(events[0].message(), HasSubstr("first in head.bias (3 Inf of 3); scale 1073741824 → 536870912"));
+  EXPECT_EQ(events[0].overflow().parameters(0).name(), "head.bias");
+  EXPECT_THAT(Reasons(), AllOf(Contains("SCALE_GROWN"), Contains("PHASE_CHANGED")));
+  EXPECT_EQ(outcome.result.loss_scale(), run_->state().step_state().loss_scale);
+  EXPECT_EQ(
+      outcome.result.skipped_iterations(),
+      std::count_if(events.begin(), events.end(), [](const v1::JobEvent& event) { return event.has_overflow(); }));
+  // Records carry the phase that the events speak of.
+  const std::vector<std::int64_t> phases = IntegersIn(segments_, v1::Column::PHASE);
+  EXPECT_EQ(phases.front(), v1::Phase::CALIBRATING);
+  EXPECT_EQ(phases.back(), v1::Phase::STEADY);
+}
+
+TEST_F(TrainingRunTest, MemoryIsSampledOnceASecond) {
+  int slices = 0;
+  after_run_until_ = [&] { clock_.Advance(std::chrono::milliseconds(++slices <= 4 ? 500 : 0)); };
+  const RunOutcome outcome = Run({.checkpoint_every = 2});
+  // Iterations are reported 0.5, 1, 1.5 and 2 s after the beginning: the first, and the third a second later.
+  EXPECT_THAT(IntegersIn(segments_, v1::Column::MEMORY_BYTES), SizeIs(2));
+  EXPECT_GE(outcome.result.peak_memory_bytes(), IntegersIn(segments_, v1::Column::MEMORY_BYTES)[0]);
+}
+
+TEST_F(TrainingRunTest, TimeAndRateAreThoseOfTheIterations) {
+  const TickingClock clock(std::chrono::milliseconds(60));
+  run_clock_ = &clock;
+  const RunOutcome outcome = Run();
+  EXPECT_EQ(outcome.result.training_time().seconds(), 1);
+  EXPECT_NEAR(outcome.result.training_time().nanos(), 200'000'000, 1);  // 20 iterations; sums of doubles
+  EXPECT_NEAR(outcome.result.samples_per_second(), 8 / 0.06, 1e-6);
+}
+
+TEST_F(TrainingRunTest, WithoutTimeThereIsNoRate) { EXPECT_FALSE(Run().result.has_samples_per_second()); }
+
+TEST_F(TrainingRunTest, OnlyAScaledRunHasALossScaleInItsResult) { EXPECT_FALSE(Run().result.has_loss_scale()); }
+
+}  // namespace
+}  // namespace mantissa::trainer
