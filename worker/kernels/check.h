@@ -1,6 +1,8 @@
 // What the ops ask of their arguments, on CPU and CUDA alike.
 #pragma once
 
+#include <optional>
+
 #include <ATen/core/Tensor.h>
 #include <c10/util/Exception.h>
 
@@ -32,6 +34,31 @@ inline const Chunk* Chunks(const at::Tensor& tensor) {
   TORCH_CHECK(tensor.scalar_type() == at::kLong && tensor.dim() == 2 && tensor.size(1) == 4 && tensor.is_contiguous(),
               "chunks must be int64 (chunks, 4)");
   return reinterpret_cast<const Chunk*>(tensor.data_ptr());
+}
+
+// The buffers of an Adam step.
+inline void CheckAdamBuffers(const at::Tensor& parameters, const at::Tensor& gradients, const at::Tensor& exp_avg,
+                             const at::Tensor& exp_avg_sq) {
+  CheckFlat(parameters, "parameters");
+  CheckFlat(gradients, "gradients");
+  CheckFlat(exp_avg, "exp_avg");
+  CheckFlat(exp_avg_sq, "exp_avg_sq");
+  const std::int64_t size = parameters.numel();
+  TORCH_CHECK(gradients.numel() == size && exp_avg.numel() == size && exp_avg_sq.numel() == size,
+              "parameters, gradients and moments must have one layout");
+}
+
+// The buffers of an SGD step. Returns the momentum's values, null where there is none.
+inline float* CheckSgdBuffers(const at::Tensor& parameters, const at::Tensor& gradients,
+                              const std::optional<at::Tensor>& momentum) {
+  CheckFlat(parameters, "parameters");
+  CheckFlat(gradients, "gradients");
+  const std::int64_t size = parameters.numel();
+  TORCH_CHECK(gradients.numel() == size, "parameters and gradients must have one layout");
+  if (!momentum.has_value() || !momentum->defined()) return nullptr;
+  CheckFlat(*momentum, "momentum");
+  TORCH_CHECK(momentum->numel() == size, "parameters and momentum must have one layout");
+  return momentum->mutable_data_ptr<float>();
 }
 
 inline void CheckLogits(const at::Tensor& logits, const at::Tensor& targets) {

@@ -30,13 +30,7 @@ struct AdamKernel {
 void AdamCpu(const at::Tensor& parameters, const at::Tensor& gradients, const at::Tensor& exp_avg,
              const at::Tensor& exp_avg_sq, const at::Tensor& chunks, const at::Tensor& settings,
              const at::Tensor& state) {
-  CheckFlat(parameters, "parameters");
-  CheckFlat(gradients, "gradients");
-  CheckFlat(exp_avg, "exp_avg");
-  CheckFlat(exp_avg_sq, "exp_avg_sq");
-  const std::int64_t size = parameters.numel();
-  TORCH_CHECK(gradients.numel() == size && exp_avg.numel() == size && exp_avg_sq.numel() == size,
-              "parameters, gradients and moments must have one layout");
+  CheckAdamBuffers(parameters, gradients, exp_avg, exp_avg_sq);
   const Chunk* const chunk = Chunks(chunks);
   const OptimizerSettings& optimizer = *Struct<OptimizerSettings>(settings, "settings");
   StepState& step = *Struct<StepState>(state, "state");
@@ -59,7 +53,7 @@ void AdamCpu(const at::Tensor& parameters, const at::Tensor& gradients, const at
                                   chunk[i].decayed != 0 ? decayed : plain);
     }
   };
-  if (size <= cpu::kParallelGrain) {
+  if (parameters.numel() <= cpu::kParallelGrain) {
     update(0, chunks.size(0));
   } else {
     at::parallel_for(0, chunks.size(0), 1, update);

@@ -51,13 +51,7 @@ void VerdictCuda(const at::Tensor& stats, const at::Tensor& loss_sum, double tar
 void AdamCuda(const at::Tensor& parameters, const at::Tensor& gradients, const at::Tensor& exp_avg,
               const at::Tensor& exp_avg_sq, const at::Tensor& chunks, const at::Tensor& settings,
               const at::Tensor& state) {
-  CheckFlat(parameters, "parameters");
-  CheckFlat(gradients, "gradients");
-  CheckFlat(exp_avg, "exp_avg");
-  CheckFlat(exp_avg_sq, "exp_avg_sq");
-  const std::int64_t size = parameters.numel();
-  TORCH_CHECK(gradients.numel() == size && exp_avg.numel() == size && exp_avg_sq.numel() == size,
-              "parameters, gradients and moments must have one layout");
+  CheckAdamBuffers(parameters, gradients, exp_avg, exp_avg_sq);
   CheckOnDevice(parameters.device(), {gradients, exp_avg, exp_avg_sq, chunks, settings, state});
   const c10::cuda::CUDAGuard guard(parameters.device());
   cuda::LaunchAdam({parameters.mutable_data_ptr<float>(), gradients.const_data_ptr<float>(),
@@ -69,18 +63,9 @@ void AdamCuda(const at::Tensor& parameters, const at::Tensor& gradients, const a
 
 void SgdCuda(const at::Tensor& parameters, const at::Tensor& gradients, const std::optional<at::Tensor>& momentum,
              const at::Tensor& chunks, const at::Tensor& settings, const at::Tensor& state) {
-  CheckFlat(parameters, "parameters");
-  CheckFlat(gradients, "gradients");
-  const std::int64_t size = parameters.numel();
-  TORCH_CHECK(gradients.numel() == size, "parameters and gradients must have one layout");
+  float* const m = CheckSgdBuffers(parameters, gradients, momentum);
   CheckOnDevice(parameters.device(), {gradients, chunks, settings, state});
-  float* m = nullptr;
-  if (momentum.has_value() && momentum->defined()) {
-    CheckFlat(*momentum, "momentum");
-    TORCH_CHECK(momentum->numel() == size, "parameters and momentum must have one layout");
-    CheckOnDevice(parameters.device(), {*momentum});
-    m = momentum->mutable_data_ptr<float>();
-  }
+  if (m != nullptr) CheckOnDevice(parameters.device(), {*momentum});
   const c10::cuda::CUDAGuard guard(parameters.device());
   cuda::LaunchSgd({parameters.mutable_data_ptr<float>(), gradients.const_data_ptr<float>(), m}, Chunks(chunks),
                   chunks.size(0), Struct<OptimizerSettings>(settings, "settings"), Struct<StepState>(state, "state"),

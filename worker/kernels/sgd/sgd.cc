@@ -35,16 +35,7 @@ struct MomentumKernel {
 
 void SgdCpu(const at::Tensor& parameters, const at::Tensor& gradients, const std::optional<at::Tensor>& momentum,
             const at::Tensor& chunks, const at::Tensor& settings, const at::Tensor& state) {
-  CheckFlat(parameters, "parameters");
-  CheckFlat(gradients, "gradients");
-  const std::int64_t size = parameters.numel();
-  TORCH_CHECK(gradients.numel() == size, "parameters and gradients must have one layout");
-  float* m = nullptr;
-  if (momentum.has_value() && momentum->defined()) {
-    CheckFlat(*momentum, "momentum");
-    TORCH_CHECK(momentum->numel() == size, "parameters and momentum must have one layout");
-    m = momentum->mutable_data_ptr<float>();
-  }
+  float* const m = CheckSgdBuffers(parameters, gradients, momentum);
   const Chunk* const chunk = Chunks(chunks);
   const OptimizerSettings& optimizer = *Struct<OptimizerSettings>(settings, "settings");
   StepState& step = *Struct<StepState>(state, "state");
@@ -68,7 +59,7 @@ void SgdCpu(const at::Tensor& parameters, const at::Tensor& gradients, const std
       }
     }
   };
-  if (size <= cpu::kParallelGrain) {
+  if (parameters.numel() <= cpu::kParallelGrain) {
     update(0, chunks.size(0));
   } else {
     at::parallel_for(0, chunks.size(0), 1, update);
