@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -36,6 +37,23 @@ inline void Note(const std::vector<v1::TrainerReport>& reports, AttemptSeen& see
     if (report.has_checkpoint_saved()) seen.saved.push_back(report.checkpoint_saved().checkpoint());
   }
   for (v1::Segment& segment : SegmentsOf(reports)) seen.segments.push_back(std::move(segment));
+}
+
+// Reads what the trainer says until the attempt has ended; `heard` may answer.
+template <class Heard>
+AttemptSeen Follow(AgentEnd& agent, Heard heard) {
+  std::vector<v1::TrainerReport> reports;
+  AttemptSeen seen;
+  while (std::optional<v1::TrainerReport> report = agent.Await()) {
+    heard(*report);
+    reports.push_back(*report);
+    if (!report->has_ended()) continue;
+    seen.ended = report->ended();
+    break;
+  }
+  Note(reports, seen);
+  ExpectContiguous(seen.segments, seen.ended.last_attempt_sequence());
+  return seen;
 }
 
 // As the server sends it: `changes` is text merged into the whole spec.

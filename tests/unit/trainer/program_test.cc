@@ -98,17 +98,7 @@ class ProgramTest : public ::testing::Test {
     v1::TrainerCommand command;
     *command.mutable_run() = run;
     program.agent().Send(command);
-    std::vector<v1::TrainerReport> reports;
-    AttemptSeen seen;
-    while (auto report = program.agent().Await()) {
-      reports.push_back(*report);
-      if (!report->has_ended()) continue;
-      seen.ended = report->ended();
-      break;
-    }
-    Note(reports, seen);
-    ExpectContiguous(seen.segments, seen.ended.last_attempt_sequence());
-    return seen;
+    return Follow(program.agent(), [](const v1::TrainerReport&) {});
   }
 
   RunFolder folder_;

@@ -92,18 +92,7 @@ class TrainerTest : public ::testing::Test {
   // Until it ended; `heard` may answer.
   template <class Heard>
   AttemptSeen Follow(Heard heard) {
-    std::vector<v1::TrainerReport> reports;
-    AttemptSeen seen;
-    while (std::optional<v1::TrainerReport> report = agent_.Await()) {
-      heard(*report);
-      reports.push_back(*report);
-      if (!report->has_ended()) continue;
-      seen.ended = report->ended();
-      break;
-    }
-    Note(reports, seen);
-    ExpectContiguous(seen.segments, seen.ended.last_attempt_sequence());
-    return seen;
+    return mantissa::trainer::Follow(agent_, heard);
   }
   AttemptSeen Run(const v1::RunAttempt& run) {
     SendRun(run);
