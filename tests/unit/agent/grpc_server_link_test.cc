@@ -156,6 +156,26 @@ TEST_F(GrpcServerLinkTest, AFreshChannelWorks) {
   EXPECT_TRUE(Synchronize("w").ok());
 }
 
+// Each link is the process's only channel, so that with it gRPC's callback threads go; see Note [Contexts and
+// channels].
+TEST_F(GrpcServerLinkTest, ALinkMayGoAsSoonAsItsLastCallIsAnswered) {
+  for (int i = 0; i < 200; ++i) {
+    link_.reset();
+    link_ = std::make_unique<GrpcServerLink>("127.0.0.1:" + std::to_string(port_));
+    ASSERT_TRUE(Synchronize("w").ok());
+  }
+}
+
+TEST_F(GrpcServerLinkTest, ALinkMayGoAsSoonAsItsLastStreamHasEnded) {
+  for (int i = 0; i < 200; ++i) {
+    link_.reset();
+    link_ = std::make_unique<GrpcServerLink>("127.0.0.1:" + std::to_string(port_));
+    Heard<v1::PublishTelemetryResponse> heard;
+    link_->OpenTelemetry(heard.Events()).reset();
+    ASSERT_TRUE(heard.Await([](int, const auto&, const auto& closed) { return closed.size() == 1; }));
+  }
+}
+
 TEST_F(GrpcServerLinkTest, AStreamCarriesBothWays) {
   Heard<v1::PublishTelemetryResponse> heard;
   auto stream = link_->OpenTelemetry(heard.Events());

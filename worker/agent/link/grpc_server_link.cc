@@ -57,13 +57,16 @@ void CallUnary(const Request& request, milliseconds deadline, OpenCalls& calls,
   if (!calls.Add(&call->context)) return done(ShutDown());
   call->context.set_deadline(After(deadline));
   call->request = request;
-  start(*call, [&calls, call, done = std::move(done)](const grpc::Status& status) {
+  UnaryCall<Request, Response>& begun = *call;
+  start(begun, [&calls, call = std::move(call), done = std::move(done)](const grpc::Status& status) mutable {
     if (status.ok()) {
       done(std::move(call->response));
     } else {
       done(FromGrpc(status));
     }
     calls.Remove(&call->context);
+    call.reset();  // see Note [Contexts and channels]
+    calls.Gone();
   });
 }
 
@@ -109,9 +112,12 @@ class Reactor final : public grpc::ClientBidiReactor<Request, Response> {
   void OnDone(const grpc::Status& status) override {
     const absl::Status end = FromGrpc(status);
     events_.closed(end.ok() ? absl::UnavailableError("the server ended the stream") : end);
-    // After Remove the link may be gone, and this object with the last reference to it.
-    const std::shared_ptr<Reactor> self = std::move(self_);
-    calls_.Remove(&context_);
+    OpenCalls& calls = calls_;
+    calls.Remove(&context_);
+    // With the last reference this object and its context go; see Note [Contexts and channels].
+    std::shared_ptr<Reactor> self = std::move(self_);
+    self.reset();
+    calls.Gone();
   }
 
  private:
@@ -168,14 +174,21 @@ std::unique_ptr<Stream<Request>> OpenStream(StreamEvents<Response> events, OpenC
 
 bool OpenCalls::Add(grpc::ClientContext* context) {
   process::MutexLock lock(mutex_);
-  if (!closed_) contexts_.insert(context);
-  return !closed_;
+  if (closed_) return false;
+  contexts_.insert(context);
+  ++open_;
+  return true;
 }
 
 void OpenCalls::Remove(grpc::ClientContext* context) {
   process::MutexLock lock(mutex_);
   contexts_.erase(context);
-  removed_.NotifyAll();
+}
+
+void OpenCalls::Gone() {
+  process::MutexLock lock(mutex_);
+  --open_;
+  all_gone_.NotifyAll();
 }
 
 void OpenCalls::CancelAll() {
@@ -183,7 +196,7 @@ void OpenCalls::CancelAll() {
   closed_ = true;
   // Under the lock, so that none is removed and freed meanwhile; TryCancel calls nobody back on this thread.
   for (grpc::ClientContext* context : contexts_) context->TryCancel();
-  while (!contexts_.empty()) removed_.Wait(mutex_);
+  while (open_ > 0) all_gone_.Wait(mutex_);
 }
 
 GrpcServerLink::GrpcServerLink(std::string address) : address_(std::move(address)), stub_(MakeStub(address_)) {}
@@ -240,6 +253,7 @@ absl::Status GrpcServerLink::UploadArtifact(const v1::AttemptRef& ref, const v1:
   writer->WritesDone();
   const absl::Status sent = FromGrpc(writer->Finish());
   calls_.Remove(&context);
+  calls_.Gone();  // no callback thread, so the context may outlive this
   return read.ok() ? sent : read;
 }
 

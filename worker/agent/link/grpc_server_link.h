@@ -14,18 +14,27 @@
 namespace mantissa::agent {
 
 // What is in flight, so that it can be ended and waited for. Thread-safe.
+//
+// Note [Contexts and channels]: a context holds its channel, and the last channel of a process takes gRPC's callback
+// threads with it, which wait for each other. On one of these threads that would be a wait for itself, and a use of
+// what is freed. So a call counts as open until its context is destroyed, and the link, whose stub holds the channel
+// too, outlives them all.
 class OpenCalls {
  public:
-  // False after CancelAll: the call must not begin.
+  // False after CancelAll: the call must not begin. Else Remove and Gone must follow.
   bool Add(grpc::ClientContext* context);
+  // It is about to be destroyed, and must not be cancelled any more.
   void Remove(grpc::ClientContext* context);
-  // Cancels all and waits until each is removed.
+  // A removed one is destroyed. The caller's last word: the link may be gone when this returns.
+  void Gone();
+  // Cancels all and waits until each is gone.
   void CancelAll();
 
  private:
   process::Mutex mutex_;
-  process::CondVar removed_;
+  process::CondVar all_gone_;
   std::set<grpc::ClientContext*> contexts_ ABSL_GUARDED_BY(mutex_);
+  int open_ ABSL_GUARDED_BY(mutex_) = 0;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
