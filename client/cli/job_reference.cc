@@ -79,4 +79,6 @@ absl::StatusOr<v1::Job> FindJob(Connection& connection, std::string_view referen
       absl::StrCat("there is no job with the id or name ", shown, "; `mantissa list` shows the jobs there are"));
 }
 
+std::string JobName(const v1::Job& job) { return job.name().empty() ? job.id() : job.name(); }
+
 }  // namespace mantissa::cli

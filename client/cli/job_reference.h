@@ -17,4 +17,7 @@ namespace mantissa::cli {
 inline constexpr int kMaxJobsSearched = 10'000;
 absl::StatusOr<v1::Job> FindJob(Connection& connection, std::string_view reference);
 
+// What people call a job: its name, else its id. As it came from the server.
+std::string JobName(const v1::Job& job);
+
 }  // namespace mantissa::cli

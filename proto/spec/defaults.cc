@@ -127,7 +127,7 @@ void ResolveTraining(v1::TrainingSpec& training) {
 
 void ResolveResources(v1::ResourceSpec& resources) {
   if (resources.device() == v1::ResourceSpec::DEVICE_UNSPECIFIED) resources.set_device(v1::ResourceSpec::AUTO);
-  if (resources.device() == v1::ResourceSpec::CUDA && resources.gpus() == 0) resources.set_gpus(1);
+  if (resources.device() == v1::ResourceSpec::CUDA && !resources.has_gpus()) resources.set_gpus(1);
 }
 
 void DefaultSeconds(bool given, google::protobuf::Duration* duration, std::int64_t seconds) {

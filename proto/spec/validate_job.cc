@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "proto/spec/defaults.h"
+#include "proto/spec/unknown_fields.h"
 #include "proto/spec/validate.h"
 #include "proto/spec/validate_parts.h"
 
@@ -70,8 +71,8 @@ void CheckResources(const v1::ResourceSpec& resources, Checker checker) {
   } else if (resources.gpus() != 0 && cpu) {
     checker.Add("gpus", ViolationReason::kConflict,
                 absl::StrCat("is ", resources.gpus(), " beside device CPU; remove it, or set device to CUDA"));
-  } else {
-    checker.Whole("gpus", resources.gpus(), 0, 1, 1);
+  } else if (resources.has_gpus() && !cpu) {
+    checker.Whole("gpus", resources.gpus(), 1, 1, 1);
   }
   checker.Whole("cpu_threads", resources.cpu_threads(), 0, 1024, 4);
   checker.Whole("memory_bytes", resources.memory_bytes(), 0, kMaxMemoryBytes, std::int64_t{8} << 30);
@@ -130,6 +131,7 @@ std::vector<Violation> ValidateJobSpec(const v1::JobSpec& submitted) {
                              " are allowed: shorten its lists and labels"));
     return violations;  // the rest could be a list as long as the spec
   }
+  CheckUnknownFields(submitted, checker);
   const v1::JobSpec spec = ResolveDefaults(submitted);
   if (!spec.name().empty() && !IsName(spec.name())) {
     checker.Add("name", ViolationReason::kInvalidFormat, absl::StrCat("is ", Shown(spec.name()), "; ", kNameRule));

@@ -46,7 +46,9 @@ absl::Status CheckCheckpoint(const v1::Checkpoint& checkpoint) {
   if (checkpoint.storage_id().empty() || checkpoint.storage_id().size() > 64) {
     return bad("storage_id", "must name the storage that holds it, at most 64 bytes");
   }
-  if (!IsSaneRelativePath(checkpoint.path())) return bad("path", "must be a path below the root, at most 1024 bytes");
+  // Which is where deletions are sent: a trainer gone wrong must not have another job's files deleted.
+  const std::string path = absl::StrCat(checkpoint.job_id(), "/", checkpoint.name());
+  if (checkpoint.path() != path) return bad("path", absl::StrCat("must be \"", path, "\""));
   if (checkpoint.size_bytes() < 0) return bad("size_bytes", "must not be negative");
   if (!IsSha256Hex(checkpoint.manifest_sha256())) {
     return bad("manifest_sha256", "must be 64 lower-case hexadecimal digits");

@@ -53,6 +53,8 @@ absl::StatusOr<std::vector<v1::Job>> Scheduler::SubmitBatch(const std::vector<st
     job.set_tenant(tenant);
     *job.mutable_spec() = submission->spec;
     *job.mutable_resolved_spec() = submission->resolved;
+    job.set_name(submission->resolved.name());
+    *job.mutable_labels() = submission->resolved.labels();
     job.set_spec_revision(1);
     job.set_trace_id(process::HexEncode(s.ids.token()));
     Set(job.mutable_create_time(), now.wall);

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
+#include "client/cli/commands/pages.h"
 #include "client/cli/download/partial_file.h"
 #include "client/cli/download/sha256.h"
 #include "client/cli/job_reference.h"
@@ -32,15 +33,20 @@ constexpr std::chrono::milliseconds kLookAgain{200};
 absl::StatusOr<v1::Artifact> FindNow(const Context& context, const v1::Job& job, const std::string& name) {
   v1::ListArtifactsRequest request;
   request.set_job_id(job.id());
-  v1::ListArtifactsResponse response;
-  const absl::Status asked =
-      context.connection.Ask(context.connection.jobs(), &JobService::Stub::ListArtifacts, request, response);
-  if (!asked.ok()) return asked;
+  request.set_page_size(1000);
+  std::optional<v1::Artifact> found;
   std::vector<std::string> names;
-  for (const v1::Artifact& artifact : response.artifacts()) {
-    if (artifact.name() == name) return artifact;
-    names.push_back(ForTerminal(artifact.name()));
-  }
+  const absl::Status asked =
+      ForEachPage(context.connection, context.connection.jobs(), &JobService::Stub::ListArtifacts, request,
+                  [&](const v1::ListArtifactsResponse& response) {
+                    for (const v1::Artifact& artifact : response.artifacts()) {
+                      if (artifact.name() == name) found = artifact;
+                      names.push_back(ForTerminal(artifact.name()));
+                    }
+                    return !found;
+                  });
+  if (!asked.ok()) return asked;
+  if (found) return *std::move(found);
   if (names.empty()) {
     return absl::NotFoundError(
         absl::StrCat("the job has no files yet (it is ", v1::Job::State_Name(job.state()),

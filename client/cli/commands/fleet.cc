@@ -69,9 +69,14 @@ int Workers(const Context& context) {
 
 int Roots(const Context& context) {
   const Console& console = context.console;
+  v1::ListRootsRequest request;
+  request.set_page_size(1000);
   v1::ListRootsResponse response;
-  const absl::Status asked = context.connection.Ask(context.connection.jobs(), &v1::JobService::Stub::ListRoots,
-                                                    v1::ListRootsRequest(), response);
+  const absl::Status asked = ForEachPage(context.connection, context.connection.jobs(),
+                                         &v1::JobService::Stub::ListRoots, request, [&](v1::ListRootsResponse& page) {
+                                           response.mutable_workers()->MergeFrom(page.workers());
+                                           return true;
+                                         });
   if (!asked.ok()) return console.Fail(asked);
   if (IsStructured(context.format)) {
     PrintJson(console, context.format, ToJson(response));

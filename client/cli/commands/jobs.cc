@@ -22,11 +22,6 @@ using v1::JobService;
 
 constexpr int kPage = 1000;
 
-std::string NameOf(const Job& job) {
-  const std::string& name = job.spec().name().empty() ? job.resolved_spec().name() : job.spec().name();
-  return name.empty() ? job.id() : name;
-}
-
 std::string ProgressText(const Job& job) {
   if (job.state() == Job::QUEUED && job.queue_position() > 0) return absl::StrCat("#", job.queue_position());
   const v1::JobProgress& progress = job.progress();
@@ -61,7 +56,7 @@ std::string ListTable(const std::vector<Job>& jobs, const Console& console) {
   Table table({"NAME", "ID", "STATE", ">DONE", ">LOSS", ">AGE", ">SCALE", ">SKIPPED", "MESSAGE"});
   for (const Job& job : jobs) {
     const v1::JobProgress& progress = job.progress();
-    table.Add({Clip(ForTerminal(NameOf(job)), 24), job.id(), Job::State_Name(job.state()), ProgressText(job),
+    table.Add({Clip(ForTerminal(JobName(job)), 24), job.id(), Job::State_Name(job.state()), ProgressText(job),
                progress.has_loss() ? ShortNumber(progress.loss()) : "",
                AgeText(job.create_time(), console.clock.WallNow()),
                progress.has_loss_scale() ? ScaleText(progress.loss_scale()) : "",
@@ -78,7 +73,7 @@ int List(const Context& context, const ListOptions& options) {
   if (!filter.ok()) return console.Fail(filter.status());
   v1::ListJobsRequest request;
   *request.mutable_filter() = *filter;
-  request.set_view(v1::JobView::FULL);  // the name is in the spec
+  request.set_view(IsStructured(context.format) ? v1::JobView::FULL : v1::JobView::BASIC);
   std::vector<Job> jobs;
   bool more = true;
   while (more && static_cast<int>(jobs.size()) < options.limit) {
@@ -99,7 +94,7 @@ int List(const Context& context, const ListOptions& options) {
     std::string text;
     std::vector<std::string> told;
     for (const Job& job : jobs) {
-      const std::string name = ForTerminal(NameOf(job));
+      const std::string name = ForTerminal(JobName(job));
       if (std::find(told.begin(), told.end(), name) == told.end()) told.push_back(name);
     }
     for (const std::string& name : told) absl::StrAppend(&text, name, "\n");
@@ -145,7 +140,7 @@ void AddResult(const v1::JobResult& result, Rows& rows) {
 }
 
 std::string JobText(const Job& job) {
-  Rows rows = {{"name", NameOf(job)}, {"id", job.id()}, {"state", Job::State_Name(job.state())}};
+  Rows rows = {{"name", JobName(job)}, {"id", job.id()}, {"state", Job::State_Name(job.state())}};
   if (job.reason() != v1::Reason::REASON_UNSPECIFIED)
     rows.back().second += absl::StrCat(" (", v1::Reason::Code_Name(job.reason()), ")");
   if (!job.state_message().empty()) rows.emplace_back("message", job.state_message());
@@ -216,7 +211,7 @@ int Cancel(const Context& context, const std::vector<std::string>& references) {
     console.out.Write(
         context.format == OutputFormat::kName
             ? job.id() + "\n"
-            : absl::StrCat(ForTerminal(NameOf(job)), " (", job.id(), ") is ", Job::State_Name(job.state()), "\n"));
+            : absl::StrCat(ForTerminal(JobName(job)), " (", job.id(), ") is ", Job::State_Name(job.state()), "\n"));
   }
   return code;
 }

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "client/cli/commands/follow.h"
+#include "client/cli/job_reference.h"
 #include "client/cli/output/display_text.h"
 #include "client/cli/rpc_failure.h"
 #include "process/ids.h"
@@ -38,11 +39,6 @@ std::vector<Finding> FormFindings(const SpecFile& file) {
   std::vector<Finding> findings;
   for (const SpecProblem& problem : file.problems) findings.push_back({problem, ""});
   return findings;
-}
-
-std::string NameOf(const v1::Job& job) {
-  const std::string& name = job.spec().name().empty() ? job.resolved_spec().name() : job.spec().name();
-  return ForTerminal(name.empty() ? job.id() : name);
 }
 
 // Repeats the call while the server can't be reached: the request id makes that harmless.
@@ -91,7 +87,7 @@ int Submit(const Context& context, const SubmitOptions& options) {
   const grpc::Status status = SubmitWithRetry(context, options, request, job);
   if (!status.ok()) return console.Fail(ExplainedWithLines(context, status, file));
   if (context.format == OutputFormat::kTable) {
-    console.out.Write(absl::StrCat(NameOf(job), " submitted as job ", job.id(), "\n"));
+    console.out.Write(absl::StrCat(ForTerminal(JobName(job)), " submitted as job ", job.id(), "\n"));
   } else if (!options.watch) {
     context.format == OutputFormat::kName ? console.out.Write(job.id() + "\n")
                                           : PrintJson(console, context.format, ToJson(job));

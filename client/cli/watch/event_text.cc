@@ -39,11 +39,12 @@ std::string OverflowText(const v1::JobEvent& event) {
   const v1::OverflowEvent& overflow = event.overflow();
   std::string text =
       absl::StrCat("iteration ", event.iteration(), " skipped: ", Cause(overflow.cause()), Blame(overflow));
+  if (!overflow.has_loss_scale()) return text;
   const double scale = overflow.loss_scale();
   const double next = overflow.next_loss_scale();
   if (scale != next) {
     absl::StrAppend(&text, "; scale ", ScaleText(scale), " → ", ScaleText(next));
-  } else if (scale > 1) {
+  } else {
     absl::StrAppend(&text, "; scale stays ", ScaleText(scale));
   }
   return text;

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "client/cli/job_reference.h"
 #include "client/cli/output/display_text.h"
 #include "client/cli/watch/event_text.h"
 
@@ -59,7 +60,6 @@ std::vector<double> LossCourse::Points(std::size_t columns) const {
 void WatchModel::SetJob(const v1::Job& job) {
   ApplyJob(job);
   const v1::JobSpec& spec = job.has_resolved_spec() ? job.resolved_spec() : job.spec();
-  if (!spec.name().empty()) state_.name = ForTerminal(spec.name());
   const v1::PrecisionSpec& precision = spec.training().precision();
   if (precision.mode() != v1::PrecisionSpec::MODE_UNSPECIFIED) state_.precision = precision.mode();
   if (precision.loss_scale().has_growth_interval()) growth_interval_ = precision.loss_scale().growth_interval();
@@ -67,7 +67,7 @@ void WatchModel::SetJob(const v1::Job& job) {
 
 void WatchModel::ApplyJob(const v1::Job& job) {
   state_.job_id = ForTerminal(job.id());
-  if (state_.name.empty()) state_.name = ForTerminal(job.spec().name().empty() ? job.id() : job.spec().name());
+  state_.name = ForTerminal(JobName(job));
   state_.job_state = job.state();
   state_.reason = job.reason();
   state_.message = ForTerminal(job.state_message());
@@ -182,7 +182,7 @@ void WatchModel::UpdateRate(const IterationRow& row) {
 
 void WatchModel::ApplyEvent(const v1::JobEvent& event) {
   if (event.detail_case() == v1::JobEvent::kOverflow) {
-    if (event.overflow().next_loss_scale() > 0) state_.loss_scale = event.overflow().next_loss_scale();
+    if (event.overflow().has_next_loss_scale()) state_.loss_scale = event.overflow().next_loss_scale();
     fold_.OnOverflow(event, events_);
     return;
   }

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "client/cli/job_reference.h"
 #include "client/cli/output/display_text.h"
 #include "client/cli/output/number_text.h"
 
@@ -264,10 +265,10 @@ StyledLine Numbers(const v1::JobResult& result) {
 }  // namespace
 
 std::vector<std::string> RenderSummary(const v1::Job& job, const ViewOptions& options, const std::string& address) {
-  const std::string name = ForTerminal(job.spec().name().empty() ? job.resolved_spec().name() : job.spec().name());
+  const std::string name = ForTerminal(JobName(job));
   std::vector<std::string> lines;
   StyledLine head;
-  head.Add(0, {{name.empty() ? job.id() : name, Style::kBold}});
+  head.Add(0, {{name, Style::kBold}});
   head.Add(0, {{v1::Job::State_Name(job.state()), StyleOf(job.state())}});
   const std::string result = ResultText(job.result());
   if (job.state() == v1::Job::SUCCEEDED && !result.empty()) head.Add(1, {{result}});

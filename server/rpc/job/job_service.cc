@@ -1,5 +1,6 @@
 #include "server/rpc/job/job_service.h"
 
+#include <algorithm>
 #include <charconv>
 #include <string>
 #include <utility>
@@ -175,8 +176,11 @@ JobService::Unary* JobService::ListArtifacts(Context*, const v1::ListArtifactsRe
     if (!found.ok()) return found;
     absl::StatusOr<std::vector<ArtifactWrite>> artifacts = backend_.store.ListArtifacts(request->job_id());
     if (!artifacts.ok()) return artifacts.status();
-    for (ArtifactWrite& write : *artifacts) *response->add_artifacts() = std::move(write.artifact);
-    return absl::OkStatus();
+    std::vector<v1::Artifact> listed;
+    for (ArtifactWrite& write : *artifacts) listed.push_back(std::move(write.artifact));
+    return TakePage(
+        *request, listed, [](const v1::Artifact& artifact) { return artifact.name(); }, *response->mutable_artifacts(),
+        *response->mutable_next_page_token());
   });
   return call;
 }
@@ -186,16 +190,22 @@ grpc::ServerWriteReactor<v1::DownloadArtifactResponse>* JobService::DownloadArti
   return DownloadArtifactStream::Start<DownloadArtifactStream>(backend_, *request);
 }
 
-JobService::Unary* JobService::ListRoots(Context*, const v1::ListRootsRequest*, v1::ListRootsResponse* response) {
+JobService::Unary* JobService::ListRoots(Context*, const v1::ListRootsRequest* request,
+                                         v1::ListRootsResponse* response) {
   auto* const call = new UnaryCall(backend_, "JobService/ListRoots");
-  call->ReplyAfterCommit([response](Scheduler& scheduler, Moment now, Changes&) {
+  call->ReplyAfterCommit([request, response](Scheduler& scheduler, Moment now, Changes&) {
+    std::vector<v1::WorkerRoots> listed;
     for (v1::Worker& worker : scheduler.Workers(now)) {
-      v1::WorkerRoots& roots = *response->add_workers();
+      v1::WorkerRoots& roots = listed.emplace_back();
       roots.set_worker_id(worker.id());
       *roots.mutable_roots() = std::move(*worker.mutable_roots());
       roots.set_connected(worker.connected());
     }
-    return absl::OkStatus();
+    std::sort(listed.begin(), listed.end(),
+              [](const v1::WorkerRoots& a, const v1::WorkerRoots& b) { return a.worker_id() < b.worker_id(); });
+    return TakePage(
+        *request, listed, [](const v1::WorkerRoots& roots) { return roots.worker_id(); }, *response->mutable_workers(),
+        *response->mutable_next_page_token());
   });
   return call;
 }

@@ -45,6 +45,8 @@ v1::Job Preview(const v1::JobSpec& spec) {
   job.set_tenant(kDefaultTenant);
   *job.mutable_spec() = spec;
   *job.mutable_resolved_spec() = spec::ResolveDefaults(spec);
+  job.set_name(job.resolved_spec().name());
+  *job.mutable_labels() = job.resolved_spec().labels();
   return job;
 }
 

@@ -134,7 +134,8 @@ inline v1::WatchJobResponse Frame(const std::vector<v1::Segment>& segments) {
 inline v1::Job ExampleJob(v1::Job::State state = v1::Job::RUNNING) {
   v1::Job job;
   job.set_id("01jdgts000000000000000000a");
-  job.mutable_spec()->set_name("digits-fp16");
+  job.set_name("digits-fp16");
+  job.mutable_spec()->set_name(job.name());
   *job.mutable_resolved_spec() = job.spec();
   v1::PrecisionSpec& precision = *job.mutable_resolved_spec()->mutable_training()->mutable_precision();
   precision.set_mode(v1::PrecisionSpec::FP16);

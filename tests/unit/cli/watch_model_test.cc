@@ -183,8 +183,7 @@ TEST(WatchModel, GoesBackWithANewAttempt) {
 
 TEST(WatchModel, LetsNoControlCharactersIn) {
   v1::Job job = ExampleJob(v1::Job::QUEUED);
-  job.mutable_spec()->set_name("a\x1b[2J");
-  job.mutable_resolved_spec()->set_name("a\x1b[2J");
+  job.set_name("a\x1b[2J");
   job.set_state_message("\x1b]0;title\x07");
   WatchModel model = ModelOf(job);
   EXPECT_EQ(model.state().name.find('\x1b'), std::string::npos);
@@ -251,6 +250,8 @@ TEST(EventText, TellsAnOverflow) {
             "iteration 3 skipped: NaN in the gradients, first in head.weight (17 Inf, 2 NaN of 1280) of 4 parameters; "
             "scale stays 32768");
   v1::JobEvent guard = OverflowEventAt(9, 1, 1);
+  guard.mutable_overflow()->clear_loss_scale();
+  guard.mutable_overflow()->clear_next_loss_scale();
   guard.mutable_overflow()->clear_parameters();
   guard.mutable_overflow()->set_cause(v1::SkipCause::NAN_FORWARD);
   EXPECT_EQ(EventText(guard), "iteration 9 skipped: the loss is not finite");

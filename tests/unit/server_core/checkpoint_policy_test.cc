@@ -59,7 +59,8 @@ TEST(CheckpointPolicy, TakesASecondCheckpointAtAStepByTheNameOfItsIteration) {
   second.set_iteration(6);
   second.set_name("attempt-0001/step-00000005-iteration-00000006");
   second.set_storage_id("s");
-  second.set_path("x/y");
+  second.set_job_id("j");
+  second.set_path("j/attempt-0001/step-00000005-iteration-00000006");
   second.set_manifest_sha256(std::string(64, '0'));
   EXPECT_TRUE(CheckCheckpoint(second).ok());
   second.set_iteration(7);
@@ -73,7 +74,8 @@ TEST(CheckpointPolicy, NamesTheFieldThatIsWrong) {
   good.set_iteration(6);
   good.set_name(CheckpointName(1, 5));
   good.set_storage_id("s");
-  good.set_path("x/y");
+  good.set_job_id("j");
+  good.set_path("j/" + good.name());
   good.set_manifest_sha256(std::string(64, '0'));
   EXPECT_TRUE(CheckCheckpoint(good).ok());
   auto message = [&](auto change) {
@@ -86,7 +88,7 @@ TEST(CheckpointPolicy, NamesTheFieldThatIsWrong) {
   EXPECT_THAT(message([](auto& c) { c.set_iteration(4); }), HasSubstr("checkpoint.iteration"));
   EXPECT_THAT(message([](auto& c) { c.set_name("../../x"); }), HasSubstr("checkpoint.name"));
   EXPECT_THAT(message([](auto& c) { c.clear_storage_id(); }), HasSubstr("checkpoint.storage_id"));
-  EXPECT_THAT(message([](auto& c) { c.set_path("../x"); }), HasSubstr("checkpoint.path"));
+  EXPECT_THAT(message([](auto& c) { c.set_path("another/" + c.name()); }), HasSubstr("checkpoint.path: must be \"j/"));
   EXPECT_THAT(message([](auto& c) { c.set_size_bytes(-1); }), HasSubstr("checkpoint.size_bytes"));
   EXPECT_THAT(message([](auto& c) { c.set_manifest_sha256(std::string(64, 'G')); }), HasSubstr("manifest_sha256"));
   EXPECT_THAT(message([](auto& c) { c.set_manifest_sha256("00"); }), HasSubstr("manifest_sha256"));

@@ -44,8 +44,10 @@ TEST_F(JobServiceTest, AJobIdThatIsNoneIsInvalidAndOneThatIsNotThereIsNotFound) 
   EXPECT_EQ(ReasonOf(status), "JOB_NOT_FOUND");
 }
 
-TEST_F(JobServiceTest, TheBasicViewHasNoSpec) {
-  const v1::Job job = Submit();
+TEST_F(JobServiceTest, TheBasicViewHasNameAndLabelsAndNoSpec) {
+  v1::JobSpec spec = GoodSpec("night-run");
+  (*spec.mutable_labels())["team"] = "nlp";
+  const v1::Job job = Submit(spec);
   grpc::ClientContext context;
   v1::GetJobRequest request;
   request.set_job_id(job.id());
@@ -54,6 +56,8 @@ TEST_F(JobServiceTest, TheBasicViewHasNoSpec) {
   ASSERT_TRUE(jobs->GetJob(&context, request, &basic).ok());
   EXPECT_FALSE(basic.has_spec());
   EXPECT_FALSE(basic.has_resolved_spec());
+  EXPECT_EQ(basic.name(), "night-run");
+  EXPECT_EQ(basic.labels().at("team"), "nlp");
   EXPECT_TRUE(Get(job.id()).has_spec()) << "FULL is the default";
   grpc::ClientContext again;
   request.set_view(static_cast<v1::JobView::Level>(77));
@@ -327,6 +331,18 @@ TEST_F(JobServiceTest, RootsAndWorkersAreThoseThatTheWorkersReport) {
   ASSERT_EQ(roots.workers_size(), 2);
   EXPECT_EQ(roots.workers(0).roots(0).name(), "data");
   EXPECT_TRUE(roots.workers(0).connected());
+  EXPECT_EQ(roots.next_page_token(), "");
+
+  v1::ListRootsRequest one_by_one;
+  one_by_one.set_page_size(1);
+  grpc::ClientContext first_context, second_context;
+  ASSERT_TRUE(jobs->ListRoots(&first_context, one_by_one, &roots).ok());
+  ASSERT_EQ(roots.workers_size(), 1);
+  EXPECT_EQ(roots.workers(0).worker_id(), "ws-1");
+  one_by_one.set_page_token(roots.next_page_token());
+  ASSERT_TRUE(jobs->ListRoots(&second_context, one_by_one, &roots).ok());
+  ASSERT_EQ(roots.workers_size(), 1);
+  EXPECT_EQ(roots.workers(0).worker_id(), "ws-2");
 
   v1::ListWorkersRequest request;
   request.set_page_size(1);

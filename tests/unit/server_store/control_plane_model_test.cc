@@ -242,7 +242,7 @@ class Simulation {
       checkpoint.set_iteration(50);
       checkpoint.set_name(CheckpointName(report.ref().attempt(), checkpoint.step()));
       checkpoint.set_storage_id("disk-1");
-      checkpoint.set_path("x");
+      checkpoint.set_path(request.ref().job_id() + "/" + checkpoint.name());
       checkpoint.set_manifest_sha256(std::string(64, 'a'));
       checkpoint.set_finite(Pick(2) == 0);
       scheduler_->CommitCheckpoint(request, Now(), changes_).status().IgnoreError();

@@ -173,6 +173,26 @@ TEST(ValidateJobTest, AViolationSaysWhatIsWrongWhatIsAllowedAndAnExample) {
   EXPECT_EQ(violations[1].description, "is NaN; a number at least 0 and below 1 is allowed, such as 0.9");
 }
 
+// As a newer client sends them: parsing keeps them silently, and the job would run without what they ask for.
+TEST(ValidateJobTest, AFieldThatThisBuildDoesNotKnowIsRefusedWhereverItStands) {
+  v1::JobSpec spec = MlpSpec("");
+  const auto add = [](google::protobuf::Message& message, int number) {
+    message.GetReflection()->MutableUnknownFields(&message)->AddVarint(number, 1);
+  };
+  add(spec, 4000);
+  add(*spec.mutable_training()->mutable_model()->mutable_mlp(), 4001);
+  add(*spec.mutable_training()->add_parameter_groups(), 4002);
+  const auto violations = ValidateJobSpec(spec);
+  ASSERT_GE(violations.size(), 3u);
+  EXPECT_EQ(violations[0].field_path, "");
+  EXPECT_EQ(violations[0].reason, ViolationReason::kUnknownValue);
+  EXPECT_EQ(violations[0].description,
+            "has a field that this server does not know (number 4000); upgrade the server, or leave the field out");
+  EXPECT_EQ(violations[1].field_path, "training.model.mlp");
+  EXPECT_THAT(violations[1].description, HasSubstr("4001"));
+  EXPECT_EQ(violations[2].field_path, "training.parameter_groups[0]");
+}
+
 TEST(ValidateJobTest, TextFromOutsideIsEscapedAndCut) {
   const auto violations = ValidateJobSpec(MlpSpec(absl::StrCat("name: '\\033[2J\\n", std::string(500, 'a'), "'")));
   ASSERT_EQ(violations.size(), 1u);

@@ -69,6 +69,8 @@ TEST(RunEventsTest, ALossThatIsNotFiniteNeedsNoParameterToBlame) {
   EXPECT_EQ(event.message(), "iteration 3 skipped: the loss is not finite");
   EXPECT_EQ(event.reason(), "NAN_FORWARD");
   EXPECT_EQ(event.overflow().cause(), v1::SkipCause::NAN_FORWARD);
+  EXPECT_FALSE(event.overflow().has_loss_scale()) << "BF16 and FP32 have none";
+  EXPECT_FALSE(event.overflow().has_next_loss_scale());
 }
 
 TEST(RunEventsTest, EachCauseHasItsReason) {

@@ -79,8 +79,10 @@ v1::JobEvent SkippedEvent(const IterationReport& report, const std::vector<Param
   event.set_iteration(static_cast<std::int32_t>(record.iteration));
   v1::OverflowEvent& overflow = *event.mutable_overflow();
   overflow.set_cause(static_cast<v1::SkipCause::Code>(record.cause));
-  overflow.set_loss_scale(record.loss_scale);
-  overflow.set_next_loss_scale(record.next_loss_scale);
+  if (scaled) {
+    overflow.set_loss_scale(record.loss_scale);
+    overflow.set_next_loss_scale(record.next_loss_scale);
+  }
   overflow.set_parameter_count(static_cast<std::int32_t>(report.offenders.size()));
   for (const Offender& offender : report.offenders) {
     if (overflow.parameters_size() == kMaxNamedParameters) break;
