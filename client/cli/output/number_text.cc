@@ -110,7 +110,8 @@ std::string ClockSpan(std::chrono::seconds span) {
 
 std::string SpanText(double seconds) {
   if (!std::isfinite(seconds) || seconds < 0) return "-";
-  if (seconds < 59.95) return absl::StrCat(ShortNumber(seconds, seconds < 1 ? 2 : 3), "s");
+  if (seconds < 0.9995) return absl::StrCat(std::llround(1e3 * seconds), "ms");
+  if (seconds < 59.95) return absl::StrCat(ShortNumber(seconds, 3), "s");
   const auto whole = static_cast<std::int64_t>(std::llround(seconds));
   if (whole < 3600) return absl::StrCat(whole / 60, "m ", whole % 60 < 10 ? "0" : "", whole % 60, "s");
   if (whole < 86400) return absl::StrCat(whole / 3600, "h ", whole / 60 % 60 < 10 ? "0" : "", whole / 60 % 60, "m");

@@ -128,7 +128,7 @@ WatchOutcome WatchSession::End() {
   if (!asked.ok()) {
     console_.Fail(asked);
     job.set_id(job_id_);
-    job.mutable_spec()->set_name(model_.state().name);
+    job.set_name(model_.state().name);
     job.set_state(model_.state().job_state);
     job.set_reason(model_.state().reason);
     job.set_state_message(model_.state().message);

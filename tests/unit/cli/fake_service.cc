@@ -103,6 +103,7 @@ grpc::Status FakeJobService::SubmitJob(grpc::ServerContext*, const v1::SubmitJob
   if (const grpc::Status failure = NextFailure("SubmitJob"); !failure.ok()) return failure;
   *job->mutable_spec() = request->spec();
   *job->mutable_resolved_spec() = request->spec();
+  job->set_name(request->spec().name());
   if (request->validate_only()) return grpc::Status::OK;
   MutexLock lock(mutex_);
   job->set_id(absl::StrCat("01jsbmtted0000000000000", 100 + jobs_.size()));

@@ -107,7 +107,9 @@ TEST(NumberText, TellsSpansAndAges) {
   EXPECT_EQ(ClockSpan(std::chrono::seconds(765)), "12:45");
   EXPECT_EQ(ClockSpan(std::chrono::seconds(11229)), "3:07:09");
   EXPECT_EQ(ClockSpan(std::chrono::seconds(187200)), "2d 4:00:00");
-  EXPECT_EQ(SpanText(0.031), "0.031s");
+  EXPECT_EQ(SpanText(0.0312), "31ms");
+  EXPECT_EQ(SpanText(0.9999), "1.00s");
+  EXPECT_EQ(SpanText(4.21), "4.21s");
   EXPECT_EQ(SpanText(185), "3m 05s");
   EXPECT_EQ(SpanText(7800), "2h 10m");
   google::protobuf::Timestamp time;

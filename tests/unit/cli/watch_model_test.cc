@@ -270,7 +270,7 @@ TEST(EventText, TellsTheOthers) {
   checkpoint.mutable_checkpoint()->set_name("attempt-0001/step-00000200");
   checkpoint.mutable_checkpoint()->set_seconds(0.031);
   checkpoint.mutable_checkpoint()->set_size_bytes(2048);
-  EXPECT_EQ(EventText(checkpoint), "checkpoint attempt-0001/step-00000200 saved (2.00 KiB in 0.031s)");
+  EXPECT_EQ(EventText(checkpoint), "checkpoint attempt-0001/step-00000200 saved (2.00 KiB in 31ms)");
   v1::JobEvent scale;
   scale.set_iteration(2003);
   scale.mutable_scale_change()->set_from(16384);
