@@ -157,7 +157,7 @@ TEST_F(GroupCommitTest, WhileTheStoreCannotBeReadEveryCallIsUnavailable) {
 
 TEST_F(GroupCommitTest, RevisionsGoOnAfterAReload) {
   ASSERT_TRUE(writer_.Start().ok());
-  auto report = [this](const std::string& session) {
+  auto report = [](const std::string& session) {
     return Command{[session](Scheduler& scheduler, Moment now, Changes& changes) {
                      v1::SynchronizeRequest request;
                      request.set_worker_id("ws-1");
