@@ -19,7 +19,8 @@ class Service:
         self.server = subprocess.Popen([str(binaries / "mantissa-server"), "--listen", "127.0.0.1:0", "--metrics-listen",
                                         "127.0.0.1:0", "--data-dir", str(folder / "server"), "--address-file",
                                         str(address_file)], stderr=self.log)
-        self.address = _until(lambda: address_file.exists() and address_file.read_text().strip())
+        # The API's line; metrics have the second.
+        self.address = _until(lambda: address_file.exists() and address_file.read_text().split()).pop(0)
         self.worker = subprocess.Popen([str(binaries / "mantissa-worker"), "--server", self.address, "--metrics-listen",
                                         "127.0.0.1:0", "--state-dir", str(folder / "worker"), "--root",
                                         f"data={ROOT}/client/examples"], stderr=self.log)
