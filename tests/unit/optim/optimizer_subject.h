@@ -63,20 +63,25 @@ inline v1::ScheduleSpec Falling() {
   return schedule;
 }
 
+// Not Tensor::normal_, whose default argument GCC 12 takes for uninitialised under sanitizers.
+inline void FillNormal(const at::Tensor& tensor) { tensor.copy_(at::randn(tensor.sizes())); }
+
 // A seeded buffer, its optimizer, and gradients as a backward pass leaves them.
 struct Subject {
   explicit Subject(const v1::OptimizerSpec& spec, const v1::ScheduleSpec& schedule = Falling())
       : parameters(Shapes(), at::kCPU), optimizer(spec, schedule, kHorizon, parameters) {
     at::manual_seed(41);
     for (std::size_t i = 0; i < parameters.parameters().size(); ++i) {
-      parameters.ViewOf(parameters.values(), i).normal_();
+      FillNormal(parameters.ViewOf(parameters.values(), i));
     }
   }
 
   void DrawGradients(int draw, double scale = 1) {
     at::manual_seed(1000 + static_cast<std::uint64_t>(draw));
     for (std::size_t i = 0; i < parameters.parameters().size(); ++i) {
-      parameters.ViewOf(parameters.gradients(), i).normal_().mul_(scale);
+      const at::Tensor gradient = parameters.ViewOf(parameters.gradients(), i);
+      FillNormal(gradient);
+      gradient.mul_(scale);
     }
   }
 
