@@ -51,15 +51,17 @@ at::Tensor Gpt::Forward(const at::Tensor& input, const ForwardContext& context) 
   TORCH_CHECK(time <= position_embedding_.size(0), "a sequence of ", time, " tokens, and a context of ",
               position_embedding_.size(0));
   const at::Tensor positions = position_embedding_.narrow(0, 0, time);
-  at::Tensor x = drop(policy.Add(policy.Embedding(token_embedding_, input), positions));
+  const at::Tensor tokens = context.Pass("token_embedding", policy.Embedding(token_embedding_, input));
+  at::Tensor x = drop(policy.Add(tokens, positions));
   for (const TransformerBlock& block : blocks_) {
-    const at::Tensor first = policy.LayerNorm(x, block.norm1.weight, block.norm1.bias);
-    x = policy.Add(x, drop(block.Attend(first, policy, heads_, /*causal=*/true)));
-    const at::Tensor second = policy.LayerNorm(x, block.norm2.weight, block.norm2.bias);
-    x = policy.Add(x, drop(block.FeedForward(second, policy, Activation::kGelu)));
+    const at::Tensor first = context.LayerNorm(block.norm1, x);
+    x = policy.Add(x, drop(block.Attend(first, context, heads_, /*causal=*/true)));
+    const at::Tensor second = context.LayerNorm(block.norm2, x);
+    x = policy.Add(x, drop(block.FeedForward(second, context, Activation::kGelu)));
   }
-  x = policy.LayerNorm(x, norm_.weight, norm_.bias);
-  return policy.Linear(x, token_embedding_, at::Tensor()).flatten(0, 1);
+  x = context.LayerNorm(norm_, x);
+  // The head is the token embedding.
+  return context.Linear({"head", token_embedding_, {}}, x).flatten(0, 1);
 }
 
 }  // namespace mantissa::trainer

@@ -21,10 +21,10 @@ at::Tensor Mlp::Forward(const at::Tensor& input, const ForwardContext& context) 
   at::Tensor x = input.dim() == 2 ? input : input.flatten(1);
   const std::size_t head = layers_.size() - 1;
   for (std::size_t i = 0; i < head; ++i) {
-    x = context.policy.Linear(x, layers_[i].weight, layers_[i].bias, activation_);
+    x = context.Linear(layers_[i], x, activation_);
     if (context.training) x = context.policy.Dropout(x, dropout_, context.key, static_cast<std::int32_t>(i));
   }
-  return context.policy.Linear(x, layers_[head].weight, layers_[head].bias);
+  return context.Linear(layers_[head], x);
 }
 
 }  // namespace mantissa::trainer

@@ -9,16 +9,10 @@
 
 #include "mantissa/v1/training.pb.h"
 #include "proto/spec/model_shape.h"
-#include "worker/amp/precision_policy.h"
+#include "worker/models/forward_context.h"
 #include "worker/models/parameter_buffer.h"
 
 namespace mantissa::trainer {
-
-struct ForwardContext {
-  const PrecisionPolicy& policy;
-  RandomKey key;  // dropout draws from it
-  bool training = true;
-};
 
 // Not thread-safe.
 class Model {

@@ -59,7 +59,7 @@ const at::Tensor& ParameterBuffer::at(std::string_view name) const {
 }
 
 LinearParameters ParameterBuffer::LinearAt(const std::string& path) const {
-  return {at(path + ".weight"), at(path + ".bias")};
+  return {path, at(path + ".weight"), at(path + ".bias")};
 }
 
 void ParameterBuffer::ZeroGradients() { gradients_.zero_(); }

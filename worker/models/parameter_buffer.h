@@ -27,6 +27,7 @@ struct Parameter {
 
 // Of a linear layer or a norm.
 struct LinearParameters {
+  std::string path;  // `blocks.0.attention.qkv`
   at::Tensor weight;
   at::Tensor bias;
 };

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "worker/amp/precision_policy.h"
+#include "worker/models/forward_context.h"
 #include "worker/models/parameter_buffer.h"
 
 namespace mantissa::trainer {
@@ -14,9 +14,10 @@ struct TransformerBlock {
   TransformerBlock(const ParameterBuffer& parameters, const std::string& path);
 
   // x (B, T, d) -> (B, T, d) in the policy's compute type.
-  at::Tensor Attend(const at::Tensor& x, const PrecisionPolicy& policy, std::int64_t heads, bool causal) const;
-  at::Tensor FeedForward(const at::Tensor& x, const PrecisionPolicy& policy, Activation activation) const;
+  at::Tensor Attend(const at::Tensor& x, const ForwardContext& context, std::int64_t heads, bool causal) const;
+  at::Tensor FeedForward(const at::Tensor& x, const ForwardContext& context, Activation activation) const;
 
+  std::string attention;  // path of the module
   LinearParameters qkv;
   LinearParameters proj;
   LinearParameters up;

@@ -28,14 +28,14 @@ at::Tensor TransformerEncoder::Forward(const at::Tensor& input, const ForwardCon
     return context.training ? policy.Dropout(part, dropout_, context.key, here) : part;
   };
   at::Tensor x = input.dim() == 2 ? input.unsqueeze(1) : input;
-  if (input_) x = policy.Linear(x, input_->weight, input_->bias).to(at::kFloat);
+  if (input_) x = context.Linear(*input_, x).to(at::kFloat);
   for (const TransformerBlock& layer : layers_) {
-    const at::Tensor attended = drop(layer.Attend(x, policy, heads_, /*causal=*/false));
-    x = policy.LayerNorm(policy.Add(x, attended), layer.norm1.weight, layer.norm1.bias);
-    const at::Tensor fed = drop(layer.FeedForward(x, policy, activation_));
-    x = policy.LayerNorm(policy.Add(x, fed), layer.norm2.weight, layer.norm2.bias);
+    const at::Tensor attended = drop(layer.Attend(x, context, heads_, /*causal=*/false));
+    x = context.LayerNorm(layer.norm1, policy.Add(x, attended));
+    const at::Tensor fed = drop(layer.FeedForward(x, context, activation_));
+    x = context.LayerNorm(layer.norm2, policy.Add(x, fed));
   }
-  return policy.Linear(at::mean(x, at::IntArrayRef({1})), head_.weight, head_.bias);
+  return context.Linear(head_, at::mean(x, at::IntArrayRef({1})));
 }
 
 }  // namespace mantissa::trainer
