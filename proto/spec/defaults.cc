@@ -190,7 +190,7 @@ v1::LossScaleSpec LossScalePreset(v1::LossScaleSpec::Preset preset) {
   scale.set_hysteresis(thousand || preset == Spec::APEX_HYSTERESIS ? 2 : 1);
   scale.set_consecutive_hysteresis(preset == Spec::APEX_HYSTERESIS);
   scale.set_min(thousand ? 1 : 0);
-  scale.set_max(preset == Spec::APEX || preset == Spec::APEX_HYSTERESIS ? 0x1p24 : 0);
+  scale.set_max(preset == Spec::APEX ? 0x1p24 : 0);
   return scale;
 }
 

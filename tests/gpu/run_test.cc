@@ -1,9 +1,11 @@
 // Whole runs on the GPU against the same runs on the CPU, and what becomes of their state.
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -180,6 +182,38 @@ TEST_P(GpuRunTest, EvaluationFollowsTheCpus) {
   ASSERT_TRUE(on_cpu && on_gpu);
   EXPECT_EQ(on_gpu->targets(), on_cpu->targets());
   EXPECT_NEAR(on_gpu->loss(), on_cpu->loss(), GetParam().tolerance * on_cpu->loss());
+}
+
+// 200 iterations with skips, backoffs and growth, cut into pieces that each begin in a new state from a snapshot: in
+// the middle of a growth window, right after a skip, and in the middle of an epoch (8 windows).
+TEST_P(GpuRunTest, CutAnywhereItIsTheSameRunBitForBit) {
+  const std::string scale =
+      GetParam().mode == v1::PrecisionSpec::FP16 ? "loss_scale { init: 1099511627776 growth_interval: 10 }" : "";
+  GpuRun whole(kGpu, GetParam().training, GetParam().mode, scale);
+  std::vector<std::int64_t> cuts = {3, 47, 101};
+  bool skipped_before = false;
+  for (int i = 0; i < 200; ++i) {
+    const bool skipped = whole.Iterate().found_inf != 0;
+    if (skipped && !skipped_before) cuts.push_back(i + 1);
+    skipped_before = skipped;
+  }
+  EXPECT_EQ(GetParam().mode == v1::PrecisionSpec::FP16, cuts.size() > 3) << "an overflow to be cut after";
+  const RunSnapshot end = whole.state().Snapshot();
+
+  std::sort(cuts.begin(), cuts.end());
+  std::optional<RunSnapshot> at_cut;
+  for (const std::int64_t cut : cuts) {
+    GpuRun piece(kGpu, GetParam().training, GetParam().mode, scale);
+    if (at_cut) ASSERT_TRUE(piece.state().Restore(*at_cut).ok());
+    while (piece.state().step_state().iteration < cut) piece.Iterate();
+    at_cut = piece.state().Snapshot();
+  }
+  GpuRun last(kGpu, GetParam().training, GetParam().mode, scale);
+  ASSERT_TRUE(last.state().Restore(*at_cut).ok());
+  while (last.state().step_state().iteration < 200) last.Iterate();
+  EXPECT_THAT(Differences(last.state().View(), end), IsEmpty());
+  EXPECT_EQ(last.state().step_state().step, whole.state().step_state().step);
+  EXPECT_EQ(last.state().step_state().loss_scale, whole.state().step_state().loss_scale);
 }
 
 INSTANTIATE_TEST_SUITE_P(ModelsAndPrecisions, GpuRunTest, testing::ValuesIn(Cases()),

@@ -5,12 +5,13 @@
 #include <cmath>
 #include <cstdint>
 #include <random>
-#include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
 
+#include "mantissa/v1/training.pb.h"
 #include "tests/unit/amp/scaler_trace.h"
+#include "worker/amp/loss_scaler.h"
 
 namespace mantissa::trainer {
 namespace {
@@ -185,69 +186,136 @@ ScalerSettings OursFor(const Parameters& p) {
   return settings;
 }
 
-// Seeded traces with rare, frequent and mostly overflows, compared after each update.
+// A preset as a spec names it, without the limits that the originals do not have.
+ScalerSettings PresetWithoutLatch(v1::LossScaleSpec::Preset preset) {
+  v1::PrecisionSpec precision;
+  precision.set_mode(v1::PrecisionSpec::FP16);
+  precision.mutable_loss_scale()->set_preset(preset);
+  ScalerSettings settings = ScalerSettingsFrom(precision, /*max_grad_norm=*/1);
+  settings.latch = 0;
+  return settings;
+}
+
+constexpr int kTraces = 10'000;
+constexpr int kLongTraces = 2'500;
+
+// What the traces of one comparison went through, so that none passes for want of events.
+struct Seen {
+  std::int64_t grew = 0;
+  std::int64_t held = 0;  // an overflow without a backoff
+  std::int64_t fell = 0;
+};
+
+// One trace, compared after each update. It ends where an original that keeps a Python float goes where FP32 cannot
+// follow.
 template <class Original>
-void ExpectSameScales(const Parameters& parameters) {
-  std::mt19937 random(11);
-  for (const double share : {0.02, 0.2, 0.5, 0.8}) {
-    std::bernoulli_distribution overflow(share);
-    Original original(parameters);
-    LossScaler ours(OursFor(parameters));
-    double lowest = original.scale, highest = original.scale;
-    for (int i = 0; i < 600; ++i) {
-      const bool found_inf = overflow(random);
-      original.Update(found_inf);
-      ours.Update(found_inf);
-      // Some originals keep a Python float, which goes where FP32 cannot follow.
-      if (original.scale > FLT_MAX || (original.scale > 0 && original.scale < 0x1p-149)) break;
-      ASSERT_EQ(ours.scale(), original.scale) << "update " << i << ", share " << share;
-      lowest = std::min<double>(lowest, original.scale);
-      highest = std::max<double>(highest, original.scale);
-    }
-    ASSERT_LT(lowest, highest);  // something happened
+void ExpectSameTrace(Original original, LossScaler ours, double share, int updates, std::mt19937_64& random,
+                     Seen& seen) {
+  std::bernoulli_distribution overflow(share);
+  for (int i = 0; i < updates; ++i) {
+    const bool found_inf = overflow(random);
+    const double before = original.scale;
+    original.Update(found_inf);
+    ours.Update(found_inf);
+    if (original.scale > FLT_MAX || (original.scale > 0 && original.scale < 0x1p-149)) return;
+    ASSERT_EQ(ours.scale(), original.scale) << "update " << i << ", share " << share;
+    seen.grew += original.scale > before ? 1 : 0;
+    seen.fell += original.scale < before ? 1 : 0;
+    seen.held += found_inf && original.scale == before ? 1 : 0;
   }
+}
+
+// Small machines, drawn anew for every trace within what the original can do.
+template <class Original>
+Seen CompareWithRandomSettings(const std::vector<int>& hystereses, const std::vector<bool>& consecutive,
+                               const std::vector<double>& floors, double max = 0) {
+  std::mt19937_64 random(11);
+  const auto any = [&](const auto& values) {
+    return values[std::uniform_int_distribution<std::size_t>(0, values.size() - 1)(random)];
+  };
+  Seen seen;
+  for (int trace = 0; trace < kTraces && !testing::Test::HasFatalFailure(); ++trace) {
+    Parameters parameters;
+    parameters.init = any(std::vector<double>{1, 16, 64, 65536, 0x1p100});
+    parameters.interval = std::uniform_int_distribution<std::int64_t>(1, 8)(random);
+    parameters.hysteresis = any(hystereses);
+    parameters.consecutive = any(consecutive);
+    parameters.min = any(floors);
+    parameters.max = max;
+    if (max > 0) parameters.init = std::min(parameters.init, max);
+    // From rare to nearly always.
+    const double share = std::exp2(-std::uniform_real_distribution<double>(0.1, 7)(random));
+    ExpectSameTrace(Original(parameters), LossScaler(OursFor(parameters)), share, 100, random, seen);
+  }
+  return seen;
+}
+
+// The preset's own figures, in traces long enough that its scale grows.
+template <class Original>
+Seen CompareWithPreset(v1::LossScaleSpec::Preset preset, const Parameters& original) {
+  std::mt19937_64 random(12);
+  Seen seen;
+  for (int trace = 0; trace < kLongTraces && !testing::Test::HasFatalFailure(); ++trace) {
+    const double share = std::exp2(-std::uniform_real_distribution<double>(0.1, 15)(random));
+    ExpectSameTrace(Original(original), LossScaler(PresetWithoutLatch(preset)), share, 4500, random, seen);
+  }
+  return seen;
 }
 
 TEST(OriginalScalersTest, EqualsPyTorchsOnRandomTraces) {
-  for (const std::int64_t interval : {1, 2, 5}) {
-    ExpectSameScales<PyTorchScaler>({.init = 65536, .interval = interval, .min = 0});
-    ExpectSameScales<PyTorchScaler>({.init = 0x1p125, .interval = interval, .min = 0});
-  }
+  const Seen seen = CompareWithRandomSettings<PyTorchScaler>({1}, {false}, {0});
+  EXPECT_GT(std::min(seen.grew, seen.fell), kTraces);
 }
 
 TEST(OriginalScalersTest, EqualsApexsOnRandomTraces) {
-  for (const std::int64_t interval : {1, 2, 5}) {
-    for (const double min : {0.0, 4.0}) {
-      ExpectSameScales<ApexScaler>({.interval = interval, .min = min, .max = 64});
-    }
-  }
+  const Seen seen = CompareWithRandomSettings<ApexScaler>({1}, {false}, {0, 0.25, 4}, /*max=*/64);
+  EXPECT_GT(std::min({seen.grew, seen.fell, seen.held}), kTraces);
 }
 
 TEST(OriginalScalersTest, EqualsMegatronsOnRandomTraces) {
-  for (const std::int64_t interval : {2, 3, 5}) {
-    for (const int hysteresis : {1, 2, 3}) {
-      ExpectSameScales<MegatronScaler>({.interval = interval, .hysteresis = hysteresis});
-    }
-  }
+  const Seen seen = CompareWithRandomSettings<MegatronScaler>({1, 2, 3, 4}, {false}, {1, 0.25});
+  EXPECT_GT(std::min({seen.grew, seen.fell, seen.held}), kTraces);
 }
 
 TEST(OriginalScalersTest, EqualsDeepSpeedsOnRandomTraces) {
-  for (const std::int64_t interval : {2, 3, 5}) {
-    for (const int hysteresis : {1, 2, 3}) {
-      for (const bool consecutive : {false, true}) {
-        ExpectSameScales<DeepSpeedScaler>({.interval = interval, .hysteresis = hysteresis, .consecutive = consecutive});
-      }
-    }
-  }
+  const Seen seen = CompareWithRandomSettings<DeepSpeedScaler>({1, 2, 3, 4}, {false, true}, {1, 0.25});
+  EXPECT_GT(std::min({seen.grew, seen.fell, seen.held}), kTraces);
 }
 
 TEST(OriginalScalersTest, EqualsApexsHysteresisKernelOnRandomTraces) {
-  for (const std::int64_t interval : {1, 2, 5}) {
-    for (const int hysteresis : {1, 2, 3}) {
-      ExpectSameScales<ApexKernelScaler>(
-          {.init = 65536, .interval = interval, .hysteresis = hysteresis, .consecutive = true, .min = 0});
-    }
-  }
+  const Seen seen = CompareWithRandomSettings<ApexKernelScaler>({1, 2, 3, 4}, {true}, {0});
+  EXPECT_GT(std::min({seen.grew, seen.fell, seen.held}), kTraces);
+}
+
+TEST(OriginalScalersTest, ThePresetTorchIsPyTorchs) {
+  const Seen seen =
+      CompareWithPreset<PyTorchScaler>(v1::LossScaleSpec::TORCH, {.init = 0x1p16, .interval = 2000, .min = 0});
+  EXPECT_GT(std::min(seen.grew, seen.fell), kLongTraces / 4);
+}
+
+TEST(OriginalScalersTest, ThePresetMegatronIsMegatrons) {
+  const Seen seen = CompareWithPreset<MegatronScaler>(v1::LossScaleSpec::MEGATRON,
+                                                      {.init = 0x1p32, .interval = 1000, .hysteresis = 2});
+  EXPECT_GT(std::min({seen.grew, seen.fell, seen.held}), kLongTraces / 4);
+}
+
+TEST(OriginalScalersTest, ThePresetDeepspeedIsDeepSpeeds) {
+  const Seen seen = CompareWithPreset<DeepSpeedScaler>(v1::LossScaleSpec::DEEPSPEED,
+                                                       {.init = 0x1p16, .interval = 1000, .hysteresis = 2});
+  EXPECT_GT(std::min({seen.grew, seen.fell, seen.held}), kLongTraces / 4);
+}
+
+TEST(OriginalScalersTest, ThePresetApexIsApexs) {
+  const Seen seen = CompareWithPreset<ApexScaler>(v1::LossScaleSpec::APEX,
+                                                  {.init = 0x1p16, .interval = 2000, .min = 0, .max = 0x1p24});
+  EXPECT_GT(std::min(seen.grew, seen.fell), kLongTraces / 4);
+}
+
+TEST(OriginalScalersTest, ThePresetApexHysteresisIsApexsKernel) {
+  const Seen seen = CompareWithPreset<ApexKernelScaler>(
+      v1::LossScaleSpec::APEX_HYSTERESIS,
+      {.init = 0x1p16, .interval = 2000, .hysteresis = 2, .consecutive = true, .min = 0});
+  EXPECT_GT(std::min({seen.grew, seen.fell, seen.held}), kLongTraces / 4);
 }
 
 TEST(OriginalScalersTest, HaltsAtTheFloorWhereDeepSpeedRaises) {

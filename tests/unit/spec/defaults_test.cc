@@ -181,7 +181,7 @@ TEST(DefaultsTest, PresetsAreTheirProjects) {
                                PresetRow{Scale::MEGATRON, 4294967296, 1000, 2, false, 1, 0},
                                PresetRow{Scale::DEEPSPEED, 65536, 1000, 2, false, 1, 0},
                                PresetRow{Scale::APEX, 65536, 2000, 1, false, 0, 16777216},
-                               PresetRow{Scale::APEX_HYSTERESIS, 65536, 2000, 2, true, 0, 16777216}}) {
+                               PresetRow{Scale::APEX_HYSTERESIS, 65536, 2000, 2, true, 0, 0}}) {
     v1::JobSpec spec = MlpSpec("training { precision { mode: FP16 } }");
     spec.mutable_training()->mutable_precision()->mutable_loss_scale()->set_preset(row.preset);
     const v1::LossScaleSpec scale = ResolveDefaults(spec).training().precision().loss_scale();
