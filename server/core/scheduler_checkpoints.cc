@@ -23,25 +23,36 @@ std::vector<v1::Artifact>::const_iterator FindWanted(const HeldAttempt& held, co
   });
 }
 
+}  // namespace
+
 std::vector<size_t> Deletable(const JobEntry& entry) {
   const int32_t keep = entry.job.resolved_spec().training().checkpoint().keep();
   return DeletableCheckpoints(entry.checkpoints, keep, entry.live ? entry.live->attempt.resumed_from() : "");
 }
 
-}  // namespace
+bool ReachesStorage(const WorkerEntry& worker, const JobEntry& entry) {
+  return entry.needs.storage_id.empty() || Reaches(worker, entry.needs.storage_id);
+}
 
 std::vector<v1::Checkpoint> Scheduler::State::ResumeFrom(const JobEntry& entry, const WorkerEntry& worker) const {
   const std::vector<size_t> deletable = Deletable(entry);
   std::vector<v1::Checkpoint> usable;
   for (size_t i = entry.checkpoints.size(); i-- > 0;) {
-    if (std::binary_search(deletable.begin(), deletable.end(), i)) continue;
-    if (Reaches(worker, entry.checkpoints[i].storage_id())) usable.push_back(entry.checkpoints[i]);
+    const v1::Checkpoint& checkpoint = entry.checkpoints[i];
+    if (checkpoint.abandoned() || std::binary_search(deletable.begin(), deletable.end(), i)) continue;
+    // Nobody asked for all of it to begin anew when only newer generations are damaged.
+    if (IsGenerationZero(checkpoint) && !usable.empty()) continue;
+    if (Reaches(worker, checkpoint.storage_id())) usable.push_back(checkpoint);
   }
   return usable;
 }
 
 void Scheduler::State::RefreshStorage(JobEntry& entry) const {
-  entry.needs.storage_id = entry.checkpoints.empty() ? "" : entry.checkpoints.back().storage_id();
+  const auto newest = std::find_if(entry.checkpoints.rbegin(), entry.checkpoints.rend(),
+                                   [](const v1::Checkpoint& checkpoint) { return !checkpoint.abandoned(); });
+  // Generation 0 is rebuilt anywhere.
+  const bool anywhere = newest == entry.checkpoints.rend() || IsGenerationZero(*newest);
+  entry.needs.storage_id = anywhere ? "" : newest->storage_id();
 }
 
 absl::StatusOr<v1::CommitCheckpointResponse> Scheduler::CommitCheckpoint(const v1::CommitCheckpointRequest& request,
