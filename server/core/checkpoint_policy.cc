@@ -80,12 +80,15 @@ std::vector<size_t> DeletableCheckpoints(const std::vector<v1::Checkpoint>& chec
 
 std::optional<size_t> NewestFinite(const std::vector<v1::Checkpoint>& checkpoints, const std::vector<size_t>& deletable,
                                    int32_t iteration) {
+  std::optional<size_t> generation_zero;
   for (size_t i = checkpoints.size(); i-- > 0;) {
     const v1::Checkpoint& checkpoint = checkpoints[i];
     if (!checkpoint.finite() || checkpoint.abandoned() || checkpoint.iteration() > iteration) continue;
-    if (!std::binary_search(deletable.begin(), deletable.end(), i)) return i;
+    if (std::binary_search(deletable.begin(), deletable.end(), i)) continue;
+    if (!IsGenerationZero(checkpoint)) return i;
+    generation_zero = i;
   }
-  return std::nullopt;
+  return generation_zero;
 }
 
 }  // namespace mantissa::server

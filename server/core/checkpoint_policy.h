@@ -33,8 +33,8 @@ bool IsGenerationZero(const v1::Checkpoint& checkpoint);
 std::vector<size_t> DeletableCheckpoints(const std::vector<v1::Checkpoint>& checkpoints, int32_t keep,
                                          const std::string& resumed_from);
 
-// Where an intervention goes back to: the newest finite one that was made at or before `iteration` and may not go.
-// Nothing: to generation 0, without a checkpoint. `deletable` as above.
+// Where an intervention goes back to: the newest finite one that was made at or before `iteration` and may not go,
+// generation 0 where there is no other. Nothing: to the beginning, without a checkpoint. `deletable` as above.
 std::optional<size_t> NewestFinite(const std::vector<v1::Checkpoint>& checkpoints, const std::vector<size_t>& deletable,
                                    int32_t iteration);
 

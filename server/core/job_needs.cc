@@ -52,9 +52,9 @@ JobNeeds NeedsOf(const v1::JobSpec& resolved) {
 
 std::string JobNeeds::ClassKey() const {
   // Lengths before texts keep two different sets of needs from running into one key.
-  std::string key =
-      absl::StrCat(device, "/", absl::StrJoin(precisions, ","), "/", cpu_threads, "/", memory_bytes, "/", gpu_memory_bytes, "/",
-                   compute_capability.major, ".", compute_capability.minor, "/", storage_optional, "/", labels.size());
+  std::string key = absl::StrCat(device, "/", absl::StrJoin(precisions, ","), "/", cpu_threads, "/", memory_bytes, "/",
+                                 gpu_memory_bytes, "/", compute_capability.major, ".", compute_capability.minor, "/",
+                                 storage_optional, "/", labels.size());
   auto add = [&key](const std::string& text) { absl::StrAppend(&key, "/", text.size(), ":", text); };
   add(gpu_model);
   add(storage_id);

@@ -37,22 +37,28 @@ bool ReachesStorage(const WorkerEntry& worker, const JobEntry& entry) {
 std::vector<v1::Checkpoint> Scheduler::State::ResumeFrom(const JobEntry& entry, const WorkerEntry& worker) const {
   const std::vector<size_t> deletable = Deletable(entry);
   std::vector<v1::Checkpoint> usable;
+  const v1::Checkpoint* generation_zero = nullptr;
   for (size_t i = entry.checkpoints.size(); i-- > 0;) {
     const v1::Checkpoint& checkpoint = entry.checkpoints[i];
     if (checkpoint.abandoned() || std::binary_search(deletable.begin(), deletable.end(), i)) continue;
-    // Nobody asked for all of it to begin anew when only newer generations are damaged.
-    if (IsGenerationZero(checkpoint) && !usable.empty()) continue;
-    if (Reaches(worker, checkpoint.storage_id())) usable.push_back(checkpoint);
+    if (!Reaches(worker, checkpoint.storage_id())) continue;
+    if (IsGenerationZero(checkpoint)) {
+      generation_zero = &checkpoint;
+    } else {
+      usable.push_back(checkpoint);
+    }
   }
+  // Only by itself: nobody asked for a run to begin anew because its later generations are damaged.
+  if (usable.empty() && generation_zero != nullptr) usable.push_back(*generation_zero);
   return usable;
 }
 
 void Scheduler::State::RefreshStorage(JobEntry& entry) const {
-  const auto newest = std::find_if(entry.checkpoints.rbegin(), entry.checkpoints.rend(),
-                                   [](const v1::Checkpoint& checkpoint) { return !checkpoint.abandoned(); });
   // Generation 0 is rebuilt anywhere.
-  const bool anywhere = newest == entry.checkpoints.rend() || IsGenerationZero(*newest);
-  entry.needs.storage_id = anywhere ? "" : newest->storage_id();
+  const auto newest = std::find_if(
+      entry.checkpoints.rbegin(), entry.checkpoints.rend(),
+      [](const v1::Checkpoint& checkpoint) { return !checkpoint.abandoned() && !IsGenerationZero(checkpoint); });
+  entry.needs.storage_id = newest == entry.checkpoints.rend() ? "" : newest->storage_id();
 }
 
 absl::StatusOr<v1::CommitCheckpointResponse> Scheduler::CommitCheckpoint(const v1::CommitCheckpointRequest& request,

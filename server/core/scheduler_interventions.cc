@@ -42,8 +42,8 @@ std::string Words(const v1::Intervention& intervention, const v1::Lineage& linea
 //
 // What an intervention comes to (the lineage), the end of its attempt, and the next attempt are one decision and one
 // commit: whenever the server or a worker dies, either the old attempt still stands, and its worker reports the end
-// again, or the job has its new lineage, and any later attempt starts from that. The end is recorded once, because it is
-// recorded like every other (Note [Lease fencing]); the lineage can't grow twice for one report.
+// again, or the job has its new lineage, and any later attempt starts from that. The end is recorded once, because it
+// is recorded like every other (Note [Lease fencing]); the lineage can't grow twice for one report.
 bool Scheduler::State::Intervene(JobEntry& entry, const v1::AttemptReport& report, Moment now, Changes& changes) {
   const v1::PrecisionSpec& precision = entry.job.resolved_spec().training().precision();
   const v1::Lineage lineage = spec::LineageOf(entry.job);
@@ -73,9 +73,10 @@ bool Scheduler::State::Intervene(JobEntry& entry, const v1::AttemptReport& repor
 
   const v1::Placement placement = entry.live->placement();
   const bool rollback = intervention->kind() == v1::Intervention::ROLLBACK;
-  EndAttempt(entry, v1::Attempt::FAILED,
-             {rollback ? v1::Reason::ROLLED_BACK : v1::Reason::FELL_BACK, Shortened(report.message(), kMaxMessageBytes)},
-             Mover::kWorker, now, changes);
+  EndAttempt(
+      entry, v1::Attempt::FAILED,
+      {rollback ? v1::Reason::ROLLED_BACK : v1::Reason::FELL_BACK, Shortened(report.message(), kMaxMessageBytes)},
+      Mover::kWorker, now, changes);
   AssignAgain(entry, placement, now, changes);
   return true;
 }
@@ -83,12 +84,13 @@ bool Scheduler::State::Intervene(JobEntry& entry, const v1::AttemptReport& repor
 std::string Scheduler::State::GoBack(JobEntry& entry, int32_t iteration, Changes& changes) const {
   const std::vector<size_t> deletable = Deletable(entry);
   const std::optional<size_t> start = NewestFinite(entry.checkpoints, deletable, iteration);
+  const bool to_zero = !start || IsGenerationZero(entry.checkpoints[*start]);
   for (size_t i = 0; i < entry.checkpoints.size(); ++i) {
     v1::Checkpoint& checkpoint = entry.checkpoints[i];
+    const bool later = to_zero ? !IsGenerationZero(checkpoint) : i > *start;
     // What a worker may have deleted already must not count as kept again now that there are fewer.
     const bool may_be_gone = std::binary_search(deletable.begin(), deletable.end(), i);
-    const bool after = !start || i > *start;
-    if (checkpoint.abandoned() || (!after && !may_be_gone)) continue;
+    if (checkpoint.abandoned() || (!later && !may_be_gone)) continue;
     checkpoint.set_abandoned(true);
     changes.checkpoints.push_back(checkpoint);
   }
@@ -98,9 +100,8 @@ std::string Scheduler::State::GoBack(JobEntry& entry, int32_t iteration, Changes
 void Scheduler::State::AssignAgain(JobEntry& entry, const v1::Placement& placement, Moment now, Changes& changes) {
   WorkerEntry& worker = workers.at(placement.worker_id());
   const std::string& device_id = placement.device_ids(0);
-  const bool has_device =
-      std::any_of(worker.worker.devices().begin(), worker.worker.devices().end(),
-                  [&](const v1::Device& device) { return device.id() == device_id; });
+  const bool has_device = std::any_of(worker.worker.devices().begin(), worker.worker.devices().end(),
+                                      [&](const v1::Device& device) { return device.id() == device_id; });
   // Else it waits in the queue like any other job, and in its new lineage.
   if (!worker.present || worker.worker.draining() || !has_device || !ReachesStorage(worker, entry)) return;
   Assign(entry, worker, device_id, /*from_scratch=*/false, now, changes);

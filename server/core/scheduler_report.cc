@@ -233,8 +233,8 @@ void Scheduler::State::RecordReportedEnd(JobEntry& entry, Moment now, Changes& c
   }
 
   // A cancel that is under way wins.
-  if (report.state() == v1::Attempt::FAILED && report.has_intervention() &&
-      entry.job.state() != v1::Job::CANCELLING && Intervene(entry, report, now, changes)) {
+  if (report.state() == v1::Attempt::FAILED && report.has_intervention() && entry.job.state() != v1::Job::CANCELLING &&
+      Intervene(entry, report, now, changes)) {
     Touch(worker, changes);
     return;
   }
