@@ -72,6 +72,7 @@ void ResolvePrecision(v1::PrecisionSpec& precision) {
     scale.MergeFrom(given);  // explicit presence: what was given replaces the preset's
   }
   if (precision.on_failure() == Spec::ON_FAILURE_UNSPECIFIED) precision.set_on_failure(DefaultOnFailure(precision));
+  if (precision.on_failure() == Spec::ROLLBACK) DEFAULT(precision, max_rollbacks, kDefaultMaxRollbacks);
   if (precision.storage() == Spec::STORAGE_UNSPECIFIED) precision.set_storage(Spec::FP32_PARAMETERS);
   DEFAULT(precision, check_loss, true);
 }

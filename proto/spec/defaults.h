@@ -26,7 +26,10 @@ std::int64_t KnownIterations(const v1::TrainingSpec& training);
 // What a preset sets; every field is filled.
 v1::LossScaleSpec LossScalePreset(v1::LossScaleSpec::Preset preset);
 
-// What happens at the floor where the spec does not say it.
+// Rollbacks of a job whose spec does not say it.
+inline constexpr std::int32_t kDefaultMaxRollbacks = 3;
+
+// What happens when precision fails, where the spec does not say it.
 v1::PrecisionSpec::OnFailure DefaultOnFailure(const v1::PrecisionSpec& precision);
 
 }  // namespace mantissa::spec

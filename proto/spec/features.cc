@@ -4,6 +4,8 @@
 #include <iterator>
 #include <set>
 
+#include "proto/spec/lineage.h"
+
 namespace mantissa::spec {
 namespace {
 
@@ -19,12 +21,20 @@ void AddSource(const v1::DataSource& source, std::set<std::string>& features) {
   if (source.has_text()) features.insert("data.text");
 }
 
+void AddMode(v1::PrecisionSpec::Mode mode, std::set<std::string>& features) {
+  using Spec = v1::PrecisionSpec;
+  if (mode == Spec::FP32) features.insert("precision.fp32");
+  if (mode == Spec::TF32) features.insert("precision.tf32");
+  if (mode == Spec::FP16) features.insert("precision.fp16");
+  if (mode == Spec::BF16) features.insert("precision.bf16");
+}
+
 void AddPrecision(const v1::PrecisionSpec& precision, std::set<std::string>& features) {
   using Spec = v1::PrecisionSpec;
-  if (precision.mode() == Spec::FP32) features.insert("precision.fp32");
-  if (precision.mode() == Spec::TF32) features.insert("precision.tf32");
-  if (precision.mode() == Spec::FP16) features.insert("precision.fp16");
-  if (precision.mode() == Spec::BF16) features.insert("precision.bf16");
+  AddMode(precision.mode(), features);
+  if (MayIntervene(precision)) {
+    for (const int mode : precision.fallback()) AddMode(static_cast<Spec::Mode>(mode), features);
+  }
   if (precision.on_failure() == Spec::CLAMP) features.insert("precision.on_failure.clamp");
   if (precision.on_failure() == Spec::FAIL) features.insert("precision.on_failure.fail");
   if (precision.on_failure() == Spec::ROLLBACK) features.insert("precision.on_failure.rollback");
@@ -79,6 +89,8 @@ const std::vector<std::string>& BuiltFeatures() {
       "precision.fp32",
       "precision.on_failure.clamp",
       "precision.on_failure.fail",
+      "precision.on_failure.fallback",
+      "precision.on_failure.rollback",
       "schedule.constant",
       "schedule.cosine",
       "schedule.linear",

@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <limits>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 
@@ -48,10 +50,40 @@ void CheckLossScale(const v1::LossScaleSpec& scale, Checker checker) {
   }
 }
 
-void CheckOnFailure(v1::PrecisionSpec::OnFailure on_failure, Checker& checker) {
-  if (!checker.KnownEnum("on_failure", on_failure, v1::PrecisionSpec::OnFailure_IsValid(on_failure))) return;
-  if (on_failure == v1::PrecisionSpec::ROLLBACK) checker.Unimplemented("on_failure", "ROLLBACK", "use FAIL or CLAMP");
-  if (on_failure == v1::PrecisionSpec::FALLBACK) checker.Unimplemented("on_failure", "FALLBACK", "use FAIL or CLAMP");
+void CheckFallback(const v1::PrecisionSpec& precision, Checker& checker) {
+  using Spec = v1::PrecisionSpec;
+  for (int i = 0; i < precision.fallback_size(); ++i) {
+    const std::string field = Indexed("fallback", i);
+    const Spec::Mode mode = precision.fallback(i);
+    const auto earlier = precision.fallback().begin();
+    if (!checker.KnownEnum(field, mode, Spec::Mode_IsValid(mode))) continue;
+    if (mode == Spec::MODE_UNSPECIFIED) {
+      checker.Add(field, ViolationReason::kRequired, "names no precision; give one, such as FP32, or remove it");
+    } else if (mode == Spec::TF32) {
+      checker.Unimplemented(field, "TF32", "use BF16 or FP32");
+    } else if (mode == precision.mode()) {
+      checker.Add(
+          field, ViolationReason::kConflict,
+          absl::StrCat("is ", Spec::Mode_Name(mode), ", which is what mode is; name another precision, such as ",
+                       mode == Spec::FP32 ? "BF16" : "FP32", ", or remove it"));
+    } else if (std::find(earlier, earlier + i, mode) != earlier + i) {
+      checker.Add(field, ViolationReason::kConflict,
+                  absl::StrCat("is ", Spec::Mode_Name(mode),
+                               " for a second time; each precision is gone on in once: "
+                               "remove it"));
+    }
+  }
+}
+
+void CheckOnFailure(const v1::PrecisionSpec& precision, Checker& checker) {
+  using Spec = v1::PrecisionSpec;
+  checker.KnownEnum("on_failure", precision.on_failure(), Spec::OnFailure_IsValid(precision.on_failure()));
+  if (precision.on_failure() == Spec::FALLBACK && precision.fallback_size() == 0) {
+    checker.Add("on_failure", ViolationReason::kConflict,
+                "is FALLBACK, but no precision to go on in is named; add fallback, such as [BF16, FP32], or use FAIL");
+  }
+  CheckFallback(precision, checker);
+  if (precision.has_max_rollbacks()) checker.Whole("max_rollbacks", precision.max_rollbacks(), 0, 100, 3);
 }
 
 }  // namespace
@@ -63,10 +95,7 @@ void CheckPrecision(const v1::PrecisionSpec& precision, Checker checker) {
     checker.Unimplemented("mode", "TF32", "use FP32, FP16 or BF16");
   }
   CheckLossScale(precision.loss_scale(), checker.Beneath("loss_scale"));
-  CheckOnFailure(precision.on_failure(), checker);
-  if (precision.fallback_size() > 0) {
-    checker.Unimplemented("fallback", "going on in another precision", "remove it");
-  }
+  CheckOnFailure(precision, checker);
   if (checker.KnownEnum("storage", precision.storage(), Spec::Storage_IsValid(precision.storage())) &&
       precision.storage() == Spec::MASTER_FP32) {
     checker.Unimplemented("storage", "MASTER_FP32", "use FP32_PARAMETERS");

@@ -56,19 +56,39 @@ absl::Status CheckCheckpoint(const v1::Checkpoint& checkpoint) {
   return absl::OkStatus();
 }
 
+bool IsGenerationZero(const v1::Checkpoint& checkpoint) { return checkpoint.iteration() == 0; }
+
 std::vector<size_t> DeletableCheckpoints(const std::vector<v1::Checkpoint>& checkpoints, int32_t keep,
                                          const std::string& resumed_from) {
-  const size_t count = checkpoints.size();
-  const size_t newest = std::min(count, static_cast<size_t>(std::max(keep, 2)));
-  auto last_finite = std::find_if(checkpoints.rbegin(), checkpoints.rend(),
-                                  [](const v1::Checkpoint& checkpoint) { return checkpoint.finite(); });
+  int32_t newest = std::max(keep, 2);
+  bool finite_kept = false;
   std::vector<size_t> deletable;
-  for (size_t i = 0; i + newest < count; ++i) {
-    if (last_finite != checkpoints.rend() && &checkpoints[i] == &*last_finite) continue;
-    if (checkpoints[i].name() == resumed_from) continue;
-    deletable.push_back(i);
+  for (size_t i = checkpoints.size(); i-- > 0;) {
+    const v1::Checkpoint& checkpoint = checkpoints[i];
+    bool kept = checkpoint.name() == resumed_from;
+    if (!checkpoint.abandoned()) {
+      const bool last_finite = checkpoint.finite() && !finite_kept;
+      kept = kept || newest > 0 || last_finite || IsGenerationZero(checkpoint);
+      finite_kept = finite_kept || last_finite;
+      if (!IsGenerationZero(checkpoint)) --newest;
+    }
+    if (!kept) deletable.push_back(i);
   }
+  std::reverse(deletable.begin(), deletable.end());
   return deletable;
+}
+
+std::optional<size_t> NewestFinite(const std::vector<v1::Checkpoint>& checkpoints, const std::vector<size_t>& deletable,
+                                   int32_t iteration) {
+  std::optional<size_t> generation_zero;
+  for (size_t i = checkpoints.size(); i-- > 0;) {
+    const v1::Checkpoint& checkpoint = checkpoints[i];
+    if (!checkpoint.finite() || checkpoint.abandoned() || checkpoint.iteration() > iteration) continue;
+    if (std::binary_search(deletable.begin(), deletable.end(), i)) continue;
+    if (!IsGenerationZero(checkpoint)) return i;
+    generation_zero = i;
+  }
+  return generation_zero;
 }
 
 }  // namespace mantissa::server

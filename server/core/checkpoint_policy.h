@@ -1,6 +1,9 @@
 // Which committed checkpoints an attempt resumes from and which may go.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,10 +23,19 @@ absl::Status CheckCheckpoint(const v1::Checkpoint& checkpoint);
 bool IsSaneRelativePath(const std::string& path, size_t longest = 1024);
 bool IsSha256Hex(const std::string& text);
 
-// `checkpoints` are oldest first. Kept are the newest `keep`, the newest finite one, and `resumed_from`, which a
-// running attempt may still be reading; a run of NaN can therefore never rotate the good one away. Once a checkpoint
-// may go, no later commit makes it needed again. Returns indices.
+// The state before the first iteration: small, rebuilt from the seed on any machine, and never let go.
+bool IsGenerationZero(const v1::Checkpoint& checkpoint);
+
+// `checkpoints` are oldest first. Kept are the newest `keep`, the newest finite one, generation 0, and `resumed_from`,
+// which a running attempt may still be reading; a run of NaN can therefore never rotate the good one away. What an
+// intervention abandoned counts for nothing. Once a checkpoint may go, no later commit makes it needed again. Returns
+// indices, in order.
 std::vector<size_t> DeletableCheckpoints(const std::vector<v1::Checkpoint>& checkpoints, int32_t keep,
                                          const std::string& resumed_from);
+
+// Where an intervention goes back to: the newest finite one that was made at or before `iteration` and may not go,
+// generation 0 where there is no other. Nothing: to the beginning, without a checkpoint. `deletable` as above.
+std::optional<size_t> NewestFinite(const std::vector<v1::Checkpoint>& checkpoints, const std::vector<size_t>& deletable,
+                                   int32_t iteration);
 
 }  // namespace mantissa::server

@@ -4,8 +4,10 @@
 #include <charconv>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 #include "proto/spec/features.h"
+#include "proto/spec/lineage.h"
 
 namespace mantissa::server {
 
@@ -25,7 +27,11 @@ JobNeeds NeedsOf(const v1::JobSpec& resolved) {
   JobNeeds needs;
   const v1::ResourceSpec& resources = resolved.resources();
   if (resources.device() != v1::ResourceSpec::DEVICE_UNSPECIFIED) needs.device = resources.device();
-  needs.precision = resolved.training().precision().mode();
+  const v1::PrecisionSpec& precision = resolved.training().precision();
+  if (precision.mode() != v1::PrecisionSpec::MODE_UNSPECIFIED) needs.precisions.push_back(precision.mode());
+  if (spec::MayIntervene(precision)) {
+    for (const int mode : precision.fallback()) needs.precisions.push_back(static_cast<v1::PrecisionSpec::Mode>(mode));
+  }
   needs.cpu_threads = resources.cpu_threads();
   needs.memory_bytes = resources.memory_bytes();
   needs.labels.insert(resources.worker_selector().begin(), resources.worker_selector().end());
@@ -36,7 +42,7 @@ JobNeeds NeedsOf(const v1::JobSpec& resolved) {
   needs.gpu_model = resources.gpu().model();
   needs.gpu_memory_bytes = resources.gpu().min_memory_bytes();
   needs.compute_capability = ParseComputeCapability(resources.gpu().min_compute_capability());
-  if (needs.precision == v1::PrecisionSpec::BF16) {
+  if (std::find(needs.precisions.begin(), needs.precisions.end(), v1::PrecisionSpec::BF16) != needs.precisions.end()) {
     needs.compute_capability = std::max(needs.compute_capability, ComputeCapability{8, 0});
   }
   needs.features = spec::RequiredFeatures(resolved);
@@ -46,9 +52,9 @@ JobNeeds NeedsOf(const v1::JobSpec& resolved) {
 
 std::string JobNeeds::ClassKey() const {
   // Lengths before texts keep two different sets of needs from running into one key.
-  std::string key =
-      absl::StrCat(device, "/", precision, "/", cpu_threads, "/", memory_bytes, "/", gpu_memory_bytes, "/",
-                   compute_capability.major, ".", compute_capability.minor, "/", storage_optional, "/", labels.size());
+  std::string key = absl::StrCat(device, "/", absl::StrJoin(precisions, ","), "/", cpu_threads, "/", memory_bytes, "/",
+                                 gpu_memory_bytes, "/", compute_capability.major, ".", compute_capability.minor, "/",
+                                 storage_optional, "/", labels.size());
   auto add = [&key](const std::string& text) { absl::StrAppend(&key, "/", text.size(), ":", text); };
   add(gpu_model);
   add(storage_id);

@@ -22,7 +22,7 @@ ComputeCapability ParseComputeCapability(const std::string& text);
 
 struct JobNeeds {
   v1::ResourceSpec::Device device = v1::ResourceSpec::AUTO;
-  v1::PrecisionSpec::Mode precision = v1::PrecisionSpec::MODE_UNSPECIFIED;
+  std::vector<v1::PrecisionSpec::Mode> precisions;  // its own, and those it may fall back to
   int32_t cpu_threads = 0;
   int64_t memory_bytes = 0;
   std::map<std::string, std::string> labels;

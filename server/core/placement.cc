@@ -35,10 +35,11 @@ std::string DeviceObstacle(const JobNeeds& needs, const std::string& worker, con
   if (needs.device == v1::ResourceSpec::CPU && cuda) {
     return absl::StrCat("needs a CPU device (", worker, " offers none)");
   }
-  if (device.precisions_size() > 0 && needs.precision != v1::PrecisionSpec::MODE_UNSPECIFIED &&
-      std::find(device.precisions().begin(), device.precisions().end(), needs.precision) == device.precisions().end()) {
-    return absl::StrCat("needs precision ", v1::PrecisionSpec::Mode_Name(needs.precision), " (", device.id(), " on ",
-                        worker, " lacks it)");
+  for (const v1::PrecisionSpec::Mode precision : needs.precisions) {
+    const auto& offered = device.precisions();
+    if (offered.empty() || std::find(offered.begin(), offered.end(), precision) != offered.end()) continue;
+    return absl::StrCat("needs precision ", v1::PrecisionSpec::Mode_Name(precision), " (", device.id(), " on ", worker,
+                        " lacks it)");
   }
   if (!cuda) {
     if (needs.cpu_threads > device.cpu_threads()) {

@@ -19,13 +19,25 @@ bool IsRetried(v1::Reason::Code reason) {
     case v1::Reason::WORKER_STOPPED:
     case v1::Reason::TRAINER_LOST:
     case v1::Reason::PREEMPTED:
+    case v1::Reason::ROLLED_BACK:
+    case v1::Reason::FELL_BACK:
       return true;
     default:
       return false;
   }
 }
 
-bool IsFree(v1::Reason::Code reason) { return reason == v1::Reason::WORKER_STOPPED || reason == v1::Reason::PREEMPTED; }
+bool IsFree(v1::Reason::Code reason) {
+  switch (reason) {
+    case v1::Reason::WORKER_STOPPED:
+    case v1::Reason::PREEMPTED:
+    case v1::Reason::ROLLED_BACK:
+    case v1::Reason::FELL_BACK:
+      return true;
+    default:
+      return false;
+  }
+}
 
 RetryDecision DecideRetry(const v1::RetryPolicy& policy, v1::Reason::Code reason, int32_t counted, uint64_t seed) {
   if (!IsRetried(reason)) return {RetryDecision::Next::kFinal, {}};

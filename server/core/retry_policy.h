@@ -10,10 +10,11 @@
 
 namespace mantissa::server {
 
-// The infrastructure's fault, not the job's: another attempt may fare better.
+// The infrastructure's fault, not the job's, or an intervention: another attempt may fare better.
 bool IsRetried(v1::Reason::Code reason);
 
-// Nobody's fault: the attempt was taken from its worker by request, so the next one is no retry.
+// Nobody's fault: the attempt was taken from its worker by request, or ended so that the job goes on in another
+// lineage; the next one is no retry.
 bool IsFree(v1::Reason::Code reason);
 
 struct RetryDecision {

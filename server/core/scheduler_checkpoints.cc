@@ -23,25 +23,42 @@ std::vector<v1::Artifact>::const_iterator FindWanted(const HeldAttempt& held, co
   });
 }
 
+}  // namespace
+
 std::vector<size_t> Deletable(const JobEntry& entry) {
   const int32_t keep = entry.job.resolved_spec().training().checkpoint().keep();
   return DeletableCheckpoints(entry.checkpoints, keep, entry.live ? entry.live->attempt.resumed_from() : "");
 }
 
-}  // namespace
+bool ReachesStorage(const WorkerEntry& worker, const JobEntry& entry) {
+  return entry.needs.storage_id.empty() || Reaches(worker, entry.needs.storage_id);
+}
 
 std::vector<v1::Checkpoint> Scheduler::State::ResumeFrom(const JobEntry& entry, const WorkerEntry& worker) const {
   const std::vector<size_t> deletable = Deletable(entry);
   std::vector<v1::Checkpoint> usable;
+  const v1::Checkpoint* generation_zero = nullptr;
   for (size_t i = entry.checkpoints.size(); i-- > 0;) {
-    if (std::binary_search(deletable.begin(), deletable.end(), i)) continue;
-    if (Reaches(worker, entry.checkpoints[i].storage_id())) usable.push_back(entry.checkpoints[i]);
+    const v1::Checkpoint& checkpoint = entry.checkpoints[i];
+    if (checkpoint.abandoned() || std::binary_search(deletable.begin(), deletable.end(), i)) continue;
+    if (!Reaches(worker, checkpoint.storage_id())) continue;
+    if (IsGenerationZero(checkpoint)) {
+      generation_zero = &checkpoint;
+    } else {
+      usable.push_back(checkpoint);
+    }
   }
+  // Only by itself: nobody asked for a run to begin anew because its later generations are damaged.
+  if (usable.empty() && generation_zero != nullptr) usable.push_back(*generation_zero);
   return usable;
 }
 
 void Scheduler::State::RefreshStorage(JobEntry& entry) const {
-  entry.needs.storage_id = entry.checkpoints.empty() ? "" : entry.checkpoints.back().storage_id();
+  // Generation 0 is rebuilt anywhere.
+  const auto newest = std::find_if(
+      entry.checkpoints.rbegin(), entry.checkpoints.rend(),
+      [](const v1::Checkpoint& checkpoint) { return !checkpoint.abandoned() && !IsGenerationZero(checkpoint); });
+  entry.needs.storage_id = newest == entry.checkpoints.rend() ? "" : newest->storage_id();
 }
 
 absl::StatusOr<v1::CommitCheckpointResponse> Scheduler::CommitCheckpoint(const v1::CommitCheckpointRequest& request,

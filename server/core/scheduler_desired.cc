@@ -56,6 +56,7 @@ v1::SynchronizeResponse Scheduler::DesiredState(const std::string& worker_id, Mo
       for (v1::Checkpoint& checkpoint : s.ResumeFrom(entry, worker))
         *assignment.add_resume_from() = std::move(checkpoint);
     }
+    if (entry.job.has_lineage()) *assignment.mutable_lineage() = entry.job.lineage();
     assignment.set_tenant(entry.job.tenant());
     assignment.set_trace_id(entry.job.trace_id());
     Set(assignment.mutable_start_timeout(), StartTimeout(entry));

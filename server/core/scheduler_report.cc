@@ -19,8 +19,6 @@ constexpr int kMaxDevices = 64;
 constexpr int kMaxAttempts = 1'024;
 constexpr int kMaxNames = 1'024;  // labels, roots, features
 constexpr int kMaxArtifacts = 64;
-// Stands in every view of its job; what a trainer has to say at length is in its log.
-constexpr size_t kMaxMessageBytes = 4'096;
 
 bool IsWorkerId(const std::string& id) {
   return !id.empty() && id.size() <= 63 && std::all_of(id.begin(), id.end(), [](char c) {
@@ -234,6 +232,12 @@ void Scheduler::State::RecordReportedEnd(JobEntry& entry, Moment now, Changes& c
     changes.artifacts.push_back({entry.job.id(), report.ref().attempt(), artifact, ArtifactWrite::Kind::kWanted});
   }
 
+  // A cancel that is under way wins.
+  if (report.state() == v1::Attempt::FAILED && report.has_intervention() && entry.job.state() != v1::Job::CANCELLING &&
+      Intervene(entry, report, now, changes)) {
+    Touch(worker, changes);
+    return;
+  }
   v1::Attempt::State state = report.state();
   Because because{report.reason(), Shortened(report.message(), kMaxMessageBytes)};
   if (state == v1::Attempt::SUCCEEDED) {

@@ -156,6 +156,15 @@ struct Scheduler::State {
   void TakeMissing(WorkerEntry& worker, const AttemptKey& key, bool new_session, Moment now, Changes& changes);
   void RecordReportedEnd(JobEntry& entry, Moment now, Changes& changes);
 
+  // scheduler_interventions.cc
+  // Ends the attempt and begins the next lineage, where the spec has an intervention for what is reported; else false,
+  // and nothing has changed.
+  bool Intervene(JobEntry& entry, const v1::AttemptReport& report, Moment now, Changes& changes);
+  // The checkpoint that a lineage starts from after a failure at `iteration`; what was made after it is abandoned.
+  std::string GoBack(JobEntry& entry, int32_t iteration, Changes& changes) const;
+  // The next attempt of a queued job on the device it had, where that still takes work.
+  void AssignAgain(JobEntry& entry, const v1::Placement& placement, Moment now, Changes& changes);
+
   // scheduler_telemetry.cc
   absl::StatusOr<JobEntry*> FindLive(const v1::AttemptRef& ref);
   const HeldAttempt* FindHeld(const v1::AttemptRef& ref) const;
@@ -186,6 +195,14 @@ struct Scheduler::State {
 
 // Ends the process: the memory contradicts itself, and whatever it wrote next would be wrong.
 void Require(bool condition, const char* what);
+
+// Stands in every view of its job; what a trainer has to say at length is in its log.
+inline constexpr size_t kMaxMessageBytes = 4'096;
+
+// Indices of JobEntry::checkpoints that the job's worker may delete, in order.
+std::vector<size_t> Deletable(const JobEntry& entry);
+// The storage that the job's next attempt needs.
+bool ReachesStorage(const WorkerEntry& worker, const JobEntry& entry);
 
 std::chrono::milliseconds StartTimeout(const JobEntry& entry);
 

@@ -52,9 +52,9 @@ def test_a_bad_spec_is_refused_before_it_is_queued(cluster, text, said):
 
 
 def test_what_is_not_built_yet_is_said_to_be(cluster):
-    result = submit(cluster, spec(precision="{ mode: FP16, on_failure: ROLLBACK }"))
+    result = submit(cluster, spec(precision="{ mode: TF32 }"))
     assert result.returncode == 1, result.stderr
-    for word in ("training.precision.on_failure", "not built in this release", "CLAMP"):
+    for word in ("training.precision.mode", "not built in this release", "BF16"):
         assert word in result.stderr, result.stderr
 
 

@@ -316,6 +316,7 @@ void Agent::StartAttempt(const v1::DesiredAttempt& desired) {
     order.command.set_attempt(key.attempt);
     *order.command.mutable_spec() = assignment.spec();
     order.command.set_trace_id(assignment.trace_id());
+    if (assignment.has_lineage()) *order.command.mutable_lineage() = assignment.lineage();
     for (const v1::Checkpoint& checkpoint : assignment.resume_from()) {
       if (checkpoint.storage_id() == StorageIdOf(options_.roots)) *order.command.add_resume_from() = checkpoint;
     }

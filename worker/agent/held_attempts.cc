@@ -40,6 +40,7 @@ v1::AttemptReport ReportOf(const HeldAttempt& attempt) {
       report.set_reason(attempt.end_reason.code);
       report.set_message(attempt.end_reason.message);
       *report.mutable_result() = attempt.result;
+      if (attempt.intervention) *report.mutable_intervention() = *attempt.intervention;
       for (const v1::Artifact& artifact : attempt.artifacts) *report.add_artifacts() = artifact;
       break;
   }
@@ -85,6 +86,7 @@ bool HeldAttempts::Ended(const AttemptKey& key, const v1::AttemptEnded& ended, p
   attempt->end_state = ended.state();
   attempt->end_reason = {ended.reason(), ended.message()};
   attempt->result = ended.result();
+  if (ended.has_intervention()) attempt->intervention = ended.intervention();
   attempt->last_attempt_sequence = std::max(attempt->last_attempt_sequence, ended.last_attempt_sequence());
   attempt->artifacts.assign(ended.artifacts().begin(), ended.artifacts().end());
   attempt->artifact_paths.assign(ended.artifact_paths().begin(), ended.artifact_paths().end());

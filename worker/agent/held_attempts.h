@@ -45,6 +45,7 @@ struct HeldAttempt {
   v1::Attempt::State end_state = v1::Attempt::STATE_UNSPECIFIED;
   ExitReason end_reason;
   v1::JobResult result;
+  std::optional<v1::Intervention> intervention;  // that its trainer ended it with
   std::vector<v1::Artifact> artifacts;
   std::vector<std::string> artifact_paths;  // relative to the root `checkpoints`, in the same order
 

@@ -24,7 +24,7 @@ struct MonitorSettings {
   std::int32_t window = 200;
 };
 
-// What must happen to the run. Today it can only end; ROLLBACK and FALLBACK will be other kinds.
+// What must happen to the run: it ends. Whether the job goes on otherwise is asked of its spec (proto/spec/lineage.h).
 struct Intervention {
   enum class Kind { kFail };
   Kind kind = Kind::kFail;

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "absl/status/status.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
 
@@ -109,27 +110,30 @@ std::string EncodeManifest(const Manifest& manifest) {
   for (const ManifestFile& file : manifest.files) {
     files.push_back({{"name", file.name}, {"size_bytes", file.size_bytes}, {"sha256", file.sha256}});
   }
-  const Json json = {{"format", kFormat},
-                     {"job_id", manifest.job_id},
-                     {"attempt", manifest.attempt},
-                     {"step", manifest.step},
-                     {"iteration", manifest.iteration},
-                     {"lineage", manifest.lineage},
-                     {"finite", manifest.finite},
-                     {"final", manifest.final},
-                     {"create_time_unix_nanos", manifest.create_time_unix_nanos},
-                     {"files", std::move(files)},
-                     {"scaler",
-                      {{"loss_scale", manifest.scaler.loss_scale},
-                       {"growth_tracker", manifest.scaler.growth_tracker},
-                       {"hysteresis_tracker", manifest.scaler.hysteresis_tracker},
-                       {"skips_in_row", manifest.scaler.skips_in_row}}},
-                     {"data_cursor",
-                      {{"epoch", manifest.data_cursor.epoch},
-                       {"window", manifest.data_cursor.window},
-                       {"windows_per_epoch", manifest.data_cursor.windows_per_epoch}}},
-                     {"execution_plan", manifest.execution_plan},
-                     {"versions", manifest.versions}};
+  Json json = {{"format", kFormat},
+               {"job_id", manifest.job_id},
+               {"attempt", manifest.attempt},
+               {"step", manifest.step},
+               {"iteration", manifest.iteration},
+               {"lineage", manifest.lineage},
+               {"precision", manifest.precision},
+               {"finite", manifest.finite},
+               {"final", manifest.final},
+               {"create_time_unix_nanos", manifest.create_time_unix_nanos},
+               {"files", std::move(files)},
+               {"scaler",
+                {{"loss_scale", manifest.scaler.loss_scale},
+                 {"growth_tracker", manifest.scaler.growth_tracker},
+                 {"hysteresis_tracker", manifest.scaler.hysteresis_tracker},
+                 {"skips_in_row", manifest.scaler.skips_in_row}}},
+               {"data_cursor",
+                {{"epoch", manifest.data_cursor.epoch},
+                 {"window", manifest.data_cursor.window},
+                 {"windows_per_epoch", manifest.data_cursor.windows_per_epoch}}},
+               {"execution_plan", manifest.execution_plan},
+               {"versions", manifest.versions}};
+  // As text: JSON's readers keep whole numbers of 53 bits.
+  if (manifest.initial) json["initial"] = {{"seed", absl::StrCat(manifest.initial->seed)}};
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
@@ -152,10 +156,16 @@ absl::StatusOr<Manifest> ParseManifest(std::string_view json) {
   fields.Read("step", manifest.step);
   fields.Read("iteration", manifest.iteration);
   fields.Read("lineage", manifest.lineage);
+  fields.Read("precision", manifest.precision);
   fields.Read("finite", manifest.finite);
   fields.Read("final", manifest.final);
   fields.Read("create_time_unix_nanos", manifest.create_time_unix_nanos);
   if (const Json* files = fields.Find("files")) ReadFiles(*files, manifest, fault);
+  if (tree.contains("initial")) {
+    std::string seed;
+    Fields(tree.at("initial"), fault).Read("seed", seed);
+    if (!absl::SimpleAtoi(seed, &manifest.initial.emplace().seed)) fields.Fail("initial");
+  }
   if (const Json* scaler = fields.Find("scaler")) {
     Fields inner(*scaler, fault);
     inner.Read("loss_scale", manifest.scaler.loss_scale);

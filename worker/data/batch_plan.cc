@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "proto/spec/defaults.h"
+#include "proto/spec/lineage.h"
 
 namespace mantissa::trainer {
 namespace {
@@ -70,6 +71,10 @@ BatchPlan::BatchPlan(const BatchPlanOptions& options)
     : options_(options),
       windows_per_epoch_(spec::IterationsPerEpoch(options.samples, options.batch_size)),
       micro_batch_size_((options.batch_size - 1) / options.accumulation + 1) {}
+
+std::int64_t BatchPlan::WindowAfter(std::int64_t iteration) const {
+  return spec::WindowAfter(options_.lineage, iteration);
+}
 
 std::int64_t BatchPlan::WindowSize(std::int64_t window) const {
   const std::int64_t begin = window % windows_per_epoch_ * options_.batch_size;

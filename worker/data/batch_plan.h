@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "mantissa/v1/job.pb.h"
+
 namespace mantissa::trainer {
 
 // The place that sample `position` of pass `epoch` has in the data: for every (seed, epoch) a permutation of
@@ -16,6 +18,7 @@ struct BatchPlanOptions {
   std::int32_t batch_size = 64;   // samples in a window, at least 1
   std::int32_t accumulation = 1;  // micro-batches of a whole window, 1 to batch_size
   std::uint64_t seed = 0;
+  v1::Lineage lineage = {};  // the windows that are left out
 };
 
 // Windows are counted from 0 over the whole run; each pass over the data is cut into windows of batch_size, a last one
@@ -26,6 +29,11 @@ class BatchPlan {
   explicit BatchPlan(const BatchPlanOptions& options);
 
   std::int64_t windows_per_epoch() const { return windows_per_epoch_; }
+
+  // The window of the next iteration when `iteration` windows have been consumed: that number itself, but for windows
+  // that a rollback left out. Iterations go on to count what was consumed.
+  std::int64_t WindowAfter(std::int64_t iteration) const;
+
   std::int64_t WindowSize(std::int64_t window) const;
   std::int64_t MicroBatches(std::int64_t window) const;
   // The largest micro-batch there is.

@@ -17,6 +17,7 @@
 #include <torch/headeronly/version.h>
 
 #include "proto/spec/defaults.h"
+#include "proto/spec/lineage.h"
 #include "proto/spec/validate.h"
 #include "worker/amp/cpu_arithmetic.h"
 #include "worker/amp/loss_scaler.h"
@@ -25,6 +26,7 @@
 #include "worker/trainer/eager_engine.h"
 #include "worker/trainer/evaluate.h"
 #include "worker/trainer/execution_plan.h"
+#include "worker/trainer/lineage_start.h"
 #include "worker/trainer/machine/host.h"
 #include "worker/trainer/machine/process_globals.h"
 #include "worker/trainer/report/run_events.h"
@@ -88,18 +90,21 @@ absl::Status CheckMemory(const v1::TrainingSpec& training, const DataShape& shap
                      "; use a smaller model, a smaller batch_size, more accumulation, or a device with more memory")));
 }
 
-BatchPlan PlanBatches(const v1::TrainingSpec& training, const Dataset& data) {
+BatchPlan PlanBatches(const v1::TrainingSpec& training, const v1::Lineage& lineage, const Dataset& data) {
   return BatchPlan({.samples = data.size(),
                     .batch_size = training.batch_size(),
                     .accumulation = training.accumulation(),
-                    .seed = training.seed()});
+                    .seed = training.seed(),
+                    .lineage = lineage});
 }
 
 // Builds what a run is made of, and runs it. Lives as long as one attempt.
 class Attempt {
  public:
-  Attempt(const v1::RunAttempt& run, const v1::JobSpec& spec, const AttemptEnvironment& env, TelemetrySink& sink)
-      : run_(run), spec_(spec), training_(spec.training()), env_(env), sink_(sink) {}
+  // `spec` is as `lineage` trains it.
+  Attempt(const v1::RunAttempt& run, const v1::JobSpec& spec, const v1::Lineage& lineage, const AttemptEnvironment& env,
+          TelemetrySink& sink)
+      : run_(run), spec_(spec), training_(spec.training()), lineage_(lineage), env_(env), sink_(sink) {}
 
   absl::StatusOr<RunOutcome> Run() {
     for (const auto part : {&Attempt::ReadData, &Attempt::BuildState, &Attempt::Resume}) {
@@ -114,7 +119,7 @@ class Attempt {
     auto data = LoadTrainingData(training_, env_.roots, AvailableMemory(env_.memory_limit_bytes));
     if (!data.ok()) return DataError(data.status());
     data_ = *std::move(data);
-    windows_per_epoch_ = PlanBatches(training_, *data_.train).windows_per_epoch();
+    windows_per_epoch_ = PlanBatches(training_, lineage_, *data_.train).windows_per_epoch();
     auto total = TotalIterations(training_, windows_per_epoch_);
     if (!total.ok()) return total.status();
     total_iterations_ = *total;
@@ -129,9 +134,10 @@ class Attempt {
     plan_ = MakePlan(spec_, sample, machine_);
     ResetProcess(plan_.threads);
     const ScalerSettings scaler = ScalerSettingsFrom(training_.precision(), training_.max_grad_norm());
-    state_.emplace(BuildModel(training_.model(), sample, training_.seed(), env_.device),
-                   RunStateOptions{training_.optimizer(), training_.schedule(), total_iterations_, scaler},
-                   env_.device);
+    state_.emplace(
+        BuildModel(training_.model(), sample, training_.seed(), env_.device),
+        RunStateOptions{training_.optimizer(), training_.schedule(), total_iterations_, scaler, lineage_.number()},
+        env_.device);
     return absl::OkStatus();
   }
 
@@ -146,6 +152,7 @@ class Attempt {
                                  .attempt = run_.attempt(),
                                  .storage_id = env_.checkpoint_storage_id,
                                  .windows_per_epoch = windows_per_epoch_,
+                                 .lineage = lineage_,
                                  .execution_plan = {},
                                  .versions = {{"mantissa", env_.version}, {"torch", TORCH_VERSION}}};
     if (run_.resume_from_size() > 0) {
@@ -160,7 +167,9 @@ class Attempt {
     auto loaded = checkpoints.Load(run_.resume_from());
     if (!loaded.ok()) {
       notices_.push_back(Notice(v1::JobEvent::ERROR, "CHECKPOINT_DAMAGED", std::string(loaded.status().message())));
-      if (spec_.retry().restart_without_checkpoint()) return absl::OkStatus();
+      // Generation 0 is what the seed has given already.
+      const bool generation_zero = run_.resume_from().rbegin()->iteration() == 0;
+      if (generation_zero || spec_.retry().restart_without_checkpoint()) return absl::OkStatus();
       return Because(v1::Reason::CHECKPOINT_FAILED,
                      absl::DataLossError(
                          absl::StrCat(loaded.status().message(),
@@ -169,9 +178,7 @@ class Attempt {
     for (const std::string& damage : loaded->damaged) {
       notices_.push_back(Notice(v1::JobEvent::ERROR, "CHECKPOINT_DAMAGED", damage));
     }
-    if (absl::Status restored = state_->Restore(loaded->snapshot); !restored.ok()) {
-      return Because(v1::Reason::CHECKPOINT_FAILED, restored);
-    }
+    if (absl::Status taken = TakeOver(*loaded); !taken.ok()) return Because(v1::Reason::CHECKPOINT_FAILED, taken);
     resumed_from_ = loaded->name;
     const std::map<std::string, std::string>& saved = loaded->manifest.execution_plan;
     plan_ = FollowPlan(plan_, saved, spec_, machine_);
@@ -187,6 +194,16 @@ class Attempt {
           absl::StrCat("resumed, but the results may differ in their last bits: ", absl::StrJoin(differences, ", "))));
     }
     return absl::OkStatus();
+  }
+
+  absl::Status TakeOver(LoadedState& loaded) {
+    if (!loaded.manifest.initial) {
+      BeginLineage(lineage_, loaded.manifest, state_->iteration_state().settings(), loaded.snapshot);
+      return state_->Restore(loaded.snapshot);
+    }
+    if (loaded.manifest.initial->seed == training_.seed()) return absl::OkStatus();
+    return absl::FailedPreconditionError(absl::StrCat(loaded.name, " begins from seed ", loaded.manifest.initial->seed,
+                                                      ", and training.seed is ", training_.seed()));
   }
 
   void Announce() {
@@ -212,7 +229,8 @@ class Attempt {
 
   RunOutcome Train() {
     const PrecisionPolicy policy(training_.precision().mode());
-    StepProgram program(*state_, {*data_.train, PlanBatches(training_, *data_.train), policy, training_.seed()});
+    StepProgram program(*state_,
+                        {*data_.train, PlanBatches(training_, lineage_, *data_.train), policy, training_.seed()});
     EagerEngine engine(*state_, program, env_.clock);
     PrecisionMonitor monitor(MonitorSettings{});
     const v1::EvaluationSpec& evaluation = training_.evaluation();
@@ -237,7 +255,12 @@ class Attempt {
                                                                          : spec::EvaluationInterval(total_iterations_),
                           .checkpoint_every = training_.checkpoint().every_steps(),
                           .has_evaluation = data_.eval != nullptr}),
-        .scaled = training_.precision().mode() == v1::PrecisionSpec::FP16};
+        .scaled = training_.precision().mode() == v1::PrecisionSpec::FP16,
+        .precision = training_.precision(),
+        .lineage = lineage_};
+    if (spec::MayIntervene(training_.precision()) && resumed_from_.empty()) {
+      parts.generation_zero_seed = training_.seed();
+    }
     if (data_.eval) {
       const EvaluationOptions options{training_.batch_size(), evaluation.max_batches()};
       parts.evaluate = [this, &policy, options](Control& control) {
@@ -258,6 +281,7 @@ class Attempt {
   const v1::RunAttempt& run_;
   const v1::JobSpec& spec_;
   const v1::TrainingSpec& training_;
+  const v1::Lineage& lineage_;
   const AttemptEnvironment& env_;
   TelemetrySink& sink_;
   const Machine machine_{env_.threads, env_.device_name, CpuCapability(), TORCH_VERSION};
@@ -320,11 +344,13 @@ TelemetrySinkOptions SinkOptions(const v1::RunAttempt& run, const v1::TrainingSp
 }  // namespace
 
 v1::AttemptEnded RunAttempt(const v1::RunAttempt& run, const AttemptEnvironment& environment) {
-  const v1::JobSpec spec = spec::ResolveDefaults(run.spec());
+  const v1::JobSpec submitted = spec::ResolveDefaults(run.spec());
+  const v1::Lineage lineage = LineageOf(run, submitted);
+  const v1::JobSpec spec = InLineage(submitted, lineage);
   TelemetrySink sink(environment.channel, SinkOptions(run, spec.training()));
   const auto outcome = [&]() -> absl::StatusOr<RunOutcome> {
-    if (absl::Status good = CheckSpec(spec); !good.ok()) return good;
-    Attempt attempt(run, spec, environment, sink);
+    if (absl::Status good = CheckSpec(submitted); !good.ok()) return good;
+    Attempt attempt(run, spec, lineage, environment, sink);
     return RunGuarded(attempt, environment.device_name);
   }();
   ReleaseMemory(environment.device);
@@ -338,6 +364,7 @@ v1::AttemptEnded RunAttempt(const v1::RunAttempt& run, const AttemptEnvironment&
     ended.set_message(outcome->message);
     *ended.mutable_result() = outcome->result;
     ended.mutable_result()->set_precision(spec.training().precision().mode());
+    if (outcome->intervention) *ended.mutable_intervention() = *outcome->intervention;
     const bool whole = outcome->last_checkpoint && outcome->last_checkpoint->manifest.final;
     if (whole) AddArtifacts(*outcome->last_checkpoint, ended);
   } else {

@@ -8,6 +8,8 @@
 #include "absl/strings/str_join.h"
 #include <ATen/ATen.h>
 
+#include "proto/spec/lineage.h"
+
 namespace mantissa::trainer {
 namespace {
 
@@ -82,29 +84,43 @@ StepState StepStateOf(const Manifest& manifest) {
 
 }  // namespace
 
-absl::StatusOr<SavedCheckpoint> RunCheckpoints::Save(const RunState& state, bool final,
-                                                     std::int64_t time_unix_nanos) const {
-  const RunSnapshot view = state.View();
+Manifest RunCheckpoints::Facts(const RunState& state, const RunSnapshot& view, std::int64_t time_unix_nanos) const {
   Manifest facts;
   facts.job_id = options_.job_id;
   facts.attempt = options_.attempt;
   facts.step = view.step.step;
   facts.iteration = view.step.iteration;
   facts.lineage = view.lineage;
+  facts.precision = v1::PrecisionSpec::Mode_Name(options_.lineage.precision());
   facts.finite = state.IsFinite();
-  facts.final = final;
   facts.create_time_unix_nanos = time_unix_nanos;
   facts.scaler = {view.step.loss_scale, view.step.growth_tracker, view.step.hysteresis_tracker, view.step.skips_in_row};
-  facts.data_cursor = {view.step.iteration / options_.windows_per_epoch,
-                       view.step.iteration % options_.windows_per_epoch, options_.windows_per_epoch};
+  const std::int64_t window = spec::WindowAfter(options_.lineage, view.step.iteration);
+  facts.data_cursor = {window / options_.windows_per_epoch, window % options_.windows_per_epoch,
+                       options_.windows_per_epoch};
   facts.execution_plan = options_.execution_plan;
   facts.versions = options_.versions;
+  return facts;
+}
+
+absl::StatusOr<SavedCheckpoint> RunCheckpoints::Save(const RunState& state, bool final,
+                                                     std::int64_t time_unix_nanos) const {
+  const RunSnapshot view = state.View();
+  Manifest facts = Facts(state, view, time_unix_nanos);
+  facts.final = final;
   std::vector<at::Tensor> kept;
   auto model = FileOf(kModelFile, view.model, kept);
   if (!model.ok()) return model.status();
   auto optimizer = FileOf(kOptimizerFile, view.optimizer, kept);
   if (!optimizer.ok()) return optimizer.status();
   return store_.Save(facts, std::vector<CheckpointFile>{*std::move(model), *std::move(optimizer)});
+}
+
+absl::StatusOr<SavedCheckpoint> RunCheckpoints::SaveGenerationZero(const RunState& state, std::uint64_t seed,
+                                                                   std::int64_t time_unix_nanos) const {
+  Manifest facts = Facts(state, state.View(), time_unix_nanos);
+  facts.initial = InitialState{seed};
+  return store_.Save(facts, {});
 }
 
 v1::Checkpoint RunCheckpoints::Describe(const SavedCheckpoint& saved) const {
@@ -133,6 +149,13 @@ absl::StatusOr<LoadedState> RunCheckpoints::Load(
   for (const v1::Checkpoint& candidate : candidates) {
     auto files = store_.Load(candidate.path(), candidate.manifest_sha256());
     absl::Status status = files.status();
+    if (files.ok() && files->manifest.initial) {
+      LoadedState loaded;
+      loaded.manifest = files->manifest;
+      loaded.name = candidate.name();
+      loaded.damaged = std::move(damaged);
+      return loaded;
+    }
     if (files.ok()) {
       auto model = TensorsIn(*files, kModelFile);
       auto optimizer = TensorsIn(*files, kOptimizerFile);

@@ -24,13 +24,14 @@ struct RunCheckpointOptions {
   std::int32_t attempt = 1;
   std::string storage_id;
   std::int64_t windows_per_epoch = 1;
+  v1::Lineage lineage = {};  // of the attempt
   std::map<std::string, std::string> execution_plan;
   std::map<std::string, std::string> versions;
 };
 
 // A state that was read back, not yet taken over.
 struct LoadedState {
-  RunSnapshot snapshot;
+  RunSnapshot snapshot;  // empty for generation 0, which is the state that a fresh run of its seed has
   Manifest manifest;
   std::string name;                  // of the generation
   std::vector<std::string> damaged;  // why newer ones were passed over, one line each
@@ -46,6 +47,10 @@ class RunCheckpoints {
 
   absl::StatusOr<SavedCheckpoint> Save(const RunState& state, bool final, std::int64_t time_unix_nanos) const;
 
+  // Generation 0, of a state that `seed` gave and nothing has changed yet.
+  absl::StatusOr<SavedCheckpoint> SaveGenerationZero(const RunState& state, std::uint64_t seed,
+                                                     std::int64_t time_unix_nanos) const;
+
   // As the agent and the server know it.
   v1::Checkpoint Describe(const SavedCheckpoint& saved) const;
 
@@ -53,6 +58,8 @@ class RunCheckpoints {
   absl::StatusOr<LoadedState> Load(const google::protobuf::RepeatedPtrField<v1::Checkpoint>& candidates) const;
 
  private:
+  Manifest Facts(const RunState& state, const RunSnapshot& view, std::int64_t time_unix_nanos) const;
+
   const RunCheckpointOptions options_;
   const CheckpointStore store_;
 };

@@ -57,7 +57,8 @@ RunState::RunState(std::unique_ptr<Model> model, const RunStateOptions& options,
       model_(std::move(model)),
       optimizer_(options.optimizer, options.schedule, options.horizon, model_->parameters()),
       iteration_(options.scaler, model_->parameters().chunks(),
-                 static_cast<std::int64_t>(model_->parameters().parameters().size()), device) {}
+                 static_cast<std::int64_t>(model_->parameters().parameters().size()), device),
+      lineage_(options.lineage) {}
 
 StepState RunState::step_state() const {
   const at::Tensor& state = iteration_.state();

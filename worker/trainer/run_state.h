@@ -28,6 +28,7 @@ struct RunStateOptions {
   v1::ScheduleSpec schedule;
   std::int64_t horizon = 1;  // length in iterations
   ScalerSettings scaler;
+  std::int32_t lineage = 1;
 };
 
 // Not thread-safe.
@@ -62,7 +63,7 @@ class RunState {
   const std::unique_ptr<Model> model_;
   Optimizer optimizer_;
   IterationState iteration_;
-  std::int32_t lineage_ = 1;
+  std::int32_t lineage_;
 };
 
 }  // namespace mantissa::trainer

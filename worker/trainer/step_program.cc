@@ -9,8 +9,9 @@ namespace mantissa::trainer {
 StepProgram::StepProgram(RunState& state, const StepProgramOptions& options)
     : state_(state), options_(options), targets_per_sample_(std::max<std::int64_t>(1, options.data.shape().context)) {}
 
-bool StepProgram::Run(std::int64_t window, Control& control) {
-  IterationState& iteration = state_.iteration_state();
+bool StepProgram::Run(std::int64_t iteration, Control& control) {
+  const std::int64_t window = options_.plan.WindowAfter(iteration);
+  IterationState& step = state_.iteration_state();
   ParameterBuffer& parameters = state_.model().parameters();
   const std::int64_t targets = options_.plan.WindowSize(window) * targets_per_sample_;
   const std::int64_t micro_batches = options_.plan.MicroBatches(window);
@@ -21,10 +22,10 @@ bool StepProgram::Run(std::int64_t window, Control& control) {
     if (control.stop_requested()) return false;
     RunMicroBatch(window, m, targets, loss_sum);
   }
-  iteration.Measure(parameters.gradients());
-  iteration.Judge(loss_sum, targets);
-  state_.optimizer().Step(iteration.state());
-  iteration.Finish();
+  step.Measure(parameters.gradients());
+  step.Judge(loss_sum, targets);
+  state_.optimizer().Step(step.state());
+  step.Finish();
   return true;
 }
 

@@ -26,11 +26,13 @@ class StepProgram {
  public:
   StepProgram(RunState& state, const StepProgramOptions& options);
 
-  // One window, `window` windows having been consumed before. False when a stop request came between two micro-batches:
-  // nothing but gradients has changed then.
-  bool Run(std::int64_t window, Control& control);
+  // One window, `iteration` windows having been consumed before. False when a stop request came between two
+  // micro-batches: nothing but gradients has changed then.
+  bool Run(std::int64_t iteration, Control& control);
 
-  std::int64_t SamplesIn(std::int64_t window) const { return options_.plan.WindowSize(window); }
+  std::int64_t SamplesIn(std::int64_t iteration) const {
+    return options_.plan.WindowSize(options_.plan.WindowAfter(iteration));
+  }
 
  private:
   void RunMicroBatch(std::int64_t window, std::int64_t micro_batch, std::int64_t targets, at::Tensor& loss_sum);

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "proto/spec/lineage.h"
 #include "worker/trainer/machine/host.h"
 #include "worker/trainer/report/run_events.h"
 
@@ -18,6 +19,7 @@ constexpr std::chrono::seconds kMemorySampling(1);
 }  // namespace
 
 RunOutcome TrainingRun::Run() {
+  if (absl::Status saved = SaveGenerationZero(); !saved.ok()) return NotSaved(saved);
   while (const std::optional<Boundary> goal = parts_.boundaries.Next(progress())) {
     const bool reached = parts_.engine.RunUntil(*goal, parts_.control);
     Observe(parts_.engine.Poll());
@@ -62,12 +64,25 @@ void TrainingRun::Observe(const std::vector<IterationReport>& reports) {
 RunOutcome TrainingRun::Intervene(const Intervention& intervention) {
   const v1::Reason::Code reason =
       intervention.reason == Halt::kScaleAtFloor ? v1::Reason::SCALE_AT_MINIMUM : v1::Reason::NUMERIC_FAILURE;
+  const StepState step = parts_.state.step_state();
+  v1::IndexRange skipped;
+  skipped.set_first(static_cast<std::int32_t>(step.iteration - std::max(1, step.skips_in_row) + 1));
+  skipped.set_last(static_cast<std::int32_t>(step.iteration));
+  const auto next = spec::ChooseIntervention(parts_.precision, parts_.lineage, reason, skipped);
   std::string message = intervention.message;
-  // No skipped iteration has changed it: the state before the trouble is worth keeping.
-  if (Save(/*final=*/false).ok()) {
+  // No skipped iteration has changed it: the state before the trouble is worth keeping, and a fallback goes on from it.
+  // Whoever goes back has no use for it.
+  const bool goes_back = next && next->kind() == v1::Intervention::ROLLBACK;
+  if (!goes_back && Save(/*final=*/false).ok()) {
     absl::StrAppend(&message, " The state before the failure is kept in checkpoint ", last_checkpoint_->name, ".");
   }
-  return End(v1::Attempt::FAILED, reason, std::move(message));
+  if (!next) {
+    const std::string why = spec::WhyNoIntervention(parts_.precision, parts_.lineage, skipped);
+    absl::StrAppend(&message, why.empty() ? "" : " ", why);
+  }
+  RunOutcome outcome = End(v1::Attempt::FAILED, reason, std::move(message));
+  outcome.intervention = next;
+  return outcome;
 }
 
 RunOutcome TrainingRun::Stop() {
@@ -105,11 +120,20 @@ absl::Status TrainingRun::SaveAtBoundary(bool final) {
   return final || failed_saves_ == kMaxFailedSaves ? saved : absl::OkStatus();
 }
 
-absl::Status TrainingRun::Save(bool final) {
-  const Progress at = progress();
-  if (last_checkpoint_ && last_checkpoint_->manifest.iteration == at.iteration) return absl::OkStatus();
+absl::Status TrainingRun::SaveGenerationZero() {
+  if (!parts_.generation_zero_seed) return absl::OkStatus();
   const process::SteadyTime began = parts_.clock.Now();
-  auto saved = parts_.checkpoints.Save(parts_.state, final, WallNanos());
+  return Saved(parts_.checkpoints.SaveGenerationZero(parts_.state, *parts_.generation_zero_seed, WallNanos()), began);
+}
+
+absl::Status TrainingRun::Save(bool final) {
+  if (last_checkpoint_ && last_checkpoint_->manifest.iteration == progress().iteration) return absl::OkStatus();
+  const process::SteadyTime began = parts_.clock.Now();
+  return Saved(parts_.checkpoints.Save(parts_.state, final, WallNanos()), began);
+}
+
+absl::Status TrainingRun::Saved(absl::StatusOr<SavedCheckpoint> saved, process::SteadyTime began) {
+  const Progress at = progress();
   if (!saved.ok()) {
     const std::string message =
         absl::StrCat("the checkpoint at iteration ", at.iteration, " could not be saved: ", saved.status().message());

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 #include "mantissa/v1/job.pb.h"
 #include "mantissa/v1/telemetry.pb.h"
@@ -49,6 +50,11 @@ struct TrainingRunParts {
   std::function<void(const v1::Checkpoint&)> checkpoint_saved;
   BoundaryPlan boundaries;
   bool scaled = false;  // FP16: there is a loss scale to speak of
+  // What is to be done when precision fails: the spec's word, and what was done before.
+  v1::PrecisionSpec precision = {};
+  v1::Lineage lineage = {};
+  // What this fresh state was made from, where generation 0 has to be saved before the first iteration.
+  std::optional<std::uint64_t> generation_zero_seed = std::nullopt;
 };
 
 struct RunOutcome {
@@ -57,6 +63,8 @@ struct RunOutcome {
   std::string message;
   v1::JobResult result;
   std::optional<SavedCheckpoint> last_checkpoint;
+  // FAILED, but the job goes on; the server decides how.
+  std::optional<v1::Intervention> intervention = std::nullopt;
 };
 
 // Not thread-safe.
@@ -72,8 +80,11 @@ class TrainingRun {
   RunOutcome Intervene(const Intervention& intervention);
   RunOutcome Stop();
   RunOutcome Complete();
+  absl::Status SaveGenerationZero();
   // Nothing to do when this iteration is saved already. A failure is an event; what follows from it is the caller's.
   absl::Status Save(bool final);
+  // Tells what came of a save, and remembers it.
+  absl::Status Saved(absl::StatusOr<SavedCheckpoint> saved, process::SteadyTime began);
   // At a boundary: between intervals a full disk may be emptied again, so only the third failure in a row counts.
   absl::Status SaveAtBoundary(bool final);
   // False when a stop came in the middle.

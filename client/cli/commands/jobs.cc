@@ -10,6 +10,7 @@
 
 #include "client/cli/job_reference.h"
 #include "client/cli/output/display_text.h"
+#include "client/cli/output/lineage_text.h"
 #include "client/cli/output/number_text.h"
 #include "client/cli/output/table.h"
 #include "client/cli/spec/field_names.h"
@@ -151,7 +152,10 @@ std::string JobText(const Job& job) {
   if (job.has_end_time()) rows.emplace_back("ended", LocalDateTime(job.end_time()));
   if (job.attempt() > 0) rows.emplace_back("attempt", std::to_string(job.attempt()));
   const v1::PrecisionSpec::Mode mode = job.resolved_spec().training().precision().mode();
-  if (mode != v1::PrecisionSpec::MODE_UNSPECIFIED) rows.emplace_back("precision", v1::PrecisionSpec::Mode_Name(mode));
+  if (mode != v1::PrecisionSpec::MODE_UNSPECIFIED) {
+    rows.emplace_back("precision", PrecisionText(mode, job.has_lineage() ? job.lineage().precision() : mode));
+  }
+  if (job.has_lineage()) rows.emplace_back("lineage", LineageText(job.lineage()));
   AddProgress(job, rows);
   AddResult(job.result(), rows);
   std::string text;

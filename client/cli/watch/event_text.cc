@@ -116,6 +116,7 @@ std::string EventText(const v1::JobEvent& event) {
         return CheckpointText(event.checkpoint());
       case v1::JobEvent::kStarted:
         return StartedText(event.started());
+      case v1::JobEvent::kIntervention:
       case v1::JobEvent::DETAIL_NOT_SET:
         return PlainText(event);
     }

@@ -61,7 +61,10 @@ void WatchModel::SetJob(const v1::Job& job) {
   ApplyJob(job);
   const v1::JobSpec& spec = job.has_resolved_spec() ? job.resolved_spec() : job.spec();
   const v1::PrecisionSpec& precision = spec.training().precision();
-  if (precision.mode() != v1::PrecisionSpec::MODE_UNSPECIFIED) state_.precision = precision.mode();
+  state_.submitted_precision = precision.mode();
+  if (precision.mode() != v1::PrecisionSpec::MODE_UNSPECIFIED && !job.has_lineage()) {
+    state_.precision = precision.mode();
+  }
   if (precision.loss_scale().has_growth_interval()) growth_interval_ = precision.loss_scale().growth_interval();
 }
 
@@ -73,6 +76,7 @@ void WatchModel::ApplyJob(const v1::Job& job) {
   state_.message = ForTerminal(job.state_message());
   state_.queue_position = job.queue_position();
   state_.attempt = job.attempt();
+  if (job.has_lineage()) ApplyLineage(job.lineage());
   const v1::JobProgress& progress = job.progress();
   if (!progress.worker_id().empty()) state_.worker = ForTerminal(progress.worker_id());
   if (!progress.device().empty()) state_.device = ForTerminal(progress.device());
@@ -197,6 +201,10 @@ void WatchModel::ApplyEvent(const v1::JobEvent& event) {
     case v1::JobEvent::kPhaseChange:
       state_.phase = event.phase_change().to();
       break;
+    case v1::JobEvent::kIntervention:
+      ApplyLineage(event.intervention().lineage());
+      state_.grows_in.reset();
+      break;
     case v1::JobEvent::kEvaluation: {
       const v1::EvaluationResult& result = event.evaluation();
       Evaluation evaluation;
@@ -211,6 +219,11 @@ void WatchModel::ApplyEvent(const v1::JobEvent& event) {
       break;
   }
   events_.push_back({event.time(), event.severity(), EventText(event)});
+}
+
+void WatchModel::ApplyLineage(const v1::Lineage& lineage) {
+  state_.lineage = lineage.number();
+  if (lineage.precision() != v1::PrecisionSpec::MODE_UNSPECIFIED) state_.precision = lineage.precision();
 }
 
 void WatchModel::ApplyStarted(const v1::TrainingStarted& started) {

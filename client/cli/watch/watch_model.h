@@ -57,7 +57,9 @@ struct WatchState {
   std::int32_t attempt = 0;
   std::string worker;
   std::string device;
-  v1::PrecisionSpec::Mode precision = v1::PrecisionSpec::MODE_UNSPECIFIED;
+  v1::PrecisionSpec::Mode precision = v1::PrecisionSpec::MODE_UNSPECIFIED;  // in effect
+  v1::PrecisionSpec::Mode submitted_precision = v1::PrecisionSpec::MODE_UNSPECIFIED;
+  std::int32_t lineage = 1;
 
   std::int64_t iteration = 0;
   std::int64_t total_iterations = 0;
@@ -100,6 +102,7 @@ class WatchModel {
   void ApplyRow(const IterationRow& row);
   void ApplyEvent(const v1::JobEvent& event);
   void ApplyStarted(const v1::TrainingStarted& started);
+  void ApplyLineage(const v1::Lineage& lineage);
   void UpdateRate(const IterationRow& row);
   void BeginAttempt(std::int32_t attempt);
 

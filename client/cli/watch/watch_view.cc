@@ -10,6 +10,7 @@
 
 #include "client/cli/job_reference.h"
 #include "client/cli/output/display_text.h"
+#include "client/cli/output/lineage_text.h"
 #include "client/cli/output/number_text.h"
 
 namespace mantissa::cli {
@@ -64,8 +65,9 @@ StyledLine Header(const WatchState& state) {
   if (!state.worker.empty()) absl::StrAppend(&place, place.empty() ? "on " : " on ", state.worker);
   if (!state.device.empty()) absl::StrAppend(&place, place.empty() ? "" : " · ", state.device);
   if (state.precision != v1::PrecisionSpec::MODE_UNSPECIFIED) {
-    absl::StrAppend(&place, place.empty() ? "" : " · ", v1::PrecisionSpec::Mode_Name(state.precision));
+    absl::StrAppend(&place, place.empty() ? "" : " · ", PrecisionText(state.submitted_precision, state.precision));
   }
+  if (state.lineage > 1) absl::StrAppend(&place, place.empty() ? "" : " · ", "lineage ", state.lineage);
   if (!place.empty()) line.Add(1, {{place}});
   return line;
 }

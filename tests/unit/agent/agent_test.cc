@@ -203,6 +203,18 @@ TEST_F(AgentTest, RunsAnAttemptFromAssignmentToForgetting) {
   EXPECT_EQ(metrics_.attempts_succeeded.Value(), 1);
 }
 
+TEST_F(AgentTest, LineagesGoToTheTrainerAndInterventionsToTheServer) {
+  StartAgent();
+  Until("a device", [&] { return newest_.request.devices_size() == 1; });
+  Want(Goal::RUN, "started,lineage,rollback=42");
+  desired_.mutable_attempts(0)->mutable_assignment()->mutable_lineage()->set_number(3);
+  Answer();
+  Until("the end", [&] { return ReportSays(v1::Attempt::FAILED); });
+  EXPECT_EQ(Report()->intervention().kind(), v1::Intervention::ROLLBACK);
+  EXPECT_EQ(Report()->intervention().iterations().first(), 42);
+  Until("the log is stored", [&] { return logs_[v1::LogStream::STDOUT] == "lineage 3\n"; });
+}
+
 TEST_F(AgentTest, IsNotForgottenBeforeItsLastWordsAreStored) {
   serve_streams_ = false;
   Begin("started,out=last words");

@@ -173,6 +173,14 @@ class FakeTrainer {
       ended.set_state(v1::Attempt::FAILED);
       ended.set_reason(v1::Reason::NUMERIC_FAILURE);
       ended.set_message("as told");
+    } else if (step == "rollback") {
+      ended.set_state(v1::Attempt::FAILED);
+      ended.set_reason(v1::Reason::NUMERIC_FAILURE);
+      ended.mutable_intervention()->set_kind(v1::Intervention::ROLLBACK);
+      ended.mutable_intervention()->mutable_iterations()->set_first(number);
+    } else if (step == "lineage") {
+      std::fprintf(stdout, "lineage %d\n", run_.lineage().number());
+      std::fflush(stdout);
     } else if (step == "artifact") {
       ended.add_artifacts()->set_name("model.safetensors");
       ended.add_artifact_paths(value);

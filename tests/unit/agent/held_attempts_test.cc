@@ -40,6 +40,16 @@ TEST_F(HeldAttemptsTest, SaysStartingThenRunningThenTheEnd) {
   EXPECT_FALSE(held_.AnyLive());
 }
 
+TEST_F(HeldAttemptsTest, TheInterventionOfAnEndIsTold) {
+  v1::AttemptEnded ended = End(v1::Attempt::FAILED);
+  ended.mutable_intervention()->set_kind(v1::Intervention::FALLBACK);
+  held_.Started(key_);
+  EXPECT_FALSE(Report().has_intervention());
+  EXPECT_TRUE(held_.Ended(key_, ended, {}));
+  EXPECT_EQ(Report().intervention().kind(), v1::Intervention::FALLBACK);
+  EXPECT_EQ(Report().state(), v1::Attempt::FAILED);
+}
+
 TEST_F(HeldAttemptsTest, AnEndComesOnce) {
   EXPECT_TRUE(held_.Ended(key_, End(v1::Attempt::SUCCEEDED), {}));
   EXPECT_FALSE(held_.Lost(key_, {v1::Reason::CRASHED, "late"}, false, {}));

@@ -1,5 +1,6 @@
 #include "worker/checkpoint/manifest.h"
 
+#include <cstdint>
 #include <string>
 
 #include <gmock/gmock.h>
@@ -17,6 +18,7 @@ Manifest Example() {
   manifest.step = 200;
   manifest.iteration = 203;
   manifest.lineage = 1;
+  manifest.precision = "FP16";
   manifest.finite = true;
   manifest.create_time_unix_nanos = 1790000000000000001;
   manifest.files = {{"model.safetensors", 10, std::string(64, 'a')},
@@ -38,6 +40,24 @@ TEST(ManifestTest, WhatIsWrittenIsReadToTheLastBit) {
   const auto parsed = ParseManifest(EncodeManifest(Example()));
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   EXPECT_EQ(*parsed, Example());
+}
+
+TEST(ManifestTest, GenerationZeroNamesItsSeedToTheLastDigit) {
+  for (const std::uint64_t seed : {std::uint64_t{0}, std::uint64_t{18446744073709551615u}}) {
+    Manifest manifest = Example();
+    manifest.files.clear();
+    manifest.initial = InitialState{seed};
+    const auto parsed = ParseManifest(EncodeManifest(manifest));
+    ASSERT_TRUE(parsed.ok()) << parsed.status();
+    EXPECT_EQ(*parsed, manifest);
+    const std::string json = EncodeManifest(manifest);
+    const std::string text = "\"" + std::to_string(seed) + "\"";
+    for (const char* wrong : {"\"-1\"", "\"\"", "\"1x\"", "7", "\"18446744073709551616\""}) {
+      const std::string other = Replaced(json, "\"seed\": " + text, std::string("\"seed\": ") + wrong);
+      EXPECT_FALSE(ParseManifest(other).ok()) << wrong;
+    }
+    EXPECT_FALSE(ParseManifest(Replaced(json, "\"seed\"", "\"other\"")).ok());
+  }
 }
 
 TEST(ManifestTest, ScalesSurviveExactly) {
@@ -76,6 +96,7 @@ TEST(ManifestTest, NamesTheFieldThatIsWrong) {
   EXPECT_THAT(fault(Replaced(json, "\"growth_tracker\": 7", "\"growth_tracker\": 1.5")), HasSubstr("growth_tracker"));
   EXPECT_THAT(fault(Replaced(json, "\"loss_scale\": ", "\"loss_scale\": -")), HasSubstr("loss_scale"));
   EXPECT_THAT(fault(Replaced(json, "\"format\": 1", "\"format\": 2")), HasSubstr("format 2"));
+  EXPECT_THAT(fault(Replaced(json, "\"FP16\"", "16")), HasSubstr("precision"));
   EXPECT_THAT(fault("[1]"), HasSubstr("not a JSON object"));
   EXPECT_THAT(fault(std::string((1 << 20) + 1, ' ')), HasSubstr("too many"));
 }

@@ -214,6 +214,25 @@ TEST_F(CommandTest, FindsAJobByIdByNameAndByTheBeginningOfItsId) {
   EXPECT_THAT(id_of("01jzzz0000000000000000000z"), AllOf(StartsWith("exit 5"), HasSubstr("[JOB_NOT_FOUND]")));
 }
 
+TEST_F(CommandTest, GetSaysWhatInterventionsHaveMadeOfAJob) {
+  v1::Job job = ExampleJob();
+  v1::Lineage& lineage = *job.mutable_lineage();
+  lineage.set_number(4);
+  lineage.set_precision(v1::PrecisionSpec::BF16);
+  lineage.set_learning_rate_factor(0.25);
+  lineage.set_rollbacks(2);
+  lineage.add_skipped_windows()->set_last(2);
+  lineage.add_skipped_windows()->set_first(10);
+  lineage.mutable_skipped_windows(1)->set_last(59);
+  server_.jobs().AddJob(job);
+  EXPECT_THAT(
+      Run({"get", "digits-fp16"}).out,
+      AllOf(HasSubstr("\nprecision        FP16 → BF16\n"),
+            HasSubstr("\nlineage          4, rolled back twice, learning rate x 0.250, 53 windows left out\n")));
+  const nlohmann::json json = nlohmann::json::parse(Run({"get", "digits-fp16", "-o", "json"}).out);
+  EXPECT_EQ(json["lineage"]["precision"], "BF16");
+}
+
 TEST_F(CommandTest, GetPrintsAllThreeForms) {
   server_.jobs().AddJob(ExampleJob());
   EXPECT_THAT(Run({"get", "digits-fp16"}).out,

@@ -105,6 +105,26 @@ inline v1::JobEvent StartedEvent(int total_iterations = 690) {
   return event;
 }
 
+// The second lineage: on in BF16.
+inline v1::Lineage FallenBack() {
+  v1::Lineage lineage;
+  lineage.set_number(2);
+  lineage.set_precision(v1::PrecisionSpec::BF16);
+  lineage.set_learning_rate_factor(1);
+  return lineage;
+}
+
+inline v1::JobEvent FallbackEvent() {
+  v1::JobEvent event;
+  event.mutable_time()->set_seconds(kNoon + 68);
+  event.set_severity(v1::JobEvent::WARNING);
+  event.set_reason("FALLBACK");
+  event.set_message("falls back from FP16 to BF16 at generation 0: iterations 1 to 3 were skipped");
+  event.mutable_intervention()->set_attempt(1);
+  *event.mutable_intervention()->mutable_lineage() = FallenBack();
+  return event;
+}
+
 inline v1::JobEvent EvaluationEvent(int step, double accuracy) {
   v1::JobEvent event;
   event.mutable_time()->set_seconds(kNoon + 65);

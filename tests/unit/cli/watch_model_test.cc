@@ -47,6 +47,34 @@ TEST(WatchModel, ShowsTheNewestRecord) {
   EXPECT_EQ(model.next_cursor(), "after-3");
 }
 
+TEST(WatchModel, AnInterventionIsToldAndChangesThePrecisionInEffect) {
+  WatchModel model = ModelOf(ExampleJob());
+  model.Apply(Frame({EventSegment(StartedEvent(), 1), RecordsSegment({{.iteration = 3}}, 2)}));
+  EXPECT_EQ(model.state().precision, v1::PrecisionSpec::FP16);
+  EXPECT_EQ(model.state().lineage, 1);
+  EXPECT_TRUE(model.state().grows_in.has_value());
+  model.TakeEvents();
+  model.Apply(Frame({EventSegment(FallbackEvent(), 3)}));
+  EXPECT_EQ(model.state().precision, v1::PrecisionSpec::BF16);
+  EXPECT_EQ(model.state().submitted_precision, v1::PrecisionSpec::FP16);
+  EXPECT_EQ(model.state().lineage, 2);
+  EXPECT_FALSE(model.state().grows_in.has_value());
+  EXPECT_THAT(Texts(model.TakeEvents()),
+              ElementsAre("falls back from FP16 to BF16 at generation 0: iterations 1 to 3 were skipped"));
+}
+
+TEST(WatchModel, AJobThatIsInALaterLineageAlreadyIsShownInIt) {
+  v1::Job job = ExampleJob();
+  *job.mutable_lineage() = FallenBack();
+  const WatchModel whole = ModelOf(job);
+  EXPECT_EQ(whole.state().precision, v1::PrecisionSpec::BF16);
+  EXPECT_EQ(whole.state().submitted_precision, v1::PrecisionSpec::FP16);
+  WatchModel told = ModelOf(ExampleJob());
+  told.Apply(JobFrame(job));
+  EXPECT_EQ(told.state().precision, v1::PrecisionSpec::BF16);
+  EXPECT_EQ(told.state().lineage, 2);
+}
+
 TEST(WatchModel, JudgesTheTimeLeftByTheTrainersClock) {
   WatchModel model = ModelOf(ExampleJob());
   std::vector<Record> records;

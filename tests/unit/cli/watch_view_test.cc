@@ -50,6 +50,17 @@ TEST(WatchView, IsThePictureAtEightyColumns) {
             "scale 16384, grows in 1588 steps   applied 410, skipped 2 (0.5 %)   STEADY");
 }
 
+TEST(WatchView, ShowsThePrecisionInEffectAndTheLineage) {
+  WatchModel model = ExampleModel();
+  v1::Job job = ExampleJob();
+  job.set_attempt(2);
+  *job.mutable_lineage() = FallenBack();
+  model.Apply(JobFrame(job));
+  const std::string block = Block(model.state(), {.width = 80});
+  EXPECT_THAT(block, HasSubstr("digits-fp16   RUNNING   attempt 2 on ws-1 · cpu · FP16 → BF16 · lineage 2\n"));
+  EXPECT_THAT(block, Not(HasSubstr("scale")));
+}
+
 TEST(WatchView, UsesTheRoomOfAWideTerminal) {
   EXPECT_EQ(Block(ExampleModel().state(), {.width = 160}),
             "digits-fp16   RUNNING   attempt 1 on ws-1 · cpu · FP16\n"

@@ -121,5 +121,18 @@ TEST(BatchPlanTest, AWindowIsTheSameWhateverWasReadBefore) {
   EXPECT_EQ(Window(a, 9), Window(b, 9));
 }
 
+TEST(BatchPlanTest, IterationsPassOverTheWindowsThatAreLeftOut) {
+  BatchPlanOptions options{.samples = 10, .batch_size = 4};
+  EXPECT_EQ(BatchPlan(options).WindowAfter(5), 5);
+  v1::IndexRange& left_out = *options.lineage.add_skipped_windows();
+  left_out.set_first(1);
+  left_out.set_last(2);
+  const BatchPlan plan(options);
+  EXPECT_EQ(plan.WindowAfter(0), 0);
+  EXPECT_EQ(plan.WindowAfter(1), 3);
+  EXPECT_EQ(Window(plan, 3), Window(BatchPlan({.samples = 10, .batch_size = 4}), 3))
+      << "no window changes what it holds";
+}
+
 }  // namespace
 }  // namespace mantissa::trainer

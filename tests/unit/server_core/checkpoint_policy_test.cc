@@ -14,8 +14,19 @@ std::vector<v1::Checkpoint> Checkpoints(const std::vector<bool>& finite) {
   for (bool is_finite : finite) {
     v1::Checkpoint& checkpoint = checkpoints.emplace_back();
     checkpoint.set_name(CheckpointName(1, static_cast<int32_t>(checkpoints.size()) * 100));
+    checkpoint.set_iteration(static_cast<int32_t>(checkpoints.size()) * 100);
     checkpoint.set_finite(is_finite);
   }
+  return checkpoints;
+}
+
+// The same behind generation 0.
+std::vector<v1::Checkpoint> WithGenerationZero(const std::vector<bool>& finite) {
+  std::vector<v1::Checkpoint> checkpoints = Checkpoints(finite);
+  v1::Checkpoint zero;
+  zero.set_name(CheckpointName(1, 0));
+  zero.set_finite(true);
+  checkpoints.insert(checkpoints.begin(), zero);
   return checkpoints;
 }
 
@@ -34,6 +45,42 @@ TEST(CheckpointPolicy, ANanRunNeverRotatesTheLastFiniteOneAway) {
 
 TEST(CheckpointPolicy, KeepsWhatARunningAttemptMayStillRead) {
   EXPECT_THAT(DeletableCheckpoints(Checkpoints({true, true, true, true}), 2, CheckpointName(1, 100)), ElementsAre(1));
+}
+
+TEST(CheckpointPolicy, GenerationZeroIsKeptAndTakesNobodysPlace) {
+  EXPECT_THAT(DeletableCheckpoints(WithGenerationZero({true, true}), 2, ""), IsEmpty());
+  EXPECT_THAT(DeletableCheckpoints(WithGenerationZero({true, true, true, true}), 2, ""), ElementsAre(1, 2));
+  EXPECT_THAT(DeletableCheckpoints(WithGenerationZero({false, false, false}), 2, ""), ElementsAre(1))
+      << "the last finite one is generation 0 itself";
+}
+
+TEST(CheckpointPolicy, WhatIsAbandonedMayGoAndCountsForNothing) {
+  std::vector<v1::Checkpoint> checkpoints = Checkpoints({true, true, true, false, true});
+  for (const int i : {2, 4}) checkpoints[i].set_abandoned(true);
+  EXPECT_THAT(DeletableCheckpoints(checkpoints, 2, ""), ElementsAre(0, 2, 4)) << "the last finite one is the second";
+  EXPECT_THAT(DeletableCheckpoints(checkpoints, 2, CheckpointName(1, 500)), ElementsAre(0, 2));
+}
+
+TEST(CheckpointPolicy, AnInterventionGoesBackToTheNewestFiniteOneThatIsThereForCertain) {
+  const auto newest = [](const std::vector<v1::Checkpoint>& checkpoints, int32_t iteration,
+                         const std::vector<size_t>& deletable = {}) {
+    return NewestFinite(checkpoints, deletable, iteration);
+  };
+  const std::vector<v1::Checkpoint> some = Checkpoints({true, true, true, false});
+  EXPECT_EQ(newest(some, 1000), 2u);
+  EXPECT_EQ(newest(some, 300), 2u) << "at the trouble";
+  EXPECT_EQ(newest(some, 299), 1u);
+  EXPECT_EQ(newest(some, 99), std::nullopt);
+  EXPECT_EQ(newest(some, 1000, {1, 2}), 0u);
+  EXPECT_EQ(newest(Checkpoints({false, false}), 1000), std::nullopt);
+  std::vector<v1::Checkpoint> abandoned = some;
+  abandoned[2].set_abandoned(true);
+  EXPECT_EQ(newest(abandoned, 1000), 1u);
+  EXPECT_EQ(newest(WithGenerationZero({true, false}), 1000), 1u);
+  EXPECT_EQ(newest(WithGenerationZero({false, false}), 1000), 0u);
+  std::vector<v1::Checkpoint> begun_anew = Checkpoints({true});
+  begun_anew.push_back(WithGenerationZero({}).front());
+  EXPECT_EQ(newest(begun_anew, 1000), 0u) << "before any generation 0";
 }
 
 TEST(CheckpointPolicy, NamesAreStable) { EXPECT_EQ(CheckpointName(1, 200), "attempt-0001/step-00000200"); }

@@ -116,9 +116,9 @@ TEST(Placement, GpuRequirementsAreConstraints) {
 
 TEST(Placement, PrecisionAsksForDevicesThatHaveIt) {
   JobNeeds needs;
-  needs.precision = v1::PrecisionSpec::BF16;
+  needs.precisions = {v1::PrecisionSpec::FP16, v1::PrecisionSpec::BF16};
   DeviceView device = Cpu();
-  device.device.add_precisions(v1::PrecisionSpec::FP32);
+  device.device.add_precisions(v1::PrecisionSpec::FP16);
   EXPECT_THAT(Why(needs, {Worker("ws-1", {device})}), HasSubstr("needs precision BF16 (cpu-0 on ws-1 lacks it)"));
   device.device.add_precisions(v1::PrecisionSpec::BF16);
   EXPECT_TRUE(Choose(needs, {Worker("ws-1", {device})}));

@@ -1,5 +1,6 @@
 // The scheduler over SQLite under random interleavings of submit, cancel, report, lost replies, telemetry, checkpoints,
-// time, agents that restart and servers that restart. After every commit the invariants are looked for in the store.
+// interventions, time, agents that restart and servers that restart. After every commit the invariants are looked for
+// in the store.
 #include <algorithm>
 #include <map>
 #include <random>
@@ -10,6 +11,7 @@
 #include "process/fake_clock.h"
 #include "proto/spec/defaults.h"
 #include "proto/spec/features.h"
+#include "proto/spec/lineage.h"
 #include "server/core/job_state.h"
 #include "server/store/sqlite_store.h"
 #include "store_samples.h"
@@ -27,6 +29,8 @@ class Simulation {
     Start();
     for (int i = 0; i < 2; ++i) agents_.push_back({absl::StrFormat("ws-%d", i), "s", 0, 0, {}, {}});
   }
+
+  int interventions() const { return interventions_; }
 
   void Run(int steps) {
     for (int i = 0; i < steps && !testing::Test::HasFailure(); ++i) Step();
@@ -90,7 +94,29 @@ class Simulation {
     const bool should_live =
         job.state() == v1::Job::STARTING || job.state() == v1::Job::RUNNING || job.state() == v1::Job::CANCELLING;
     ASSERT_EQ(live, should_live ? 1 : 0) << v1::Job::State_Name(job.state());
+    CheckLineage(job, before, attempts);
     before = job;
+  }
+
+  void CheckLineage(const v1::Job& job, const v1::Job& before, const std::vector<v1::Attempt>& attempts) {
+    const auto interventions = std::count_if(attempts.begin(), attempts.end(), [](const v1::Attempt& attempt) {
+      return attempt.reason() == v1::Reason::ROLLED_BACK || attempt.reason() == v1::Reason::FELL_BACK;
+    });
+    ASSERT_EQ(spec::LineageOf(job).number(), 1 + interventions) << "each is recorded once, with its lineage";
+    interventions_ += spec::LineageOf(job).number() - (before.has_lineage() ? before.lineage().number() : 1);
+    std::map<std::string, v1::Checkpoint> kept;
+    for (v1::Checkpoint& checkpoint : store_->ListCheckpoints(job.id()).value()) {
+      kept[checkpoint.name()] = std::move(checkpoint);
+    }
+    const bool begun = job.lineage().number() > before.lineage().number();
+    if (begun && !job.lineage().checkpoint().empty()) {
+      ASSERT_TRUE(kept[job.lineage().checkpoint()].finite()) << "it went back to what is not there, or not finite";
+    }
+    for (const v1::Attempt& attempt : attempts) {
+      if (IsTerminal(attempt.state()) || attempt.resumed_from().empty()) continue;
+      ASSERT_EQ(kept.count(attempt.resumed_from()), 1u) << "the checkpoint of a live attempt is gone";
+      ASSERT_FALSE(kept[attempt.resumed_from()].abandoned()) << "it starts from an abandoned checkpoint";
+    }
   }
 
   void Step() {
@@ -140,6 +166,11 @@ class Simulation {
     spec.mutable_training()->mutable_data()->mutable_train()->mutable_synthetic();
     spec.mutable_training()->mutable_precision()->set_mode(v1::PrecisionSpec::FP32);
     spec.mutable_resources()->set_device(v1::ResourceSpec::CPU);
+    if (Pick(2) == 0) {
+      v1::PrecisionSpec& precision = *spec.mutable_training()->mutable_precision();
+      precision.set_on_failure(Pick(2) == 0 ? v1::PrecisionSpec::ROLLBACK : v1::PrecisionSpec::FALLBACK);
+      precision.add_fallback(v1::PrecisionSpec::BF16);
+    }
     spec.set_priority(Pick(3));
     if (Pick(4) == 0) spec.mutable_timeouts()->mutable_total()->set_seconds(5 + Pick(60));
     if (Pick(4) == 0) spec.mutable_timeouts()->mutable_queue()->set_seconds(1 + Pick(20));
@@ -213,6 +244,13 @@ class Simulation {
       report.set_state(v1::Attempt::FAILED);
       report.set_reason(Pick(2) == 0 ? v1::Reason::CRASHED : v1::Reason::NUMERIC_FAILURE);
     }
+    if (dice == 6 || dice == 7) {
+      report.set_state(v1::Attempt::FAILED);
+      report.set_reason(v1::Reason::SCALE_AT_MINIMUM);
+      v1::IndexRange& iterations = *report.mutable_intervention()->mutable_iterations();
+      iterations.set_first(40 + Pick(200));
+      iterations.set_last(iterations.first() + Pick(5));
+    }
     if (IsTerminal(report.state())) report.set_last_attempt_sequence(sent_[report.ref().token()] + Pick(3));
   }
 
@@ -239,7 +277,7 @@ class Simulation {
       *request.mutable_ref() = report.ref();
       v1::Checkpoint& checkpoint = *request.mutable_checkpoint();
       checkpoint.set_step(Pick(50));
-      checkpoint.set_iteration(50);
+      checkpoint.set_iteration(checkpoint.step() == 0 ? 0 : 50);
       checkpoint.set_name(CheckpointName(report.ref().attempt(), checkpoint.step()));
       checkpoint.set_storage_id("disk-1");
       checkpoint.set_path(request.ref().job_id() + "/" + checkpoint.name());
@@ -293,6 +331,7 @@ class Simulation {
   std::map<std::pair<std::string, int32_t>, v1::Attempt::State> attempt_states_;
   std::map<std::string, int64_t> last_sequence_;
   std::map<std::string, int64_t> sent_;  // token -> newest attempt_sequence given
+  int interventions_ = 0;
 };
 
 // MANTISSA_SEED runs one seed alone, MANTISSA_SEEDS that many.
@@ -301,11 +340,15 @@ TEST(ControlPlaneModel, InvariantsHoldUnderRandomInterleavings) {
   const char* many = std::getenv("MANTISSA_SEEDS");
   const uint64_t first = only != nullptr ? std::strtoull(only, nullptr, 10) : 1;
   const uint64_t count = only != nullptr ? 1 : many != nullptr ? std::strtoull(many, nullptr, 10) : 100;
+  int interventions = 0;
   for (uint64_t seed = first; seed < first + count; ++seed) {
     SCOPED_TRACE(absl::StrFormat("MANTISSA_SEED=%d", seed));
-    Simulation(seed).Run(120);
+    Simulation simulation(seed);
+    simulation.Run(120);
+    interventions += simulation.interventions();
     if (testing::Test::HasFailure()) return;
   }
+  EXPECT_TRUE(count < 10 || interventions > 0) << "else what is said of them above was never looked at";
 }
 
 }  // namespace

@@ -38,6 +38,8 @@ TEST(FeaturesTest, EverythingASpecCanAskForHasItsFeature) {
       {"precision { on_failure: CLAMP }", "precision.on_failure.clamp"},
       {"precision { on_failure: ROLLBACK }", "precision.on_failure.rollback"},
       {"precision { on_failure: FALLBACK }", "precision.on_failure.fallback"},
+      {"precision { fallback: [TF32, FP32] }", "precision.fp32"},
+      {"precision { fallback: [TF32, FP32] }", "precision.on_failure.fallback"},
       {"precision { storage: MASTER_FP32 }", "precision.storage.master_fp32"},
       {"precision { overrides {} }", "precision.overrides"},
       {"precision { emulate: true }", "precision.emulate"},
@@ -80,9 +82,9 @@ TEST(FeaturesTest, EverySpecThatPassesValidationNeedsOnlyWhatIsBuilt) {
 
 TEST(FeaturesTest, WhatValidationCallsUnimplementedIsNotBuilt) {
   for (const char* changes :
-       {"precision { mode: TF32 }", "precision { on_failure: ROLLBACK }", "precision { on_failure: FALLBACK }",
-        "precision { storage: MASTER_FP32 }", "precision { overrides {} }", "precision { emulate: true }",
-        "execution { mode: GRAPH }", "parameter_groups {}", "init_from {}"}) {
+       {"precision { mode: TF32 }", "precision { fallback: TF32 }", "precision { storage: MASTER_FP32 }",
+        "precision { overrides {} }", "precision { emulate: true }", "execution { mode: GRAPH }", "parameter_groups {}",
+        "init_from {}"}) {
     const v1::JobSpec spec = MlpSpec(std::string("training { ") + changes + " }");
     EXPECT_TRUE(OnlyUnimplemented(ValidateJobSpec(spec))) << changes;
     EXPECT_THAT(MissingFeatures(RequiredFeatures(ResolveDefaults(spec)), BuiltFeatures()), testing::SizeIs(1))

@@ -147,7 +147,7 @@ TEST(ValidateJobTest, ReportsEverythingAtOnceInTheOrderOfTheFields) {
                      "timeouts { stall {} } on_disconnect: STOP "
                      "training { model { mlp { hidden: 0 dropout: 1 } } "
                      "data { train { synthetic { samples: 0 } } } "
-                     "precision { mode: FP16 loss_scale { init: nan } on_failure: ROLLBACK } "
+                     "precision { mode: FP16 loss_scale { init: nan } on_failure: FALLBACK } "
                      "optimizer { adamw { learning_rate: -1 } } schedule { cosine { warmup_steps: -1 } } "
                      "batch_size: 0 accumulation: 0 max_grad_norm: inf epochs: 0 "
                      "evaluation { max_batches: -1 } checkpoint { keep: 1 } "
@@ -158,7 +158,7 @@ TEST(ValidateJobTest, ReportsEverythingAtOnceInTheOrderOfTheFields) {
           "retry.max_attempts OUT_OF_RANGE", "timeouts.stall OUT_OF_RANGE", "on_disconnect UNIMPLEMENTED",
           "training.model.mlp.hidden[1] OUT_OF_RANGE", "training.model.mlp.dropout OUT_OF_RANGE",
           "training.data.train.synthetic.samples OUT_OF_RANGE", "training.precision.loss_scale.init OUT_OF_RANGE",
-          "training.precision.on_failure UNIMPLEMENTED", "training.optimizer.adamw.learning_rate OUT_OF_RANGE",
+          "training.precision.on_failure CONFLICT", "training.optimizer.adamw.learning_rate OUT_OF_RANGE",
           "training.schedule.cosine.warmup_steps OUT_OF_RANGE", "training.batch_size OUT_OF_RANGE",
           "training.accumulation OUT_OF_RANGE", "training.max_grad_norm OUT_OF_RANGE", "training.epochs OUT_OF_RANGE",
           "training.evaluation.max_batches OUT_OF_RANGE", "training.checkpoint.keep OUT_OF_RANGE",

@@ -34,13 +34,34 @@ TEST(ValidatePrecisionTest, Modes) {
 TEST(ValidatePrecisionTest, WhatIsNotBuiltIsRefusedAsSuch) {
   ExpectPrecisionFaults({{"on_failure: CLAMP", ""},
                          {"on_failure: FAIL", ""},
-                         {"on_failure: ROLLBACK", "on_failure UNIMPLEMENTED"},
-                         {"on_failure: FALLBACK", "on_failure UNIMPLEMENTED"},
-                         {"on_failure: FAIL fallback: FP32", "fallback UNIMPLEMENTED"},
+                         {"on_failure: FAIL fallback: FP32", ""},
+                         {"fallback: [FP32, TF32]", "fallback[1] UNIMPLEMENTED"},
                          {"storage: FP32_PARAMETERS", ""},
                          {"storage: MASTER_FP32", "storage UNIMPLEMENTED"},
                          {"overrides { match: 'head' }", "overrides UNIMPLEMENTED"},
                          {"emulate: true", "emulate UNIMPLEMENTED"}});
+}
+
+TEST(ValidatePrecisionTest, APrecisionToFallBackToIsAnotherOneAndNamedOnce) {
+  ExpectPrecisionFaults({{"mode: FP16 fallback: [BF16, FP32]", ""},
+                         {"mode: FP16 on_failure: FALLBACK fallback: BF16", ""},
+                         {"mode: FP16 on_failure: ROLLBACK fallback: BF16", ""},
+                         {"mode: FP16 on_failure: ROLLBACK", ""},
+                         {"mode: FP16 on_failure: FALLBACK", "on_failure CONFLICT"},
+                         {"mode: FP16 fallback: [BF16, FP16]", "fallback[1] CONFLICT"},
+                         {"fallback: BF16", "fallback[0] CONFLICT"},  // the default mode
+                         {"mode: FP16 fallback: [FP32, BF16, FP32]", "fallback[2] CONFLICT"},
+                         {"mode: FP16 fallback: MODE_UNSPECIFIED", "fallback[0] REQUIRED"}});
+  v1::JobSpec unknown = MlpSpec();
+  unknown.mutable_training()->mutable_precision()->add_fallback(static_cast<v1::PrecisionSpec::Mode>(50));
+  EXPECT_THAT(Faults(unknown), ElementsAre("training.precision.fallback[0] UNKNOWN_VALUE"));
+}
+
+TEST(ValidatePrecisionTest, Rollbacks) {
+  ExpectPrecisionFaults({{"on_failure: ROLLBACK max_rollbacks: 0", ""},
+                         {"on_failure: ROLLBACK max_rollbacks: 100", ""},
+                         {"on_failure: ROLLBACK max_rollbacks: 101", "max_rollbacks OUT_OF_RANGE"},
+                         {"on_failure: FAIL max_rollbacks: -1", "max_rollbacks OUT_OF_RANGE"}});
 }
 
 TEST(ValidatePrecisionTest, UnknownEnumValuesAreRefused) {

@@ -97,6 +97,31 @@ TEST_F(RunCheckpointsTest, TheManifestSaysWhereTheRunStands) {
   EXPECT_EQ(loaded->manifest, manifest);
 }
 
+TEST_F(RunCheckpointsTest, TheManifestSaysWhichPrecisionAndWhichWindowComeNext) {
+  RunCheckpointOptions options = CheckpointsOf(kJob, 4);
+  options.lineage.set_precision(v1::PrecisionSpec::BF16);
+  v1::IndexRange& left_out = *options.lineage.add_skipped_windows();
+  left_out.set_first(2);
+  left_out.set_last(6);
+  run_.TrainTo(3);
+  const auto saved = RunCheckpoints(folder_.checkpoint_root(), options).Save(run_.state(), false, kTime);
+  ASSERT_TRUE(saved.ok()) << saved.status();
+  EXPECT_EQ(saved->manifest.precision, "BF16");
+  EXPECT_EQ(saved->manifest.data_cursor, (DataCursor{2, 0, 4}));  // after windows 0, 1 and 7 comes window 8
+}
+
+TEST_F(RunCheckpointsTest, GenerationZeroHoldsNoTensorsAndIsLoadedAsWhatItIs) {
+  const auto saved = Of().SaveGenerationZero(run_.state(), 11, kTime);
+  ASSERT_TRUE(saved.ok()) << saved.status();
+  EXPECT_EQ(saved->name, "attempt-0001/step-00000000");
+  EXPECT_TRUE(saved->manifest.finite);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_.checkpoints() / saved->path), {}), 1);
+  const auto loaded = Of(2).Load(NewestFirst({*saved}));
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(loaded->manifest.initial, InitialState{11});
+  EXPECT_THAT(loaded->snapshot.model, IsEmpty());
+}
+
 TEST_F(RunCheckpointsTest, AStateThatIsNotFiniteIsMarked) {
   run_.state().optimizer().flat_state()[0].tensor[0] = std::numeric_limits<float>::quiet_NaN();
   EXPECT_FALSE(SaveAt(0).manifest.finite);

@@ -218,5 +218,24 @@ TEST(StepProgramTest, MicroBatchesDrawDifferentDropout) {
   EXPECT_FALSE(at::allclose(gradients("batch_size: 8 accumulation: 2"), gradients("batch_size: 4 accumulation: 1")));
 }
 
+TEST(StepProgramTest, AnIterationTrainsOnTheWindowThatIsLeft) {
+  // Dropout, so that its draws are those of the window, too.
+  const std::string changes = "model { mlp { hidden: 4 dropout: 0.5 } } data { train { synthetic { samples: 14 } } }";
+  SmallRun all(changes);
+  SmallRun some(changes);
+  v1::Lineage lineage;
+  lineage.add_skipped_windows()->set_last(0);
+  StepProgram without_first(
+      some.state(),
+      {some.data(), BatchPlan({.samples = 14, .batch_size = 8, .seed = some.training().seed(), .lineage = lineage}),
+       some.policy(), some.training().seed()});
+  FakeControl control;
+  ASSERT_TRUE(all.program().Run(1, control));
+  ASSERT_TRUE(without_first.Run(0, control));
+  EXPECT_THAT(Differences(BitsOf(some.state()), BitsOf(all.state())), ::testing::IsEmpty());
+  EXPECT_EQ(without_first.SamplesIn(0), 6);
+  EXPECT_EQ(without_first.SamplesIn(1), 8);
+}
+
 }  // namespace
 }  // namespace mantissa::trainer

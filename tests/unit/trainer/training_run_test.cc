@@ -73,7 +73,10 @@ class TrainingRunTest : public ::testing::Test {
         .evaluate = {},
         .checkpoint_saved = [this](const v1::Checkpoint& checkpoint) { announced_.push_back(checkpoint.name()); },
         .boundaries = BoundaryPlan(boundaries),
-        .scaled = run_->training().precision().mode() == v1::PrecisionSpec::FP16};
+        .scaled = run_->training().precision().mode() == v1::PrecisionSpec::FP16,
+        .precision = run_->training().precision(),
+        .lineage = lineage_,
+        .generation_zero_seed = generation_zero_seed_};
     if (boundaries.has_evaluation) {
       parts.evaluate = [this](Control& evaluation_control) {
         evaluated_at_.push_back(run_->state().step_state().iteration);
@@ -100,6 +103,8 @@ class TrainingRunTest : public ::testing::Test {
   }
 
   std::unique_ptr<SmallRun> run_ = std::make_unique<SmallRun>("model { mlp { hidden: 4 } }");
+  v1::Lineage lineage_;
+  std::optional<std::uint64_t> generation_zero_seed_;
   std::unique_ptr<FakeControl> control_ = std::make_unique<FakeControl>();
   std::function<void()> after_run_until_ = [] {};
   process::FakeClock clock_;
@@ -306,6 +311,79 @@ TEST_F(TrainingRunTest, AFailureWhoseStateCannotBeSavedKeepsItsReason) {
   EXPECT_EQ(outcome.reason, v1::Reason::NUMERIC_FAILURE);
   EXPECT_THAT(outcome.message, Not(HasSubstr("is kept in checkpoint")));
   EXPECT_FALSE(outcome.last_checkpoint.has_value());
+}
+
+TEST_F(TrainingRunTest, ARollbackIsAskedForWithTheRunOfSkipsAndSavesNothing) {
+  run_ = std::make_unique<SmallRun>("iterations: 100 precision { on_failure: ROLLBACK }", ConstantData(kNan));
+  const RunOutcome outcome = Run();
+  EXPECT_EQ(outcome.state, v1::Attempt::FAILED);
+  EXPECT_EQ(outcome.reason, v1::Reason::NUMERIC_FAILURE);
+  ASSERT_TRUE(outcome.intervention.has_value());
+  EXPECT_EQ(outcome.intervention->kind(), v1::Intervention::ROLLBACK);
+  EXPECT_EQ(outcome.intervention->iterations().first(), 1);
+  EXPECT_EQ(outcome.intervention->iterations().last(), 50);
+  EXPECT_THAT(announced_, IsEmpty());
+}
+
+TEST_F(TrainingRunTest, TheRunOfSkipsMayHaveBegunInAnEarlierAttempt) {
+  run_ = std::make_unique<SmallRun>("iterations: 100 precision { on_failure: ROLLBACK }", ConstantData(kNan));
+  RunSnapshot snapshot = run_->state().Snapshot();
+  snapshot.step.iteration = 60;
+  snapshot.step.step = 15;
+  snapshot.step.skips_in_row = 45;
+  ASSERT_TRUE(run_->state().Restore(snapshot).ok());
+  const RunOutcome outcome = Run();
+  ASSERT_TRUE(outcome.intervention.has_value());
+  EXPECT_EQ(outcome.intervention->iterations().first(), 16);
+  EXPECT_EQ(outcome.intervention->iterations().last(), 65);
+}
+
+TEST_F(TrainingRunTest, AFallbackIsAskedForInEveryPrecisionAndSavesTheState) {
+  run_ = std::make_unique<SmallRun>("iterations: 100 precision { mode: BF16 fallback: FP32 }", ConstantData(kNan));
+  lineage_.set_precision(v1::PrecisionSpec::BF16);
+  const RunOutcome outcome = Run();
+  ASSERT_TRUE(outcome.intervention.has_value());
+  EXPECT_EQ(outcome.intervention->kind(), v1::Intervention::FALLBACK);
+  EXPECT_EQ(outcome.intervention->reason(), v1::Reason::NUMERIC_FAILURE);
+  EXPECT_EQ(outcome.intervention->to_precision(), v1::PrecisionSpec::FP32);
+  EXPECT_THAT(announced_, ElementsAre("attempt-0001/step-00000000"));
+}
+
+TEST_F(TrainingRunTest, AFallbackWhoseStateCannotBeSavedIsAskedForAllTheSame) {
+  run_ = std::make_unique<SmallRun>("iterations: 100 precision { mode: BF16 fallback: FP32 }", ConstantData(kNan));
+  BreakStorage();
+  const RunOutcome outcome = Run();
+  EXPECT_TRUE(outcome.intervention.has_value()) << "the server goes back to the last one that it has";
+  EXPECT_THAT(announced_, IsEmpty());
+}
+
+TEST_F(TrainingRunTest, WhatARollbackHasNotHelpedIsAFailureThatSaysSo) {
+  run_ = std::make_unique<SmallRun>("iterations: 100 precision { on_failure: ROLLBACK }", ConstantData(kNan));
+  v1::IndexRange& trouble = *lineage_.add_troubles();
+  trouble.set_first(50);
+  trouble.set_last(51);
+  const RunOutcome outcome = Run();
+  EXPECT_FALSE(outcome.intervention.has_value());
+  EXPECT_THAT(outcome.message, HasSubstr("the same iterations failed again"));
+  EXPECT_THAT(announced_, SizeIs(1)) << "the state is kept for people to look at";
+}
+
+TEST_F(TrainingRunTest, GenerationZeroIsThereBeforeTheFirstIteration) {
+  generation_zero_seed_ = 7;
+  bool there = false;
+  after_run_until_ = [&] { there = there || IsSaved("attempt-0001/step-00000000"); };
+  const RunOutcome outcome = Run({}, std::make_unique<FakeControl>(1, /*checkpoint=*/true));
+  EXPECT_TRUE(there);
+  EXPECT_EQ(outcome.state, v1::Attempt::CANCELLED);
+  EXPECT_THAT(announced_, ElementsAre("attempt-0001/step-00000000")) << "a stop before the first one saves no other";
+}
+
+TEST_F(TrainingRunTest, WithoutGenerationZeroNoIterationBegins) {
+  generation_zero_seed_ = 7;
+  BreakStorage();
+  const RunOutcome outcome = Run();
+  EXPECT_EQ(outcome.reason, v1::Reason::CHECKPOINT_FAILED);
+  EXPECT_EQ(outcome.result.iterations(), 0);
 }
 
 TEST_F(TrainingRunTest, SkipsGrowthAndPhasesAreEvents) {
