@@ -64,6 +64,7 @@ void CheckPrecision(const v1::PrecisionSpec& precision, Checker checker) {
   }
   CheckLossScale(precision.loss_scale(), checker.Beneath("loss_scale"));
   CheckOnFailure(precision.on_failure(), checker);
+  checker.Whole("statistics_window", precision.statistics_window(), 1, 1'000'000, 1000);
   if (precision.fallback_size() > 0) {
     checker.Unimplemented("fallback", "going on in another precision", "remove it");
   }

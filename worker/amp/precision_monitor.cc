@@ -23,6 +23,7 @@ std::string MessageFor(const IterationRecord& record, std::int64_t skipped_in_ro
       return absl::StrCat("iteration ", record.iteration, ": the loss scale fell to ", record.next_loss_scale,
                           ", where gradients vanish in FP16: train in BF16, or lower the learning rate.");
     case Halt::kNone:
+    case Halt::kReplay:
       break;
   }
   return "";
@@ -40,7 +41,7 @@ Phase PrecisionMonitor::Observe(const IterationRecord& record) {
   applied_ += record.applied ? 1 : 0;
   applied_in_row_ = record.applied ? applied_in_row_ + 1 : 0;
   skipped_in_row_ = record.applied ? 0 : skipped_in_row_ + 1;
-  if (record.halt != Halt::kNone && !intervention_) {
+  if (record.halt != Halt::kNone && record.halt != Halt::kReplay && !intervention_) {
     intervention_ =
         mantissa::trainer::Intervention{Intervention::Kind::kFail, record.halt, MessageFor(record, skipped_in_row_)};
   }

@@ -27,6 +27,7 @@
 #include "worker/trainer/execution_plan.h"
 #include "worker/trainer/machine/host.h"
 #include "worker/trainer/machine/process_globals.h"
+#include "worker/trainer/replay.h"
 #include "worker/trainer/report/run_events.h"
 #include "worker/trainer/report/telemetry_sink.h"
 
@@ -128,7 +129,8 @@ class Attempt {
     const spec::SampleShape& sample = data_.train->shape().sample;
     plan_ = MakePlan(spec_, sample, machine_);
     ResetProcess(plan_.threads);
-    const ScalerSettings scaler = ScalerSettingsFrom(training_.precision(), training_.max_grad_norm());
+    ScalerSettings scaler = ScalerSettingsFrom(training_.precision(), training_.max_grad_norm());
+    scaler.replay_after = kQuietStretch;
     state_.emplace(BuildModel(training_.model(), sample, training_.seed(), env_.device),
                    RunStateOptions{training_.optimizer(), training_.schedule(), total_iterations_, scaler},
                    env_.device);
@@ -214,6 +216,7 @@ class Attempt {
     const PrecisionPolicy policy(training_.precision().mode());
     StepProgram program(*state_, {*data_.train, PlanBatches(training_, *data_.train), policy, training_.seed()});
     EagerEngine engine(*state_, program, env_.clock);
+    Replay replay(*state_, program);
     PrecisionMonitor monitor(MonitorSettings{});
     const v1::EvaluationSpec& evaluation = training_.evaluation();
     TrainingRunParts parts{
@@ -237,7 +240,8 @@ class Attempt {
                                                                          : spec::EvaluationInterval(total_iterations_),
                           .checkpoint_every = training_.checkpoint().every_steps(),
                           .has_evaluation = data_.eval != nullptr}),
-        .scaled = training_.precision().mode() == v1::PrecisionSpec::FP16};
+        .scaled = training_.precision().mode() == v1::PrecisionSpec::FP16,
+        .replay = &replay};
     if (data_.eval) {
       const EvaluationOptions options{training_.batch_size(), evaluation.max_batches()};
       parts.evaluate = [this, &policy, options](Control& control) {

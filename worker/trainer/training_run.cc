@@ -32,14 +32,10 @@ RunOutcome TrainingRun::Run() {
   return Complete();
 }
 
-Progress TrainingRun::progress() const {
-  const StepState step = parts_.state.step_state();
-  return {step.iteration, step.step};
-}
-
-void TrainingRun::Observe(const std::vector<IterationReport>& reports) {
+void TrainingRun::Observe(std::vector<IterationReport> reports) {
   const process::SteadyTime now = parts_.clock.Now();
-  for (const IterationReport& report : reports) {
+  for (IterationReport& report : reports) {
+    if (report.record.halt == Halt::kReplay) Explain(report);
     IterationRecord record = report.record;
     const Phase before = parts_.monitor.phase();
     record.phase = parts_.monitor.Observe(record);
@@ -59,6 +55,11 @@ void TrainingRun::Observe(const std::vector<IterationReport>& reports) {
   parts_.sink.Tick(now);
 }
 
+void TrainingRun::Explain(IterationReport& report) {
+  report.location = parts_.replay->Locate(report.record, parts_.control);
+  if (report.location) report.record.cause = CauseAt(*report.location, report.record.cause);
+}
+
 RunOutcome TrainingRun::Intervene(const Intervention& intervention) {
   const v1::Reason::Code reason =
       intervention.reason == Halt::kScaleAtFloor ? v1::Reason::SCALE_AT_MINIMUM : v1::Reason::NUMERIC_FAILURE;
@@ -71,6 +72,8 @@ RunOutcome TrainingRun::Intervene(const Intervention& intervention) {
 }
 
 RunOutcome TrainingRun::Stop() {
+  parts_.engine.Drain();
+  Observe(parts_.engine.Poll());
   if (parts_.control.stop().checkpoint) {
     if (absl::Status saved = Save(/*final=*/false); !saved.ok()) return NotSaved(saved);
   }

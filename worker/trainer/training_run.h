@@ -16,6 +16,7 @@
 #include "worker/checkpoint/checkpoint_store.h"
 #include "worker/trainer/boundary_plan.h"
 #include "worker/trainer/engine.h"
+#include "worker/trainer/replay.h"
 #include "worker/trainer/report/telemetry_sink.h"
 #include "worker/trainer/run_checkpoints.h"
 #include "worker/trainer/run_state.h"
@@ -49,6 +50,8 @@ struct TrainingRunParts {
   std::function<void(const v1::Checkpoint&)> checkpoint_saved;
   BoundaryPlan boundaries;
   bool scaled = false;  // FP16: there is a loss scale to speak of
+  // Answers Halt::kReplay; null where no iteration sets it.
+  Replay* replay = nullptr;
 };
 
 struct RunOutcome {
@@ -67,8 +70,10 @@ class TrainingRun {
   RunOutcome Run();
 
  private:
-  Progress progress() const;
-  void Observe(const std::vector<IterationReport>& reports);
+  Progress progress() const { return parts_.engine.progress(); }
+  void Observe(std::vector<IterationReport> reports);
+  // What a replay says of a skipped iteration, which is the last that there is.
+  void Explain(IterationReport& report);
   RunOutcome Intervene(const Intervention& intervention);
   RunOutcome Stop();
   RunOutcome Complete();

@@ -6,6 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
+#include "proto/spec/overflow_words.h"
+
 namespace mantissa::trainer {
 namespace {
 
@@ -50,10 +52,23 @@ std::string_view PhaseName(Phase phase) {
 
 // `head.weight (17 Inf of 1280)`
 std::string OffenderWords(const v1::ParameterOverflow& parameter) {
-  std::string counts;
-  if (parameter.inf_count() > 0) absl::StrAppend(&counts, parameter.inf_count(), " Inf");
-  if (parameter.nan_count() > 0) absl::StrAppend(&counts, counts.empty() ? "" : " and ", parameter.nan_count(), " NaN");
-  return absl::StrCat(parameter.name(), " (", counts, " of ", parameter.element_count(), ")");
+  return absl::StrCat(parameter.name(), " (",
+                      spec::CountWords(parameter.inf_count(), parameter.nan_count(), parameter.element_count()), ")");
+}
+
+v1::OverflowLocation LocationOf(const FaultLocation& found) {
+  v1::OverflowLocation location;
+  location.set_stage(static_cast<v1::OverflowLocation::Stage>(found.stage));
+  location.set_module(found.module);
+  location.set_parameter(found.parameter);
+  if (found.stage != FaultLocation::Stage::kNotReproduced) {
+    location.set_micro_batch(static_cast<std::int32_t>(found.micro_batch + 1));
+  }
+  location.set_micro_batches(static_cast<std::int32_t>(found.micro_batches));
+  location.set_inf_count(found.inf_count);
+  location.set_nan_count(found.nan_count);
+  location.set_element_count(found.element_count);
+  return location;
 }
 
 // As few digits as tell it apart: 65536 and not 6.5536e+04.
@@ -95,7 +110,12 @@ v1::JobEvent SkippedEvent(const IterationReport& report, const std::vector<Param
   }
   std::string message =
       absl::StrCat("iteration ", record.iteration, " skipped: ", std::string(CauseWords(record.cause)));
-  if (overflow.parameters_size() > 0) absl::StrAppend(&message, ", first in ", OffenderWords(overflow.parameters(0)));
+  if (report.location) {
+    *overflow.mutable_location() = LocationOf(*report.location);
+    absl::StrAppend(&message, ", began in ", spec::LocationWords(overflow.location()));
+  } else if (overflow.parameters_size() > 0) {
+    absl::StrAppend(&message, ", first in ", OffenderWords(overflow.parameters(0)));
+  }
   if (scaled && record.next_loss_scale != record.loss_scale) {
     absl::StrAppend(&message, "; scale ", Number(record.loss_scale), " → ", Number(record.next_loss_scale));
   }
