@@ -217,7 +217,9 @@ class Attempt {
     StepProgram program(*state_, {*data_.train, PlanBatches(training_, *data_.train), policy, training_.seed()});
     EagerEngine engine(*state_, program, env_.clock);
     Replay replay(*state_, program);
-    PrecisionMonitor monitor(MonitorSettings{});
+    MonitorSettings settings;
+    settings.statistics_window = training_.precision().statistics_window();
+    PrecisionMonitor monitor(settings);
     const v1::EvaluationSpec& evaluation = training_.evaluation();
     TrainingRunParts parts{
         .state = *state_,

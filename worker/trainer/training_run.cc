@@ -52,7 +52,7 @@ void TrainingRun::Observe(std::vector<IterationReport> reports) {
     if (record.phase != before) parts_.sink.Write(PhaseEvent(record, before));
   }
   if (!reports.empty()) last_record_ = reports.back().record;
-  parts_.sink.Tick(now);
+  parts_.sink.Tick(now, &parts_.monitor);
 }
 
 void TrainingRun::Explain(IterationReport& report) {
@@ -145,6 +145,7 @@ RunOutcome TrainingRun::NotSaved(const absl::Status& status) {
 }
 
 RunOutcome TrainingRun::End(v1::Attempt::State state, v1::Reason::Code reason, std::string message) {
+  parts_.sink.Heartbeat(&parts_.monitor);
   RunOutcome outcome{state, reason, std::move(message), {}, std::move(last_checkpoint_)};
   const StepState step = parts_.state.step_state();
   v1::JobResult& result = outcome.result;

@@ -77,6 +77,7 @@ void WatchModel::ApplyJob(const v1::Job& job) {
   if (!progress.worker_id().empty()) state_.worker = ForTerminal(progress.worker_id());
   if (!progress.device().empty()) state_.device = ForTerminal(progress.device());
   if (progress.total_iterations() > 0) state_.total_iterations = progress.total_iterations();
+  if (progress.precision().has_stability_score()) state_.stability_score = progress.precision().stability_score();
   // The rows say it better, but a watch that begins now has none yet.
   if (attempt_of_rows_ == 0 && progress.iteration() > 0) {
     state_.iteration = progress.iteration();
