@@ -217,9 +217,11 @@ class Attempt {
     StepProgram program(*state_, {*data_.train, PlanBatches(training_, *data_.train), policy, training_.seed()});
     EagerEngine engine(*state_, program, env_.clock);
     Replay replay(*state_, program);
+    RangeSampler ranges(*state_, program, training_.telemetry().ranges_every_iterations());
     MonitorSettings settings;
     settings.statistics_window = training_.precision().statistics_window();
     PrecisionMonitor monitor(settings);
+    Adviser adviser({.mode = training_.precision().mode(), .scaler = state_->iteration_state().settings()});
     const v1::EvaluationSpec& evaluation = training_.evaluation();
     TrainingRunParts parts{
         .state = *state_,
@@ -243,7 +245,10 @@ class Attempt {
                           .checkpoint_every = training_.checkpoint().every_steps(),
                           .has_evaluation = data_.eval != nullptr}),
         .scaled = training_.precision().mode() == v1::PrecisionSpec::FP16,
-        .replay = &replay};
+        .replay = &replay,
+        .adviser = adviser,
+        .ranges = ranges,
+        .mode = training_.precision().mode()};
     if (data_.eval) {
       const EvaluationOptions options{training_.batch_size(), evaluation.max_batches()};
       parts.evaluate = [this, &policy, options](Control& control) {

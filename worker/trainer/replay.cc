@@ -6,6 +6,8 @@
 
 #include <ATen/ATen.h>
 
+#include "worker/trainer/kept_buffers.h"
+
 namespace mantissa::trainer {
 namespace {
 
@@ -65,14 +67,10 @@ std::optional<FaultLocation> Replay::Locate(const IterationRecord& record, Contr
   during.halt = 0;
   during.loss_scale = after.used_loss_scale;
   state_.iteration_state().WriteState(during);
-  std::vector<at::Tensor> buffers;
-  for (const NamedTensor& buffer : state_.model().buffers()) buffers.push_back(buffer.tensor.detach().clone());
+  const KeptBuffers kept(state_.model());
 
   std::optional<FaultLocation> location = Search(record.iteration - 1, control);
 
-  for (std::size_t i = 0; i < buffers.size(); ++i) {
-    state_.model().buffers()[i].tensor.detach().copy_(buffers[i]);
-  }
   StepState released = after;
   released.halt = 0;
   released.next_replay = NextReplay(record.iteration);

@@ -39,8 +39,12 @@ at::Tensor StepProgram::RunMicroBatch(std::int64_t window, std::int64_t micro_ba
   const RandomKey key = {options_.seed, static_cast<std::int32_t>(window), static_cast<std::int32_t>(micro_batch)};
   const at::Tensor logits = state_.model().Forward(batch_.input, {options_.policy, key, /*training=*/true, probe});
   const at::Tensor loss = options_.policy.CrossEntropy(logits, batch_.target);
-  loss.backward(state_.iteration_state().BackwardSeed(TargetsIn(window)));
+  loss.backward(BackwardSeed(window));
   return loss.detach();
+}
+
+const at::Tensor& StepProgram::BackwardSeed(std::int64_t window) const {
+  return state_.iteration_state().BackwardSeed(TargetsIn(window));
 }
 
 }  // namespace mantissa::trainer

@@ -37,6 +37,9 @@ class StepProgram {
   // What the last micro-batch read.
   const Batch& batch() const { return batch_; }
 
+  // What the backward pass of each of the window's micro-batches starts with.
+  const at::Tensor& BackwardSeed(std::int64_t window) const;
+
   std::int64_t SamplesIn(std::int64_t window) const { return options_.plan.WindowSize(window); }
   std::int64_t MicroBatchesIn(std::int64_t window) const { return options_.plan.MicroBatches(window); }
   const StepProgramOptions& options() const { return options_; }

@@ -50,9 +50,24 @@ void TrainingRun::Observe(std::vector<IterationReport> reports) {
       parts_.sink.Write(ScaleGrownEvent(record));
     }
     if (record.phase != before) parts_.sink.Write(PhaseEvent(record, before));
+    Say(parts_.adviser.Observe(record, parts_.monitor), record);
   }
-  if (!reports.empty()) last_record_ = reports.back().record;
+  if (!reports.empty()) {
+    last_record_ = reports.back().record;
+    SampleRanges();
+  }
   parts_.sink.Tick(now, &parts_.monitor);
+}
+
+void TrainingRun::SampleRanges() {
+  const std::optional<ModuleRanges> ranges = parts_.ranges.SampleIfDue(last_record_->iteration);
+  if (!ranges) return;
+  parts_.sink.Write(RangesEvent(*last_record_, *ranges, parts_.mode, parts_.scaled));
+  Say(parts_.adviser.Observe(*ranges, parts_.monitor), *last_record_);
+}
+
+void TrainingRun::Say(const std::vector<Advice>& advice, const IterationRecord& record) {
+  for (const Advice& said : advice) parts_.sink.Write(AdviceEvent(record, said));
 }
 
 void TrainingRun::Explain(IterationReport& report) {

@@ -12,10 +12,12 @@
 #include "mantissa/v1/job.pb.h"
 #include "mantissa/v1/telemetry.pb.h"
 #include "process/clock.h"
+#include "worker/amp/advice/adviser.h"
 #include "worker/amp/precision_monitor.h"
 #include "worker/checkpoint/checkpoint_store.h"
 #include "worker/trainer/boundary_plan.h"
 #include "worker/trainer/engine.h"
+#include "worker/trainer/range_sampler.h"
 #include "worker/trainer/replay.h"
 #include "worker/trainer/report/telemetry_sink.h"
 #include "worker/trainer/run_checkpoints.h"
@@ -52,6 +54,9 @@ struct TrainingRunParts {
   bool scaled = false;  // FP16: there is a loss scale to speak of
   // Answers Halt::kReplay; null where no iteration sets it.
   Replay* replay = nullptr;
+  Adviser& adviser;
+  RangeSampler& ranges;
+  v1::PrecisionSpec::Mode mode = v1::PrecisionSpec::FP32;
 };
 
 struct RunOutcome {
@@ -72,6 +77,9 @@ class TrainingRun {
  private:
   Progress progress() const { return parts_.engine.progress(); }
   void Observe(std::vector<IterationReport> reports);
+  // Ranges, where a sample of them is due, and what follows from them.
+  void SampleRanges();
+  void Say(const std::vector<Advice>& advice, const IterationRecord& record);
   // What a replay says of a skipped iteration, which is the last that there is.
   void Explain(IterationReport& report);
   RunOutcome Intervene(const Intervention& intervention);

@@ -114,7 +114,7 @@ namespace {
 
 using Rows = std::vector<std::pair<std::string, std::string>>;
 
-// `0.998 STABLE (2 backoffs, 1 growth in 1000 iterations)`
+// `0.9980 STABLE (2 backoffs, 1 growth in 1000 iterations)`
 std::string StabilityText(const v1::PrecisionStats& stats) {
   const auto count = [](int number, const std::string& what) {
     return absl::StrCat(number, " ", what, number == 1 ? "" : "s");

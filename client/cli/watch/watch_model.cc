@@ -187,6 +187,7 @@ void WatchModel::ApplyEvent(const v1::JobEvent& event) {
     fold_.OnOverflow(event, events_);
     return;
   }
+  if (event.detail_case() == v1::JobEvent::kRanges) return;  // for whoever asks (`mantissa events`): they come often
   fold_.Flush(events_);
   switch (event.detail_case()) {
     case v1::JobEvent::kStarted:

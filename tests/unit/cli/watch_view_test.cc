@@ -55,7 +55,7 @@ TEST(WatchView, TheStabilityIsShownOnceItIsKnown) {
   v1::Job job = ExampleJob();
   job.mutable_progress()->mutable_precision()->set_stability_score(0.998);
   model.Apply(JobFrame(job));
-  EXPECT_THAT(Block(model.state(), {.width = 120}), HasSubstr("STEADY   stability 0.998"));
+  EXPECT_THAT(Block(model.state(), {.width = 120}), HasSubstr("STEADY   stability 0.9980"));
 }
 
 TEST(WatchView, UsesTheRoomOfAWideTerminal) {

@@ -62,6 +62,9 @@ class TrainingRunTest : public ::testing::Test {
     EagerEngine eager(run_->state(), run_->program(), *run_clock_, {.in_flight = in_flight_});
     WatchedEngine engine(eager, after_run_until_);
     Replay replay(run_->state(), run_->program());
+    RangeSampler ranges(run_->state(), run_->program(), ranges_every_);
+    Adviser adviser(
+        {.mode = run_->training().precision().mode(), .scaler = run_->state().iteration_state().settings()});
     PrecisionMonitor monitor;
     const RunCheckpoints checkpoints(folder_.checkpoint_root(), CheckpointsOf(kJob));
     TrainingRunParts parts{
@@ -76,7 +79,10 @@ class TrainingRunTest : public ::testing::Test {
         .checkpoint_saved = [this](const v1::Checkpoint& checkpoint) { announced_.push_back(checkpoint.name()); },
         .boundaries = BoundaryPlan(boundaries),
         .scaled = run_->training().precision().mode() == v1::PrecisionSpec::FP16,
-        .replay = &replay};
+        .replay = &replay,
+        .adviser = adviser,
+        .ranges = ranges,
+        .mode = run_->training().precision().mode()};
     if (boundaries.has_evaluation) {
       parts.evaluate = [this](Control& evaluation_control) {
         evaluated_at_.push_back(run_->state().step_state().iteration);
@@ -114,6 +120,7 @@ class TrainingRunTest : public ::testing::Test {
   process::FakeClock clock_;
   const process::Clock* run_clock_ = &clock_;
   int in_flight_ = 1;
+  std::int64_t ranges_every_ = 0;
   RunFolder folder_;
   Conversation conversation_;
   std::unique_ptr<TelemetrySink> sink_ = std::make_unique<TelemetrySink>(conversation_.channel(), SinkOptions());
