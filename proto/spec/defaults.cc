@@ -75,6 +75,7 @@ void ResolvePrecision(v1::PrecisionSpec& precision) {
   if (precision.on_failure() == Spec::ROLLBACK) DEFAULT(precision, max_rollbacks, kDefaultMaxRollbacks);
   if (precision.storage() == Spec::STORAGE_UNSPECIFIED) precision.set_storage(Spec::FP32_PARAMETERS);
   DEFAULT(precision, check_loss, true);
+  DEFAULT(precision, statistics_window, 1000);
 }
 
 template <typename AdamKind>
@@ -121,6 +122,7 @@ void ResolveTraining(v1::TrainingSpec& training) {
   }
   DEFAULT(*training.mutable_checkpoint(), keep, 2);
   DEFAULT(*training.mutable_telemetry(), every_iterations, 1);
+  DEFAULT(*training.mutable_telemetry(), ranges_every_iterations, 100);
   if (training.execution().mode() == v1::ExecutionSpec::MODE_UNSPECIFIED) {
     training.mutable_execution()->set_mode(v1::ExecutionSpec::AUTO);
   }

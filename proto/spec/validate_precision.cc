@@ -96,6 +96,7 @@ void CheckPrecision(const v1::PrecisionSpec& precision, Checker checker) {
   }
   CheckLossScale(precision.loss_scale(), checker.Beneath("loss_scale"));
   CheckOnFailure(precision, checker);
+  checker.Whole("statistics_window", precision.statistics_window(), 1, 1'000'000, 1000);
   if (checker.KnownEnum("storage", precision.storage(), Spec::Storage_IsValid(precision.storage())) &&
       precision.storage() == Spec::MASTER_FP32) {
     checker.Unimplemented("storage", "MASTER_FP32", "use FP32_PARAMETERS");

@@ -73,7 +73,9 @@ void CheckTraining(const v1::TrainingSpec& training, Checker checker) {
   Checker checkpoint = checker.Beneath("checkpoint");
   checkpoint.Whole("every_steps", training.checkpoint().every_steps(), 0, kMaxIterations, 200);
   checkpoint.Whole("keep", training.checkpoint().keep(), 2, 1000, 2);
-  checker.Beneath("telemetry").Whole("every_iterations", training.telemetry().every_iterations(), 1, 1'000'000, 1);
+  Checker telemetry = checker.Beneath("telemetry");
+  telemetry.Whole("every_iterations", training.telemetry().every_iterations(), 1, 1'000'000, 1);
+  telemetry.Whole("ranges_every_iterations", training.telemetry().ranges_every_iterations(), 0, 1'000'000, 100);
   Checker execution = checker.Beneath("execution");
   const auto mode = training.execution().mode();
   if (execution.KnownEnum("mode", mode, v1::ExecutionSpec::Mode_IsValid(mode)) && mode == v1::ExecutionSpec::GRAPH) {

@@ -150,6 +150,14 @@ absl::Status Scheduler::Report(const v1::SynchronizeRequest& request, Moment now
   return absl::OkStatus();
 }
 
+void Scheduler::State::TakePrecision(const v1::AttemptReport& report, JobEntry& entry) {
+  if (!report.has_precision()) return;
+  v1::PrecisionStats& known = *entry.job.mutable_progress()->mutable_precision();
+  if (known.SerializeAsString() == report.precision().SerializeAsString()) return;
+  known = report.precision();
+  entry.progress_unsaved = true;
+}
+
 void Scheduler::State::TakeReported(WorkerEntry& worker, const AttemptKey& key, const v1::AttemptReport& report,
                                     Moment now, Changes& changes) {
   if (worker.held.at(key).standing != HeldAttempt::Standing::kLive) return;
@@ -168,6 +176,7 @@ void Scheduler::State::TakeReported(WorkerEntry& worker, const AttemptKey& key, 
     live.attempt.set_iteration(report.iteration());
     live.progressed_at = now.steady;
   }
+  TakePrecision(report, entry);
   if (IsTerminal(report.state())) {
     live.end = LiveAttempt::ReportedEnd{report, now.steady + options.end_grace};
     if (live.durable_through >= report.last_attempt_sequence()) RecordReportedEnd(entry, now, changes);
@@ -216,6 +225,7 @@ void Scheduler::State::RecordReportedEnd(JobEntry& entry, Moment now, Changes& c
     WriteGap(entry, report.last_attempt_sequence(), "not delivered by its worker", changes);
   }
   if (report.has_result()) *entry.job.mutable_result() = report.result();
+  TakePrecision(report, entry);
   v1::JobProgress& progress = *entry.job.mutable_progress();
   progress.set_iteration(std::max(progress.iteration(), report.iteration()));
   progress.set_step(std::max(progress.step(), report.step()));

@@ -154,6 +154,7 @@ struct Scheduler::State {
   void TakeReported(WorkerEntry& worker, const AttemptKey& key, const v1::AttemptReport& report, Moment now,
                     Changes& changes);
   void TakeMissing(WorkerEntry& worker, const AttemptKey& key, bool new_session, Moment now, Changes& changes);
+  void TakePrecision(const v1::AttemptReport& report, JobEntry& entry);
   void RecordReportedEnd(JobEntry& entry, Moment now, Changes& changes);
 
   // scheduler_interventions.cc

@@ -88,10 +88,19 @@ class JobMetrics::LiveSeries {
         samples_per_second_(metrics.job_samples_per_second, labels_),
         progress_ratio_(metrics.job_progress_ratio, labels_),
         phase_(metrics.job_phase, labels_),
+        stability_ratio_(metrics.job_stability_ratio, labels_),
+        window_skipped_ratio_(metrics.job_window_skipped_ratio, labels_),
+        precision_verdict_(metrics.job_precision_verdict, labels_),
         total_iterations_(job.progress().total_iterations()) {}
 
   void SetTotalIterations(int32_t total) {
     if (total > 0) total_iterations_ = total;
+  }
+
+  void SetPrecision(const v1::PrecisionStats& stats) {
+    if (stats.has_stability_score()) stability_ratio_->Set(stats.stability_score());
+    window_skipped_ratio_->Set(stats.skipped_ratio());
+    precision_verdict_->Set(stats.verdict());
   }
 
   void Add(const v1::RecordColumns& records) {
@@ -145,6 +154,7 @@ class JobMetrics::LiveSeries {
   JobValue<Gauge> step_, iteration_, loss_, loss_scale_;
   JobValue<Counter> overflows_;
   JobValue<Gauge> skipped_ratio_, grad_norm_, samples_per_second_, progress_ratio_, phase_;
+  JobValue<Gauge> stability_ratio_, window_skipped_ratio_, precision_verdict_;
   int32_t total_iterations_;
 };
 
@@ -183,6 +193,7 @@ void JobMetrics::SetStateLocked(const v1::Job& job) {
     known.series = std::make_unique<LiveSeries>(metrics_, job);
     ++live_jobs_;
   }
+  if (known.series && job.progress().has_precision()) known.series->SetPrecision(job.progress().precision());
   if (!runs && known.series) {
     known.series.reset();
     --live_jobs_;

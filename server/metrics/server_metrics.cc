@@ -88,6 +88,13 @@ ServerMetrics::ServerMetrics()
       job_progress_ratio(Gauges(*registry, "mantissa_job_progress_ratio",
                                 "Iterations done of all iterations of a running job, 0 to 1.")),
       job_phase(Gauges(*registry, "mantissa_job_phase",
-                       "Numeric phase of a running job: 1 calibrating, 2 steady, 3 unstable.")) {}
+                       "Numeric phase of a running job: 1 calibrating, 2 steady, 3 unstable.")),
+      job_stability_ratio(Gauges(*registry, "mantissa_job_stability_ratio",
+                                 "Iterations of a running job's statistics window in which the loss scale did not "
+                                 "back off, 0 to 1; from a full window on.")),
+      job_window_skipped_ratio(Gauges(*registry, "mantissa_job_window_skipped_ratio",
+                                      "Iterations of a running job's statistics window that were skipped, 0 to 1.")),
+      job_precision_verdict(Gauges(*registry, "mantissa_job_precision_verdict",
+                                   "Precision of a running job: 1 insufficient data, 2 stable, 3 unstable.")) {}
 
 }  // namespace mantissa::server

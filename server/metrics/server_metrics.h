@@ -58,6 +58,9 @@ struct ServerMetrics {
   prometheus::Family<prometheus::Gauge>& job_samples_per_second;
   prometheus::Family<prometheus::Gauge>& job_progress_ratio;
   prometheus::Family<prometheus::Gauge>& job_phase;
+  prometheus::Family<prometheus::Gauge>& job_stability_ratio;
+  prometheus::Family<prometheus::Gauge>& job_window_skipped_ratio;
+  prometheus::Family<prometheus::Gauge>& job_precision_verdict;
 };
 
 }  // namespace mantissa::server

@@ -179,7 +179,7 @@ void Agent::OnReported(AttemptReported reported) {
       break;
     }
     case v1::TrainerReport::kHeartbeat:
-      attempts_.Progressed(key, reported.report.heartbeat().iteration(), reported.report.heartbeat().step());
+      attempts_.Heard(key, reported.report.heartbeat());
       break;
     case v1::TrainerReport::kCheckpointSaved:
       OnCheckpointSaved(key, reported.report.checkpoint_saved().checkpoint());

@@ -25,6 +25,7 @@ v1::AttemptReport ReportOf(const HeldAttempt& attempt) {
   *report.mutable_ref() = attempt.ref;
   report.set_iteration(attempt.iteration);
   report.set_step(attempt.step);
+  if (attempt.precision) *report.mutable_precision() = *attempt.precision;
   report.set_last_checkpoint(attempt.last_checkpoint);
   report.set_last_attempt_sequence(attempt.last_attempt_sequence);
   switch (attempt.stage) {
@@ -133,6 +134,12 @@ void HeldAttempts::Progressed(const AttemptKey& key, std::int32_t iteration, std
   if (attempt == nullptr) return;
   attempt->iteration = std::max(attempt->iteration, iteration);
   attempt->step = std::max(attempt->step, step);
+}
+
+void HeldAttempts::Heard(const AttemptKey& key, const v1::TrainerHeartbeat& heartbeat) {
+  Progressed(key, heartbeat.iteration(), heartbeat.step());
+  HeldAttempt* attempt = FindLive(key);
+  if (attempt != nullptr && heartbeat.has_precision()) attempt->precision = heartbeat.precision();
 }
 
 void HeldAttempts::Received(const AttemptKey& key, std::int64_t attempt_sequence) {

@@ -36,6 +36,7 @@ struct HeldAttempt {
   StopCause stop = StopCause::kNone;
   std::int32_t iteration = 0;
   std::int32_t step = 0;
+  std::optional<v1::PrecisionStats> precision;  // as the trainer said last
   std::string last_checkpoint;
   std::int64_t last_attempt_sequence = 0;  // as received
   int open_commits = 0;                    // checkpoints saved and not yet answered for
@@ -75,6 +76,7 @@ class HeldAttempts {
   bool CommitAnswered(const AttemptKey& key);
 
   void Progressed(const AttemptKey& key, std::int32_t iteration, std::int32_t step);
+  void Heard(const AttemptKey& key, const v1::TrainerHeartbeat& heartbeat);
   void Received(const AttemptKey& key, std::int64_t attempt_sequence);
   void CheckpointSaved(const AttemptKey& key, const std::string& name);
 

@@ -41,6 +41,9 @@ class IterationState {
   void WriteState(const StepState& state);
   std::vector<GradientStats> ReadStats() const;
 
+  // What Measure has written, as a byte tensor: GradientStats for each parameter.
+  const at::Tensor& stats() const { return stats_; }
+
   const ScalerSettings& settings() const { return settings_; }
 
  private:

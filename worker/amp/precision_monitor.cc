@@ -1,7 +1,5 @@
 #include "worker/amp/precision_monitor.h"
 
-#include <algorithm>
-
 #include "absl/strings/str_cat.h"
 
 namespace mantissa::trainer {
@@ -23,6 +21,7 @@ std::string MessageFor(const IterationRecord& record, std::int64_t skipped_in_ro
       return absl::StrCat("iteration ", record.iteration, ": the loss scale fell to ", record.next_loss_scale,
                           ", where gradients vanish in FP16: train in BF16, or lower the learning rate.");
     case Halt::kNone:
+    case Halt::kReplay:
       break;
   }
   return "";
@@ -30,23 +29,22 @@ std::string MessageFor(const IterationRecord& record, std::int64_t skipped_in_ro
 
 }  // namespace
 
-PrecisionMonitor::PrecisionMonitor(const MonitorSettings& settings) : settings_(settings) {}
+PrecisionMonitor::PrecisionMonitor(const MonitorSettings& settings)
+    : settings_(settings), statistics_(settings.statistics_window) {}
 
 Phase PrecisionMonitor::Observe(const IterationRecord& record) {
-  if (iterations_ == 0) min_loss_scale_ = max_loss_scale_ = record.loss_scale;
-  min_loss_scale_ = std::min(min_loss_scale_, record.next_loss_scale);
-  max_loss_scale_ = std::max(max_loss_scale_, record.next_loss_scale);
   iterations_ += 1;
-  applied_ += record.applied ? 1 : 0;
+  statistics_.Observe(record);
   applied_in_row_ = record.applied ? applied_in_row_ + 1 : 0;
   skipped_in_row_ = record.applied ? 0 : skipped_in_row_ + 1;
-  if (record.halt != Halt::kNone && !intervention_) {
+  if (record.halt != Halt::kNone && record.halt != Halt::kReplay && !intervention_) {
     intervention_ =
         mantissa::trainer::Intervention{Intervention::Kind::kFail, record.halt, MessageFor(record, skipped_in_row_)};
   }
   // While calibrating, a skip empties the window: what is left of calibration is its last, good stretch.
   if (!calibrated_ && !record.applied && iterations_ < settings_.window) {
     window_.clear();
+    statistics_.EmptyWindow();
     skipped_in_window_ = 0;
     backoffs_in_window_ = 0;
   } else {
@@ -80,20 +78,6 @@ void PrecisionMonitor::Decide() {
       skipped_in_window_ < settings_.steady_below * static_cast<double>(seen)) {
     phase_ = Phase::kSteady;
   }
-}
-
-PrecisionStats PrecisionMonitor::stats() const {
-  PrecisionStats stats;
-  stats.iterations = iterations_;
-  stats.applied = applied_;
-  stats.skipped = iterations_ - applied_;
-  if (!window_.empty()) stats.skipped_ratio = skipped_in_window_ / static_cast<double>(window_.size());
-  if (window_.size() >= static_cast<std::size_t>(settings_.window)) {
-    stats.stability_score = 1.0 - backoffs_in_window_ / static_cast<double>(window_.size());
-  }
-  stats.min_loss_scale = min_loss_scale_;
-  stats.max_loss_scale = max_loss_scale_;
-  return stats;
 }
 
 }  // namespace mantissa::trainer

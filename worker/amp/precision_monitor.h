@@ -7,6 +7,7 @@
 #include <string>
 
 #include "worker/amp/iteration_record.h"
+#include "worker/amp/precision_statistics.h"
 
 namespace mantissa::trainer {
 
@@ -22,6 +23,8 @@ struct MonitorSettings {
   std::int32_t unstable_backoffs = 4;
   // The newest iterations, none of them from calibration but its last, good ones.
   std::int32_t window = 200;
+  // The same of the statistics, which decide nothing.
+  std::int32_t statistics_window = 1000;
 };
 
 // What must happen to the run: it ends. Whether the job goes on otherwise is asked of its spec (proto/spec/lineage.h).
@@ -30,16 +33,6 @@ struct Intervention {
   Kind kind = Kind::kFail;
   Halt reason = Halt::kNone;
   std::string message;  // one line for people, with the remedy
-};
-
-struct PrecisionStats {
-  std::int64_t iterations = 0;
-  std::int64_t applied = 0;
-  std::int64_t skipped = 0;
-  double skipped_ratio = 0;               // of the window
-  std::optional<double> stability_score;  // 1 - backoffs / window; absent before a full window
-  double min_loss_scale = 0;
-  double max_loss_scale = 0;
 };
 
 // Pure: no clock, no torch. Between what makes a run STEADY and what makes it UNSTABLE the phase stays what it was, so
@@ -53,7 +46,8 @@ class PrecisionMonitor {
   Phase Observe(const IterationRecord& record);
 
   Phase phase() const { return phase_; }
-  PrecisionStats stats() const;
+  // Skips while calibrating are in its totals alone.
+  PrecisionStats stats() const { return statistics_.stats(); }
   // From the first record that halted the run on.
   const std::optional<mantissa::trainer::Intervention>& Intervention() const { return intervention_; }
 
@@ -70,12 +64,10 @@ class PrecisionMonitor {
   std::deque<Outcome> window_;
   std::int32_t skipped_in_window_ = 0;
   std::int32_t backoffs_in_window_ = 0;
+  PrecisionStatistics statistics_;
   std::int64_t iterations_ = 0;
-  std::int64_t applied_ = 0;
   std::int64_t applied_in_row_ = 0;
   std::int64_t skipped_in_row_ = 0;
-  double min_loss_scale_ = 0;
-  double max_loss_scale_ = 0;
   bool calibrated_ = false;
   Phase phase_ = Phase::kCalibrating;
   std::optional<mantissa::trainer::Intervention> intervention_;

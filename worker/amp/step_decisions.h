@@ -66,15 +66,31 @@ MANTISSA_HOST_DEVICE inline bool BackOffScale(const ScalerSettings& settings, St
   return at_floor;
 }
 
+// Whether the iteration that has just been skipped, `applied_before` having been applied in a row before it, is worth a
+// replay.
+MANTISSA_HOST_DEVICE inline bool IsWorthReplay(const ScalerSettings& settings, const StepState& state,
+                                               std::int32_t applied_before) {
+  if (settings.replay_after == 0 || state.iteration < state.next_replay) return false;
+  if (applied_before >= settings.replay_after) return true;
+  if (state.next_replay != 0) return false;
+  // An overflow while the scale is being found is no news. Without a scale, or with a loss that is not finite, every
+  // skip is.
+  const bool searching = settings.enabled != 0 && state.cause != static_cast<std::int32_t>(SkipCause::kNanForward);
+  return !searching || applied_before >= settings.first_replay_after;
+}
+
 // After the optimizer: counters, scale, latch.
 MANTISSA_HOST_DEVICE inline void AdvanceScale(const ScalerSettings& settings, StepState* state) {
   if (state->halt != 0) return;
   const bool skipped = state->found_inf != 0;
+  const std::int32_t applied_before = state->applied_in_row;
   state->iteration += 1;
   if (skipped) {
     state->skips_in_row += 1;
+    state->applied_in_row = 0;
   } else {
     state->skips_in_row = 0;
+    if (state->applied_in_row < INT32_MAX) state->applied_in_row += 1;
     state->step += 1;
   }
   bool stuck = false;
@@ -93,6 +109,8 @@ MANTISSA_HOST_DEVICE inline void AdvanceScale(const ScalerSettings& settings, St
     halt = Halt::kScaleTooSmall;
   } else if (state->skips_in_row >= settings.max_skips_in_row) {
     halt = Halt::kSkipsInRow;
+  } else if (skipped && IsWorthReplay(settings, *state, applied_before)) {
+    halt = Halt::kReplay;
   }
   state->halt = static_cast<std::int32_t>(halt);
 }

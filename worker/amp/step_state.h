@@ -19,12 +19,13 @@ enum class SkipCause : std::int32_t {
   kNanBackward = 3,  // the loss is finite, NaN but no Inf among the gradients
 };
 
-// Why the run cannot go on as it is. Set by update_scale, released by nobody but the host.
+// Why the run cannot go on before the host has done something. Set by update_scale, released by nobody but the host.
 enum class Halt : std::int32_t {
   kNone = 0,
   kScaleAtFloor = 1,  // an overflow that wanted to lower a scale that is at its floor
   kSkipsInRow = 2,
   kScaleTooSmall = 3,
+  kReplay = 4,  // the last iteration, which was skipped, is worth running once more to see where it went wrong
 };
 
 struct StepState {
@@ -42,14 +43,16 @@ struct StepState {
   float found_inf = 0;        // exactly 0 or 1
   float factor = 1;           // what a gradient is multiplied by: 1/scale and clipping in one
   float used_loss_scale = 1;  // the scale it ran with
-  std::int32_t reserved = 0;
-  double loss = 0;       // unscaled mean over the window's targets
-  double grad_norm = 0;  // unscaled, before clipping; meaningless when found_inf is 1
+  // Outside the checkpoint: whether a replay is worth it changes no bit of the training.
+  std::int32_t applied_in_row = 0;
+  std::int64_t next_replay = 0;  // no replay before this iteration; 0: there has been none
+  double loss = 0;               // unscaled mean over the window's targets
+  double grad_norm = 0;          // unscaled, before clipping; meaningless when found_inf is 1
   // Written by the optimizer's op.
   double learning_rate = 0;
 };
 
-static_assert(sizeof(StepState) == 80);
+static_assert(sizeof(StepState) == 88);
 
 // What update_scale and verdict are told once per run. Plain data, in a byte tensor on the device.
 struct ScalerSettings {
@@ -67,7 +70,12 @@ struct ScalerSettings {
   std::int32_t latch = 1;
   std::int32_t halt_at_floor = 0;  // on_failure is not CLAMP
   std::int32_t max_skips_in_row = 50;
-  std::int32_t check_loss = 1;            // a loss that is not finite skips the iteration
+  std::int32_t check_loss = 1;  // a loss that is not finite skips the iteration
+
+  // A skip after this many iterations applied in a row sets Halt::kReplay; 0: none does, for a host without a replay.
+  std::int32_t replay_after = 0;
+  // That many are enough for the first replay of all: the scale has been found, so the skip is no part of finding it.
+  std::int32_t first_replay_after = 20;
   double min_useful_scale = 1.0 / 16384;  // 2^-14: below it, scaling no longer helps
   double max_grad_norm = 1;               // 0: no clipping
 };

@@ -29,6 +29,7 @@
 #include "worker/trainer/lineage_start.h"
 #include "worker/trainer/machine/host.h"
 #include "worker/trainer/machine/process_globals.h"
+#include "worker/trainer/replay.h"
 #include "worker/trainer/report/run_events.h"
 #include "worker/trainer/report/telemetry_sink.h"
 
@@ -133,7 +134,8 @@ class Attempt {
     const spec::SampleShape& sample = data_.train->shape().sample;
     plan_ = MakePlan(spec_, sample, machine_);
     ResetProcess(plan_.threads);
-    const ScalerSettings scaler = ScalerSettingsFrom(training_.precision(), training_.max_grad_norm());
+    ScalerSettings scaler = ScalerSettingsFrom(training_.precision(), training_.max_grad_norm());
+    scaler.replay_after = kQuietStretch;
     state_.emplace(
         BuildModel(training_.model(), sample, training_.seed(), env_.device),
         RunStateOptions{training_.optimizer(), training_.schedule(), total_iterations_, scaler, lineage_.number()},
@@ -232,7 +234,12 @@ class Attempt {
     StepProgram program(*state_,
                         {*data_.train, PlanBatches(training_, lineage_, *data_.train), policy, training_.seed()});
     EagerEngine engine(*state_, program, env_.clock);
-    PrecisionMonitor monitor(MonitorSettings{});
+    Replay replay(*state_, program);
+    RangeSampler ranges(*state_, program, training_.telemetry().ranges_every_iterations());
+    MonitorSettings settings;
+    settings.statistics_window = training_.precision().statistics_window();
+    PrecisionMonitor monitor(settings);
+    Adviser adviser({.mode = training_.precision().mode(), .scaler = state_->iteration_state().settings()});
     const v1::EvaluationSpec& evaluation = training_.evaluation();
     TrainingRunParts parts{
         .state = *state_,
@@ -257,7 +264,10 @@ class Attempt {
                           .has_evaluation = data_.eval != nullptr}),
         .scaled = training_.precision().mode() == v1::PrecisionSpec::FP16,
         .precision = training_.precision(),
-        .lineage = lineage_};
+        .lineage = lineage_,
+        .replay = &replay,
+        .adviser = adviser,
+        .ranges = ranges};
     if (spec::MayIntervene(training_.precision()) && resumed_from_.empty()) {
       parts.generation_zero_seed = training_.seed();
     }

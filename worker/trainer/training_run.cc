@@ -34,14 +34,10 @@ RunOutcome TrainingRun::Run() {
   return Complete();
 }
 
-Progress TrainingRun::progress() const {
-  const StepState step = parts_.state.step_state();
-  return {step.iteration, step.step};
-}
-
-void TrainingRun::Observe(const std::vector<IterationReport>& reports) {
+void TrainingRun::Observe(std::vector<IterationReport> reports) {
   const process::SteadyTime now = parts_.clock.Now();
-  for (const IterationReport& report : reports) {
+  for (IterationReport& report : reports) {
+    if (report.record.halt == Halt::kReplay) Explain(report);
     IterationRecord record = report.record;
     const Phase before = parts_.monitor.phase();
     record.phase = parts_.monitor.Observe(record);
@@ -56,9 +52,29 @@ void TrainingRun::Observe(const std::vector<IterationReport>& reports) {
       parts_.sink.Write(ScaleGrownEvent(record));
     }
     if (record.phase != before) parts_.sink.Write(PhaseEvent(record, before));
+    Say(parts_.adviser.Observe(record, parts_.monitor), record);
   }
-  if (!reports.empty()) last_record_ = reports.back().record;
-  parts_.sink.Tick(now);
+  if (!reports.empty()) {
+    last_record_ = reports.back().record;
+    SampleRanges();
+  }
+  parts_.sink.Tick(now, &parts_.monitor);
+}
+
+void TrainingRun::SampleRanges() {
+  const std::optional<ModuleRanges> ranges = parts_.ranges.SampleIfDue(last_record_->iteration);
+  if (!ranges) return;
+  parts_.sink.Write(RangesEvent(*last_record_, *ranges, parts_.precision.mode(), parts_.scaled));
+  Say(parts_.adviser.Observe(*ranges, parts_.monitor), *last_record_);
+}
+
+void TrainingRun::Say(const std::vector<Advice>& advice, const IterationRecord& record) {
+  for (const Advice& said : advice) parts_.sink.Write(AdviceEvent(record, said));
+}
+
+void TrainingRun::Explain(IterationReport& report) {
+  report.location = parts_.replay->Locate(report.record, parts_.control);
+  if (report.location) report.record.cause = CauseAt(*report.location, report.record.cause);
 }
 
 RunOutcome TrainingRun::Intervene(const Intervention& intervention) {
@@ -86,6 +102,8 @@ RunOutcome TrainingRun::Intervene(const Intervention& intervention) {
 }
 
 RunOutcome TrainingRun::Stop() {
+  parts_.engine.Drain();
+  Observe(parts_.engine.Poll());
   if (parts_.control.stop().checkpoint) {
     if (absl::Status saved = Save(/*final=*/false); !saved.ok()) return NotSaved(saved);
   }
@@ -166,6 +184,7 @@ RunOutcome TrainingRun::NotSaved(const absl::Status& status) {
 }
 
 RunOutcome TrainingRun::End(v1::Attempt::State state, v1::Reason::Code reason, std::string message) {
+  parts_.sink.Heartbeat(&parts_.monitor);
   RunOutcome outcome{state, reason, std::move(message), {}, std::move(last_checkpoint_)};
   const StepState step = parts_.state.step_state();
   v1::JobResult& result = outcome.result;

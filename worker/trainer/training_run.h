@@ -13,10 +13,13 @@
 #include "mantissa/v1/job.pb.h"
 #include "mantissa/v1/telemetry.pb.h"
 #include "process/clock.h"
+#include "worker/amp/advice/adviser.h"
 #include "worker/amp/precision_monitor.h"
 #include "worker/checkpoint/checkpoint_store.h"
 #include "worker/trainer/boundary_plan.h"
 #include "worker/trainer/engine.h"
+#include "worker/trainer/range_sampler.h"
+#include "worker/trainer/replay.h"
 #include "worker/trainer/report/telemetry_sink.h"
 #include "worker/trainer/run_checkpoints.h"
 #include "worker/trainer/run_state.h"
@@ -55,6 +58,10 @@ struct TrainingRunParts {
   v1::Lineage lineage = {};
   // What this fresh state was made from, where generation 0 has to be saved before the first iteration.
   std::optional<std::uint64_t> generation_zero_seed = std::nullopt;
+  // Answers Halt::kReplay; null where no iteration sets it.
+  Replay* replay = nullptr;
+  Adviser& adviser;
+  RangeSampler& ranges;
 };
 
 struct RunOutcome {
@@ -75,8 +82,13 @@ class TrainingRun {
   RunOutcome Run();
 
  private:
-  Progress progress() const;
-  void Observe(const std::vector<IterationReport>& reports);
+  Progress progress() const { return parts_.engine.progress(); }
+  void Observe(std::vector<IterationReport> reports);
+  // Ranges, where a sample of them is due, and what follows from them.
+  void SampleRanges();
+  void Say(const std::vector<Advice>& advice, const IterationRecord& record);
+  // What a replay says of a skipped iteration, which is the last that there is.
+  void Explain(IterationReport& report);
   RunOutcome Intervene(const Intervention& intervention);
   RunOutcome Stop();
   RunOutcome Complete();

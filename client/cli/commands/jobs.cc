@@ -115,6 +115,22 @@ namespace {
 
 using Rows = std::vector<std::pair<std::string, std::string>>;
 
+// `0.9980 STABLE (2 backoffs, 1 growth in 1000 iterations)`
+std::string StabilityText(const v1::PrecisionStats& stats) {
+  const auto count = [](int number, const std::string& what) {
+    return absl::StrCat(number, " ", what, number == 1 ? "" : "s");
+  };
+  std::string text = stats.has_stability_score() ? absl::StrCat(ShortNumber(stats.stability_score(), 4), " ") : "";
+  absl::StrAppend(&text, v1::PrecisionStats::Verdict_Name(stats.verdict()), " (");
+  if (stats.has_loss_scale()) {
+    absl::StrAppend(&text, count(stats.backoffs(), "backoff"), ", ", count(stats.growths(), "growth"), " in ");
+  } else {
+    absl::StrAppend(&text, ShortNumber(100 * stats.skipped_ratio(), 3), " % skipped of ");
+  }
+  absl::StrAppend(&text, count(stats.window(), "iteration"), ")");
+  return text;
+}
+
 void AddProgress(const Job& job, Rows& rows) {
   const v1::JobProgress& progress = job.progress();
   if (progress.iteration() == 0) return;
@@ -127,6 +143,7 @@ void AddProgress(const Job& job, Rows& rows) {
   if (progress.has_grad_norm()) rows.emplace_back("grad norm", ShortNumber(progress.grad_norm(), 4));
   if (progress.has_learning_rate()) rows.emplace_back("learning rate", ShortNumber(progress.learning_rate(), 4));
   if (progress.has_samples_per_second()) rows.emplace_back("samples/s", CompactCount(progress.samples_per_second()));
+  if (progress.has_precision()) rows.emplace_back("stability", StabilityText(progress.precision()));
   if (!progress.worker_id().empty())
     rows.emplace_back("worker", absl::StrCat(progress.worker_id(), " ", progress.device()));
 }

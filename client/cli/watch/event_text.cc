@@ -8,6 +8,7 @@
 
 #include "client/cli/output/display_text.h"
 #include "client/cli/output/number_text.h"
+#include "proto/spec/overflow_words.h"
 
 namespace mantissa::cli {
 namespace {
@@ -24,13 +25,13 @@ std::string Cause(v1::SkipCause::Code cause) {
 }
 
 std::string Blame(const v1::OverflowEvent& overflow) {
+  if (overflow.has_location()) return ", began in " + spec::LocationWords(overflow.location());
   if (overflow.parameters_size() == 0) return "";
   const v1::ParameterOverflow& first = overflow.parameters(0);
-  std::vector<std::string> counts;
-  if (first.inf_count() > 0) counts.push_back(absl::StrCat(first.inf_count(), " Inf"));
-  if (first.nan_count() > 0) counts.push_back(absl::StrCat(first.nan_count(), " NaN"));
   std::string text = absl::StrCat(", first in ", first.name());
-  if (!counts.empty()) absl::StrAppend(&text, " (", absl::StrJoin(counts, ", "), " of ", first.element_count(), ")");
+  if (first.inf_count() > 0 || first.nan_count() > 0) {
+    absl::StrAppend(&text, " (", spec::CountWords(first.inf_count(), first.nan_count(), first.element_count()), ")");
+  }
   if (overflow.parameter_count() > 1) absl::StrAppend(&text, " of ", overflow.parameter_count(), " parameters");
   return text;
 }
@@ -117,6 +118,8 @@ std::string EventText(const v1::JobEvent& event) {
       case v1::JobEvent::kStarted:
         return StartedText(event.started());
       case v1::JobEvent::kIntervention:
+      case v1::JobEvent::kRanges:
+      case v1::JobEvent::kAdvice:
       case v1::JobEvent::DETAIL_NOT_SET:
         return PlainText(event);
     }

@@ -81,6 +81,7 @@ void WatchModel::ApplyJob(const v1::Job& job) {
   if (!progress.worker_id().empty()) state_.worker = ForTerminal(progress.worker_id());
   if (!progress.device().empty()) state_.device = ForTerminal(progress.device());
   if (progress.total_iterations() > 0) state_.total_iterations = progress.total_iterations();
+  if (progress.precision().has_stability_score()) state_.stability_score = progress.precision().stability_score();
   // The rows say it better, but a watch that begins now has none yet.
   if (attempt_of_rows_ == 0 && progress.iteration() > 0) {
     state_.iteration = progress.iteration();
@@ -190,6 +191,7 @@ void WatchModel::ApplyEvent(const v1::JobEvent& event) {
     fold_.OnOverflow(event, events_);
     return;
   }
+  if (event.detail_case() == v1::JobEvent::kRanges) return;  // for whoever asks (`mantissa events`): they come often
   fold_.Flush(events_);
   switch (event.detail_case()) {
     case v1::JobEvent::kStarted:

@@ -74,6 +74,7 @@ struct WatchState {
   std::optional<double> loss_scale;
   std::optional<std::int64_t> grows_in;  // applied steps
   v1::Phase::Code phase = v1::Phase::PHASE_UNSPECIFIED;
+  std::optional<double> stability_score;
 
   bool live = false;   // the replay is over
   bool ended = false;  // the last frame has come

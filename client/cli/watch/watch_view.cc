@@ -148,6 +148,7 @@ StyledLine Precision(const WatchState& state, const ViewOptions& options) {
   if (state.phase != v1::Phase::PHASE_UNSPECIFIED) {
     line.Add(2, {{v1::Phase::Code_Name(state.phase), StyleOf(state.phase)}});
   }
+  if (state.stability_score) line.Add(3, {{absl::StrCat("stability ", ShortNumber(*state.stability_score, 4))}});
   return line;
 }
 

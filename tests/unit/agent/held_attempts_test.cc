@@ -50,6 +50,22 @@ TEST_F(HeldAttemptsTest, TheInterventionOfAnEndIsTold) {
   EXPECT_EQ(Report().state(), v1::Attempt::FAILED);
 }
 
+TEST_F(HeldAttemptsTest, PrecisionStatisticsGoWithEveryReportTheEndIncluded) {
+  EXPECT_FALSE(Report().has_precision());
+  v1::TrainerHeartbeat heartbeat;
+  heartbeat.set_iteration(12);
+  heartbeat.set_step(10);
+  heartbeat.mutable_precision()->set_iterations(12);
+  held_.Heard(key_, heartbeat);
+  heartbeat.clear_precision();
+  held_.Heard(key_, heartbeat);
+  EXPECT_EQ(Report().precision().iterations(), 12) << "a heartbeat without them takes nothing away";
+  EXPECT_EQ(Report().iteration(), 12);
+  EXPECT_EQ(Report().step(), 10);
+  EXPECT_TRUE(held_.Ended(key_, End(v1::Attempt::SUCCEEDED), {}));
+  EXPECT_EQ(Report().precision().iterations(), 12);
+}
+
 TEST_F(HeldAttemptsTest, AnEndComesOnce) {
   EXPECT_TRUE(held_.Ended(key_, End(v1::Attempt::SUCCEEDED), {}));
   EXPECT_FALSE(held_.Lost(key_, {v1::Reason::CRASHED, "late"}, false, {}));

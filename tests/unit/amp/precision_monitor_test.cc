@@ -15,7 +15,14 @@ using testing::HasSubstr;
 // A run seen through its records. The scale starts at 2^16.
 class ObservedRun {
  public:
-  explicit ObservedRun(const MonitorSettings& settings = MonitorSettings()) : monitor_(settings) {}
+  explicit ObservedRun(const MonitorSettings& settings = OneWindow()) : monitor_(settings) {}
+
+  // Statistics of the window that decides.
+  static MonitorSettings OneWindow() {
+    MonitorSettings settings;
+    settings.statistics_window = settings.window;
+    return settings;
+  }
 
   Phase Apply(int times = 1) { return Repeat(times, true, 1); }
   // An overflow that hysteresis forgave, or a skip in BF16: the scale stays.
@@ -195,7 +202,7 @@ TEST(PrecisionMonitorTest, CountsIterationsOfTheWholeRun) {
 
 TEST(PrecisionMonitorTest, RemembersTheRangeOfTheScale) {
   ObservedRun run;
-  run.Apply();
+  run.Apply(20);
   EXPECT_EQ(run.monitor().stats().min_loss_scale, 65536);
   EXPECT_EQ(run.monitor().stats().max_loss_scale, 65536);
   run.BackOff(2);
@@ -215,7 +222,7 @@ TEST(PrecisionMonitorTest, TheRangeOfTheScaleHasBothEndsOfTheFirstIteration) {
   ObservedRun lowered;
   lowered.BackOff();
   EXPECT_EQ(lowered.monitor().stats().min_loss_scale, 32768);
-  EXPECT_EQ(lowered.monitor().stats().max_loss_scale, 65536);
+  EXPECT_EQ(lowered.monitor().stats().max_loss_scale, 32768) << "a scale that was only tried";
 }
 
 TEST(PrecisionMonitorTest, EachLimitCanBeSet) {
@@ -226,6 +233,7 @@ TEST(PrecisionMonitorTest, EachLimitCanBeSet) {
   settings.unstable_above = 0.3;
   settings.unstable_backoffs = 2;
   settings.window = 10;
+  settings.statistics_window = 10;
 
   ObservedRun run(settings);
   EXPECT_EQ(run.Apply(3), Phase::kCalibrating);

@@ -93,8 +93,9 @@ TEST(UpdateScaleTest, ArgumentsOfTheWrongSizeAreRefusedByName) {
     return "";
   };
   EXPECT_NE(message(settings.narrow(0, 0, 40), state).find("settings must be a byte tensor"), std::string::npos);
-  EXPECT_NE(message(settings, state.narrow(0, 0, 79)).find("state must be a byte tensor"), std::string::npos);
-  EXPECT_NE(message(settings, at::zeros({80})).find("state must be a byte tensor"), std::string::npos);
+  EXPECT_NE(message(settings, state.narrow(0, 0, sizeof(StepState) - 1)).find("state must be a byte tensor"),
+            std::string::npos);
+  EXPECT_NE(message(settings, at::zeros({sizeof(StepState)})).find("state must be a byte tensor"), std::string::npos);
 }
 
 }  // namespace

@@ -235,6 +235,18 @@ TEST_F(CommandTest, GetSaysWhatInterventionsHaveMadeOfAJob) {
 
 TEST_F(CommandTest, GetPrintsAllThreeForms) {
   server_.jobs().AddJob(ExampleJob());
+  v1::Job steady = ExampleJob();
+  v1::PrecisionStats& stats = *steady.mutable_progress()->mutable_precision();
+  steady.mutable_progress()->set_iteration(1000);
+  stats.set_window(1000);
+  stats.set_stability_score(0.998);
+  stats.set_verdict(v1::PrecisionStats::STABLE);
+  stats.set_loss_scale(16384);
+  stats.set_backoffs(2);
+  stats.set_growths(1);
+  server_.jobs().SetJob(steady);
+  EXPECT_THAT(Run({"get", "digits-fp16"}).out,
+              HasSubstr("stability        0.9980 STABLE (2 backoffs, 1 growth in 1000 iterations)\n"));
   EXPECT_THAT(Run({"get", "digits-fp16"}).out,
               AllOf(HasSubstr("name             digits-fp16\n"), HasSubstr("RUNNING")));
   EXPECT_EQ(nlohmann::json::parse(Run({"get", "digits-fp16", "-o", "json"}).out)["attempt"], 1);

@@ -275,8 +275,18 @@ TEST(EventText, TellsAnOverflow) {
   event.mutable_overflow()->set_parameter_count(4);
   event.mutable_overflow()->set_cause(v1::SkipCause::NAN_BACKWARD);
   EXPECT_EQ(EventText(event),
-            "iteration 3 skipped: NaN in the gradients, first in head.weight (17 Inf, 2 NaN of 1280) of 4 parameters; "
+            "iteration 3 skipped: NaN in the gradients, first in head.weight (17 Inf and 2 NaN of 1280) of 4 parameters; "
             "scale stays 32768");
+  event = OverflowEventAt(350, 32768, 16384);
+  v1::OverflowLocation& location = *event.mutable_overflow()->mutable_location();
+  location.set_stage(v1::OverflowLocation::ACTIVATION_GRADIENT);
+  location.set_module("head");
+  location.set_micro_batches(1);
+  location.set_inf_count(8);
+  location.set_element_count(640);
+  EXPECT_EQ(EventText(event),
+            "iteration 350 skipped: overflow, began in the gradient of head's output (8 Inf of 640); scale 32768 → "
+            "16384");
   v1::JobEvent guard = OverflowEventAt(9, 1, 1);
   guard.mutable_overflow()->clear_loss_scale();
   guard.mutable_overflow()->clear_next_loss_scale();

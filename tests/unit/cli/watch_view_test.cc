@@ -61,6 +61,14 @@ TEST(WatchView, ShowsThePrecisionInEffectAndTheLineage) {
   EXPECT_THAT(block, Not(HasSubstr("scale")));
 }
 
+TEST(WatchView, TheStabilityIsShownOnceItIsKnown) {
+  WatchModel model = ExampleModel();
+  v1::Job job = ExampleJob();
+  job.mutable_progress()->mutable_precision()->set_stability_score(0.998);
+  model.Apply(JobFrame(job));
+  EXPECT_THAT(Block(model.state(), {.width = 120}), HasSubstr("STEADY   stability 0.9980"));
+}
+
 TEST(WatchView, UsesTheRoomOfAWideTerminal) {
   EXPECT_EQ(Block(ExampleModel().state(), {.width = 160}),
             "digits-fp16   RUNNING   attempt 1 on ws-1 · cpu · FP16\n"

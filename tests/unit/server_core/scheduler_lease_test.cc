@@ -56,6 +56,27 @@ TEST_F(SchedulerLease, AHeartbeatThatChangesNothingWritesNothing) {
   EXPECT_EQ(plane_.store.commits(), commits);
 }
 
+TEST_F(SchedulerLease, PrecisionStatisticsOfAReportAreTheJobsOnceTheyAreDue) {
+  v1::PrecisionStats& stats = *worker_.held.at(0).mutable_precision();
+  stats.set_iterations(1000);
+  stats.set_stability_score(0.998);
+  stats.set_verdict(v1::PrecisionStats::STABLE);
+  ASSERT_TRUE(worker_.Sync().ok());
+  plane_.Pass(seconds(5));
+  EXPECT_EQ(plane_.Job(job_).progress().precision().stability_score(), 0.998);
+  const int commits = plane_.store.commits();
+  ASSERT_TRUE(worker_.Sync().ok());
+  plane_.Pass(seconds(5));
+  EXPECT_EQ(plane_.store.commits(), commits) << "the same once more";
+  // A report without them, of an older agent, takes nothing away; the last ones come with the end.
+  worker_.held.at(0).clear_precision();
+  ASSERT_TRUE(worker_.Sync().ok());
+  worker_.held.at(0).set_state(v1::Attempt::SUCCEEDED);
+  worker_.held.at(0).mutable_precision()->set_iterations(1200);
+  ASSERT_TRUE(worker_.Sync().ok());
+  EXPECT_EQ(plane_.Job(job_).progress().precision().iterations(), 1200);
+}
+
 TEST_F(SchedulerLease, TelemetryIsNoReport) {
   plane_.Pass(seconds(29));
   ASSERT_TRUE(plane_.Append(ref_, {Records(1, 1, 1)}).ok());

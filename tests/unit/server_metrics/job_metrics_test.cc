@@ -208,5 +208,25 @@ TEST_F(JobMetricsTest, PromtoolFindsNothingToComplainAbout) {
   EXPECT_EQ(pclose(promtool), 0);
 }
 
+TEST_F(JobMetricsTest, PrecisionStatisticsAreShownWhileTheJobRuns) {
+  v1::Job job = Job("a", v1::Job::RUNNING);
+  Commit(job, true);
+  EXPECT_THAT(Text(), Not(HasSubstr("mantissa_job_precision_verdict{")));
+  v1::PrecisionStats& stats = *job.mutable_progress()->mutable_precision();
+  stats.set_verdict(v1::PrecisionStats::INSUFFICIENT_DATA);
+  stats.set_skipped_ratio(0.25);
+  Commit(job);
+  EXPECT_THAT(Text(), HasSubstr("mantissa_job_precision_verdict{job=\"a\",name=\"name-a\"} 1"));
+  EXPECT_THAT(Text(), HasSubstr("mantissa_job_window_skipped_ratio{job=\"a\",name=\"name-a\"} 0.25"));
+  EXPECT_THAT(Text(), Not(HasSubstr("mantissa_job_stability_ratio{"))) << "before a full window there is no score";
+  stats.set_stability_score(0.75);
+  Commit(job);
+  EXPECT_THAT(Text(), HasSubstr("mantissa_job_stability_ratio{job=\"a\",name=\"name-a\"} 0.75"));
+  job.set_state(v1::Job::SUCCEEDED);
+  Commit(job);
+  EXPECT_THAT(Text(), Not(HasSubstr("mantissa_job_stability_ratio{")));
+  EXPECT_THAT(Text(), Not(HasSubstr("mantissa_job_precision_verdict{")));
+}
+
 }  // namespace
 }  // namespace mantissa::server

@@ -27,11 +27,11 @@ TEST(DefaultsTest, ASpecOfModelAndDataIsFilledCompletely) {
     training {
       model { mlp { hidden: 128 activation: RELU } }
       data { train { synthetic { samples: 4096 shape: 64 classes: 10 } } }
-      precision { mode: BF16 on_failure: FAIL storage: FP32_PARAMETERS check_loss: true }
+      precision { mode: BF16 on_failure: FAIL storage: FP32_PARAMETERS check_loss: true statistics_window: 1000 }
       optimizer { adamw { learning_rate: 1e-3 beta1: 0.9 beta2: 0.999 epsilon: 1e-8 weight_decay: 0.01 } }
       schedule { constant {} }
       batch_size: 64 accumulation: 1 max_grad_norm: 1.0 epochs: 1
-      checkpoint { keep: 2 } telemetry { every_iterations: 1 } execution { mode: AUTO }
+      checkpoint { keep: 2 } telemetry { every_iterations: 1 ranges_every_iterations: 100 } execution { mode: AUTO }
     })"));
 }
 
@@ -54,11 +54,12 @@ TEST(DefaultsTest, WhatIsGivenStays) {
       model { transformer_encoder { layers: 2 d_model: 8 heads: 2 d_feed_forward: 3 activation: TANH dropout: 0.5 } }
       data { train { synthetic { samples: 5 shape: [2, 3] classes: 4 seed: 9 } }
              eval { synthetic { samples: 6 shape: [2, 3] classes: 4 } } }
-      precision { mode: FP32 on_failure: CLAMP storage: MASTER_FP32 check_loss: false }
+      precision { mode: FP32 on_failure: CLAMP storage: MASTER_FP32 check_loss: false statistics_window: 7 }
       optimizer { sgd { learning_rate: 0 momentum: 0 } }
       schedule { linear { warmup_steps: 1 } }
       batch_size: 0 accumulation: 0 max_grad_norm: 0 iterations: 0
-      evaluation { every_steps: 0 } checkpoint { keep: 0 } telemetry { every_iterations: 0 } execution { mode: EAGER }
+      evaluation { every_steps: 0 } checkpoint { keep: 0 } telemetry { every_iterations: 0 ranges_every_iterations: 0 }
+      execution { mode: EAGER }
     })");
   ExpectSame(ResolveDefaults(given), given);
 }

@@ -80,7 +80,15 @@ TEST(ValidateTrainingTest, CheckpointAndTelemetry) {
        {"checkpoint { every_steps: -1 }", "training.checkpoint.every_steps OUT_OF_RANGE"},
        {"telemetry { every_iterations: 1000000 }", ""},
        {"telemetry { every_iterations: 0 }", "training.telemetry.every_iterations OUT_OF_RANGE"},
-       {"telemetry { every_iterations: 1000001 }", "training.telemetry.every_iterations OUT_OF_RANGE"}});
+       {"telemetry { every_iterations: 1000001 }", "training.telemetry.every_iterations OUT_OF_RANGE"},
+       {"telemetry { ranges_every_iterations: 0 }", ""},
+       {"telemetry { ranges_every_iterations: 1000000 }", ""},
+       {"telemetry { ranges_every_iterations: -1 }", "training.telemetry.ranges_every_iterations OUT_OF_RANGE"},
+       {"telemetry { ranges_every_iterations: 1000001 }", "training.telemetry.ranges_every_iterations OUT_OF_RANGE"},
+       {"precision { statistics_window: 1 }", ""},
+       {"precision { statistics_window: 1000000 }", ""},
+       {"precision { statistics_window: 0 }", "training.precision.statistics_window OUT_OF_RANGE"},
+       {"precision { statistics_window: 1000001 }", "training.precision.statistics_window OUT_OF_RANGE"}});
 }
 
 TEST(ValidateTrainingTest, WhatIsNotBuiltIsRefusedAsSuch) {

@@ -83,6 +83,32 @@ TEST(RunEventsTest, AScaleThatStaysIsNotSpokenOf) {
   EXPECT_EQ(SkippedEvent(report, Parameters(), true).message(), "iteration 3 skipped: overflow");
 }
 
+TEST(RunEventsTest, ASkipThatWasReplayedSaysWhereItBegan) {
+  IterationReport report = Skip(SkipCause::kOverflow, {{1, 17, 0}});
+  report.location = FaultLocation{.stage = FaultLocation::Stage::kActivationGradient,
+                                  .module = "layers.1",
+                                  .parameter = "",
+                                  .micro_batch = 1,
+                                  .micro_batches = 3,
+                                  .inf_count = 8,
+                                  .nan_count = 0,
+                                  .element_count = 640};
+  const v1::JobEvent event = SkippedEvent(report, Parameters(), true);
+  EXPECT_EQ(event.message(),
+            "iteration 3 skipped: overflow, began in the gradient of layers.1's output (8 Inf of 640) in micro-batch 2 "
+            "of 3; scale 32768 → 16384");
+  const v1::OverflowLocation& location = event.overflow().location();
+  EXPECT_EQ(location.stage(), v1::OverflowLocation::ACTIVATION_GRADIENT);
+  EXPECT_EQ(location.module(), "layers.1");
+  EXPECT_EQ(location.micro_batch(), 2);
+  EXPECT_EQ(location.micro_batches(), 3);
+  EXPECT_EQ(location.inf_count(), 8);
+  EXPECT_EQ(location.element_count(), 640);
+  EXPECT_EQ(event.overflow().parameters(0).name(), "layers.1.weight") << "the counts stay";
+  report.location->stage = FaultLocation::Stage::kNotReproduced;
+  EXPECT_EQ(SkippedEvent(report, Parameters(), true).overflow().location().micro_batch(), 0);
+}
+
 TEST(RunEventsTest, SixteenParametersAreNamedAndAllAreCounted) {
   std::vector<Offender> offenders;
   for (std::size_t i = 0; i < 20; ++i) offenders.push_back({i, 1, 0});

@@ -1,6 +1,7 @@
 // A run small enough to be followed by hand: a classifier on a few seeded samples, and all that an iteration needs.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -48,12 +49,21 @@ inline std::unique_ptr<Dataset> OneClassData() {
   return std::make_unique<FeatureDataset>(at::ones({32, 6}), at::zeros({32}, at::kLong), 3);
 }
 
+struct SmallRunOptions {
+  std::unique_ptr<Dataset> data;  // null: the spec's own
+  ActivationProbe* probe = nullptr;
+  std::int32_t replay_after = 0;  // see ScalerSettings
+};
+
 class SmallRun {
  public:
   // Without `data`, the spec's own.
   explicit SmallRun(const std::string& changes = "", std::unique_ptr<Dataset> data = nullptr)
+      : SmallRun(changes, SmallRunOptions{std::move(data)}) {}
+
+  SmallRun(const std::string& changes, SmallRunOptions options)
       : spec_(SmallSpec(changes)),
-        data_(data != nullptr ? std::move(data) : Load(training())),
+        data_(options.data != nullptr ? std::move(options.data) : Load(training())),
         policy_(training().precision().mode()),
         plan_({.samples = data_->size(),
                .batch_size = training().batch_size(),
@@ -61,9 +71,9 @@ class SmallRun {
                .seed = training().seed()}),
         state_(BuildModel(training().model(), data_->shape().sample, training().seed(), at::kCPU),
                {training().optimizer(), training().schedule(), training().iterations(),
-                ScalerSettingsFrom(training().precision(), training().max_grad_norm())},
+                Scaler(training(), options.replay_after)},
                at::kCPU),
-        program_(state_, {*data_, plan_, policy_, training().seed()}) {}
+        program_(state_, {*data_, plan_, policy_, training().seed(), options.probe}) {}
 
   const v1::JobSpec& spec() const { return spec_; }
   const v1::TrainingSpec& training() const { return spec_.training(); }
@@ -82,6 +92,12 @@ class SmallRun {
   }
 
  private:
+  static ScalerSettings Scaler(const v1::TrainingSpec& training, std::int32_t replay_after) {
+    ScalerSettings settings = ScalerSettingsFrom(training.precision(), training.max_grad_norm());
+    settings.replay_after = replay_after;
+    settings.first_replay_after = std::min(settings.first_replay_after, replay_after);
+    return settings;
+  }
   static std::unique_ptr<Dataset> Load(const v1::TrainingSpec& training) {
     auto data = LoadTrainingData(training, process::Roots(), std::int64_t{1} << 30);
     EXPECT_TRUE(data.ok()) << data.status();

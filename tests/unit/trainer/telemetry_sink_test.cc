@@ -119,6 +119,28 @@ TEST_F(TelemetrySinkTest, OnceASecondItSaysThatTheTrainerIsAlive) {
   EXPECT_THAT(heartbeats(), ElementsAre(5));
 }
 
+TEST_F(TelemetrySinkTest, AHeartbeatCarriesTheStatisticsOfItsMonitor) {
+  const auto precision = [&]() -> std::optional<v1::PrecisionStats> {
+    const std::vector<v1::TrainerReport> reports = conversation_.agent().ReadAll(conversation_.channel());
+    if (reports.empty() || !reports.back().heartbeat().has_precision()) return std::nullopt;
+    return reports.back().heartbeat().precision();
+  };
+  PrecisionMonitor monitor;
+  sink_.Heartbeat(&monitor);
+  EXPECT_FALSE(precision().has_value()) << "no iteration yet";
+  IterationRecord record;
+  record.loss = 2.5;
+  monitor.Observe(record);
+  sink_.Tick(clock_.Now(), &monitor);
+  const std::optional<v1::PrecisionStats> said = precision();
+  ASSERT_TRUE(said.has_value());
+  EXPECT_EQ(said->iterations(), 1);
+  EXPECT_EQ(said->applied(), 1);
+  EXPECT_EQ(said->loss(), 2.5);
+  EXPECT_EQ(said->verdict(), v1::PrecisionStats::INSUFFICIENT_DATA);
+  EXPECT_FALSE(said->has_stability_score());
+}
+
 class SparseSinkTest : public TelemetrySinkTest {
  protected:
   SparseSinkTest()

@@ -46,6 +46,7 @@ class WatchedEngine final : public Engine {
   }
   std::vector<IterationReport> Poll() override { return engine_.Poll(); }
   void Drain() override { engine_.Drain(); }
+  Progress progress() override { return engine_.progress(); }
 
  private:
   Engine& engine_;
@@ -58,15 +59,19 @@ class TrainingRunTest : public ::testing::Test {
   RunOutcome Run(BoundaryPlanOptions boundaries = {}, std::unique_ptr<FakeControl> control = nullptr) {
     if (control != nullptr) control_ = std::move(control);
     boundaries.iterations = run_->training().iterations();
-    EagerEngine eager(run_->state(), run_->program(), *run_clock_);
+    EagerEngine eager(run_->state(), run_->program(), *run_clock_, {.in_flight = in_flight_});
     WatchedEngine engine(eager, after_run_until_);
+    Replay replay(run_->state(), run_->program());
+    RangeSampler ranges(run_->state(), run_->program(), ranges_every_);
+    Adviser adviser(
+        {.mode = run_->training().precision().mode(), .scaler = run_->state().iteration_state().settings()});
     PrecisionMonitor monitor;
     const RunCheckpoints checkpoints(folder_.checkpoint_root(), CheckpointsOf(kJob));
     TrainingRunParts parts{
         .state = run_->state(),
         .engine = engine,
         .monitor = monitor,
-        .sink = sink_,
+        .sink = *sink_,
         .control = *control_,
         .checkpoints = checkpoints,
         .clock = *run_clock_,
@@ -76,7 +81,10 @@ class TrainingRunTest : public ::testing::Test {
         .scaled = run_->training().precision().mode() == v1::PrecisionSpec::FP16,
         .precision = run_->training().precision(),
         .lineage = lineage_,
-        .generation_zero_seed = generation_zero_seed_};
+        .generation_zero_seed = generation_zero_seed_,
+        .replay = &replay,
+        .adviser = adviser,
+        .ranges = ranges};
     if (boundaries.has_evaluation) {
       parts.evaluate = [this](Control& evaluation_control) {
         evaluated_at_.push_back(run_->state().step_state().iteration);
@@ -84,10 +92,16 @@ class TrainingRunTest : public ::testing::Test {
       };
     }
     RunOutcome outcome = TrainingRun(parts).Run();
-    sink_.Finish();
+    sink_->Finish();
     segments_ = SegmentsOf(conversation_.agent().ReadAll(conversation_.channel()));
-    ExpectContiguous(segments_, sink_.last_sequence());
+    ExpectContiguous(segments_, sink_->last_sequence());
     return outcome;
+  }
+
+  static TelemetrySinkOptions SinkOptions() {
+    TelemetrySinkOptions options;
+    options.scaled = true;
+    return options;
   }
 
   // The job's folder becomes a file, in which nothing can be saved; and back.
@@ -109,13 +123,11 @@ class TrainingRunTest : public ::testing::Test {
   std::function<void()> after_run_until_ = [] {};
   process::FakeClock clock_;
   const process::Clock* run_clock_ = &clock_;
+  int in_flight_ = 1;
+  std::int64_t ranges_every_ = 0;
   RunFolder folder_;
   Conversation conversation_;
-  TelemetrySink sink_{conversation_.channel(), [] {
-                        TelemetrySinkOptions options;
-                        options.scaled = true;
-                        return options;
-                      }()};
+  std::unique_ptr<TelemetrySink> sink_ = std::make_unique<TelemetrySink>(conversation_.channel(), SinkOptions());
   std::vector<std::string> announced_;
   std::vector<std::int64_t> evaluated_at_;
   std::vector<v1::Segment> segments_;
@@ -407,6 +419,53 @@ TEST_F(TrainingRunTest, SkipsGrowthAndPhasesAreEvents) {
   const std::vector<std::int64_t> phases = IntegersIn(segments_, v1::Column::PHASE);
   EXPECT_EQ(phases.front(), v1::Phase::CALIBRATING);
   EXPECT_EQ(phases.back(), v1::Phase::STEADY);
+}
+
+std::unique_ptr<Dataset> OneBadSample() {
+  at::Tensor features = at::ones({32, 6});
+  features[9][2] = kNan;
+  return std::make_unique<FeatureDataset>(features, at::arange(32).remainder(3), 3);
+}
+
+TEST_F(TrainingRunTest, ASkipThatIsNewsIsReplayedAndItsEventSaysWhere) {
+  for (const int in_flight : {1, 4}) {
+    in_flight_ = in_flight;
+    run_ = std::make_unique<SmallRun>("model { mlp { hidden: 4 } } accumulation: 2 iterations: 4",
+                                      SmallRunOptions{.data = OneBadSample(), .replay_after = 100});
+    const RunOutcome outcome = Run();
+    EXPECT_EQ(outcome.state, v1::Attempt::SUCCEEDED) << outcome.message;
+    EXPECT_EQ(outcome.result.skipped_iterations(), 1);
+    int located = 0;
+    for (const v1::JobEvent& event : EventsIn(segments_)) {
+      if (!event.overflow().has_location()) continue;
+      ++located;
+      EXPECT_EQ(event.overflow().location().stage(), v1::OverflowLocation::INPUT);
+      EXPECT_THAT(event.message(), HasSubstr("began in the input (1 NaN of 24) in micro-batch "));
+    }
+    EXPECT_EQ(located, 1);
+    sink_ = std::make_unique<TelemetrySink>(conversation_.channel(), SinkOptions());
+    MendStorage();
+  }
+}
+
+TEST_F(TrainingRunTest, AStopThatFindsASkipInFlightStillReleasesItsHalt) {
+  // The run ends with a checkpoint, from which another attempt goes on.
+  in_flight_ = 4;
+  run_ = std::make_unique<SmallRun>("model { mlp { hidden: 4 } }",
+                                    SmallRunOptions{.data = ConstantData(kNan), .replay_after = 100});
+  const RunOutcome outcome = Run({}, std::make_unique<FakeControl>(3, /*checkpoint=*/true));
+  EXPECT_EQ(outcome.state, v1::Attempt::CANCELLED);
+  EXPECT_EQ(outcome.message, "stopped at iteration 1") << "the second was in flight behind a halt";
+  EXPECT_EQ(run_->state().step_state().halt, 0);
+  EXPECT_TRUE(IsSaved("attempt-0001/step-00000000"));
+}
+
+TEST_F(TrainingRunTest, WithIterationsInFlightItEvaluatesAndSavesAtTheSamePlaces) {
+  in_flight_ = 4;
+  Run({.evaluate_every = 6, .checkpoint_every = 9, .has_evaluation = true});
+  EXPECT_THAT(evaluated_at_, ElementsAre(6, 12, 18, 20));
+  EXPECT_THAT(announced_,
+              ElementsAre("attempt-0001/step-00000009", "attempt-0001/step-00000018", "attempt-0001/step-00000020"));
 }
 
 TEST_F(TrainingRunTest, MemoryIsSampledOnceASecond) {

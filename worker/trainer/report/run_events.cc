@@ -1,10 +1,14 @@
 #include "worker/trainer/report/run_events.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <string_view>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+
+#include "proto/spec/overflow_words.h"
 
 namespace mantissa::trainer {
 namespace {
@@ -50,10 +54,29 @@ std::string_view PhaseName(Phase phase) {
 
 // `head.weight (17 Inf of 1280)`
 std::string OffenderWords(const v1::ParameterOverflow& parameter) {
-  std::string counts;
-  if (parameter.inf_count() > 0) absl::StrAppend(&counts, parameter.inf_count(), " Inf");
-  if (parameter.nan_count() > 0) absl::StrAppend(&counts, counts.empty() ? "" : " and ", parameter.nan_count(), " NaN");
-  return absl::StrCat(parameter.name(), " (", counts, " of ", parameter.element_count(), ")");
+  return absl::StrCat(parameter.name(), " (",
+                      spec::CountWords(parameter.inf_count(), parameter.nan_count(), parameter.element_count()), ")");
+}
+
+void SetRange(const ValueRange& range, v1::ValueRange& message) {
+  message.set_max(range.max);
+  message.set_flushed_ratio(range.flushed_ratio);
+  message.set_near_max_ratio(range.near_max_ratio);
+}
+
+v1::OverflowLocation LocationOf(const FaultLocation& found) {
+  v1::OverflowLocation location;
+  location.set_stage(static_cast<v1::OverflowLocation::Stage>(found.stage));
+  location.set_module(found.module);
+  location.set_parameter(found.parameter);
+  if (found.stage != FaultLocation::Stage::kNotReproduced) {
+    location.set_micro_batch(static_cast<std::int32_t>(found.micro_batch + 1));
+  }
+  location.set_micro_batches(static_cast<std::int32_t>(found.micro_batches));
+  location.set_inf_count(found.inf_count);
+  location.set_nan_count(found.nan_count);
+  location.set_element_count(found.element_count);
+  return location;
 }
 
 // As few digits as tell it apart: 65536 and not 6.5536e+04.
@@ -95,7 +118,12 @@ v1::JobEvent SkippedEvent(const IterationReport& report, const std::vector<Param
   }
   std::string message =
       absl::StrCat("iteration ", record.iteration, " skipped: ", std::string(CauseWords(record.cause)));
-  if (overflow.parameters_size() > 0) absl::StrAppend(&message, ", first in ", OffenderWords(overflow.parameters(0)));
+  if (report.location) {
+    *overflow.mutable_location() = LocationOf(*report.location);
+    absl::StrAppend(&message, ", began in ", spec::LocationWords(overflow.location()));
+  } else if (overflow.parameters_size() > 0) {
+    absl::StrAppend(&message, ", first in ", OffenderWords(overflow.parameters(0)));
+  }
   if (scaled && record.next_loss_scale != record.loss_scale) {
     absl::StrAppend(&message, "; scale ", Number(record.loss_scale), " → ", Number(record.next_loss_scale));
   }
@@ -121,6 +149,47 @@ v1::JobEvent PhaseEvent(const IterationRecord& record, Phase from) {
   event.set_iteration(static_cast<std::int32_t>(record.iteration));
   event.mutable_phase_change()->set_from(static_cast<v1::Phase::Code>(from));
   event.mutable_phase_change()->set_to(static_cast<v1::Phase::Code>(record.phase));
+  return event;
+}
+
+v1::JobEvent RangesEvent(const IterationRecord& record, const ModuleRanges& ranges, v1::PrecisionSpec::Mode mode,
+                         bool scaled) {
+  double max_activation = 0, max_gradient = 0, flushed = 0;
+  v1::ModuleRanges message;
+  message.set_format(mode);
+  if (scaled) message.set_loss_scale(ranges.loss_scale);
+  message.set_samples(static_cast<std::int32_t>(ranges.samples));
+  message.set_module_count(static_cast<std::int32_t>(ranges.module_count));
+  for (const ModuleRange& range : ranges.modules) {
+    v1::ModuleRange& module = *message.add_modules();
+    module.set_module(range.module);
+    SetRange(range.activation, *module.mutable_activation());
+    SetRange(range.gradient, *module.mutable_gradient());
+    max_activation = std::max(max_activation, range.activation.max);
+    max_gradient = std::max(max_gradient, range.gradient.max);
+    flushed = std::max(flushed, range.gradient.flushed_ratio);
+  }
+  v1::JobEvent event = MakeEvent(
+      record.time_unix_nanos, v1::JobEvent::INFO, "RANGES",
+      absl::StrFormat("ranges of %d modules in %s: activations up to %.3g, gradients up to %.3g, at most %.1f %% of a "
+                      "module's gradients flushed to zero",
+                      ranges.module_count, v1::PrecisionSpec::Mode_Name(mode), max_activation, max_gradient,
+                      100 * flushed));
+  event.set_iteration(static_cast<std::int32_t>(record.iteration));
+  *event.mutable_ranges() = std::move(message);
+  return event;
+}
+
+v1::JobEvent AdviceEvent(const IterationRecord& record, const Advice& advice) {
+  v1::JobEvent event = MakeEvent(record.time_unix_nanos, v1::JobEvent::WARNING, "ADVICE", advice.message);
+  event.set_iteration(static_cast<std::int32_t>(record.iteration));
+  event.mutable_advice()->set_rule(advice.rule);
+  event.mutable_advice()->set_message(advice.message);
+  for (const Evidence& evidence : advice.evidence) {
+    v1::AdviceEvidence& item = *event.mutable_advice()->add_evidence();
+    item.set_name(evidence.name);
+    item.set_value(evidence.value);
+  }
   return event;
 }
 

@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "mantissa/v1/telemetry.pb.h"
+#include "worker/amp/advice/advice.h"
+#include "worker/amp/value_range.h"
 #include "worker/models/parameter_buffer.h"
 #include "worker/trainer/engine.h"
 
@@ -20,6 +22,12 @@ v1::JobEvent SkippedEvent(const IterationReport& report, const std::vector<Param
 v1::JobEvent ScaleGrownEvent(const IterationRecord& record);
 
 v1::JobEvent PhaseEvent(const IterationRecord& record, Phase from);
+
+// `mode`: of the run; `scaled`: it has a loss scale.
+v1::JobEvent RangesEvent(const IterationRecord& record, const ModuleRanges& ranges, v1::PrecisionSpec::Mode mode,
+                         bool scaled);
+
+v1::JobEvent AdviceEvent(const IterationRecord& record, const Advice& advice);
 
 v1::JobEvent EvaluationEvent(std::int64_t time_unix_nanos, std::int64_t iteration, const v1::EvaluationResult& result);
 

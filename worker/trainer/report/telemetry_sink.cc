@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "worker/trainer/report/precision_message.h"
+
 namespace mantissa::trainer {
 namespace {
 
@@ -49,14 +51,23 @@ void TelemetrySink::Write(v1::JobEvent event) {
   Lose(sequence, sequence, lost);
 }
 
-void TelemetrySink::Tick(process::SteadyTime now) {
+void TelemetrySink::Tick(process::SteadyTime now, const PrecisionMonitor* monitor) {
   if (rows_.rows() > 0 && now - first_row_time_ >= options_.max_age) SendRows();
   channel_.Flush();
   if (now - last_heartbeat_ < kHeartbeat || !channel_.has_room()) return;
   last_heartbeat_ = now;
+  Heartbeat(monitor);
+}
+
+void TelemetrySink::Heartbeat(const PrecisionMonitor* monitor) {
   v1::TrainerReport report;
-  report.mutable_heartbeat()->set_iteration(iteration_);
-  report.mutable_heartbeat()->set_step(step_);
+  v1::TrainerHeartbeat& heartbeat = *report.mutable_heartbeat();
+  heartbeat.set_iteration(iteration_);
+  heartbeat.set_step(step_);
+  if (monitor != nullptr) {
+    const PrecisionStats stats = monitor->stats();
+    if (stats.iterations > 0) *heartbeat.mutable_precision() = PrecisionMessage(stats, options_.scaled);
+  }
   channel_.Send(report);
 }
 

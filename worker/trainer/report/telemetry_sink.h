@@ -9,6 +9,7 @@
 #include "mantissa/v1/telemetry.pb.h"
 #include "process/clock.h"
 #include "worker/amp/iteration_record.h"
+#include "worker/amp/precision_monitor.h"
 #include "worker/trainer/report/frame_channel.h"
 #include "worker/trainer/report/record_columns.h"
 
@@ -35,7 +36,11 @@ class TelemetrySink {
   void Write(v1::JobEvent event);
 
   // Sends rows that are old enough, continues what waits, and once a second says that the trainer is alive.
-  void Tick(process::SteadyTime now);
+  // `monitor`: whose statistics go with that; null for none.
+  void Tick(process::SteadyTime now, const PrecisionMonitor* monitor = nullptr);
+
+  // Says at once how far the run is.
+  void Heartbeat(const PrecisionMonitor* monitor);
 
   // Sends everything. What does not fit even now is in a gap that is sent whatever else waits: for it alone the agent
   // is waited for.

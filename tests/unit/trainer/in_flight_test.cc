@@ -1,0 +1,194 @@
+// A host that learns of iterations late: the same bits, the same records, and nothing beyond a boundary.
+#include <cstring>
+#include <limits>
+#include <map>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "process/fake_clock.h"
+#include "tests/unit/trainer/small_run.h"
+#include "tests/unit/trainer/ticking_clock.h"
+#include "worker/trainer/boundary_plan.h"
+#include "worker/trainer/eager_engine.h"
+
+namespace mantissa::trainer {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+// Everything of a report but its time and rate.
+std::string TextOf(const IterationReport& report) {
+  const IterationRecord& record = report.record;
+  std::string text =
+      absl::StrCat(record.iteration, " ", record.step, " ", record.lineage, " ",
+                   absl::Hex(std::bit_cast<std::uint64_t>(record.loss)), " ", record.loss_scale, " ",
+                   record.next_loss_scale, " ", record.applied, " ", static_cast<int>(record.cause), " ",
+                   absl::Hex(std::bit_cast<std::uint64_t>(record.grad_norm.value_or(-1))), " ", record.learning_rate,
+                   " ", record.growth_tracker, " ", record.hysteresis_tracker, " ", static_cast<int>(record.halt));
+  for (const Offender& offender : report.offenders) {
+    absl::StrAppend(&text, " ", offender.parameter, ":", offender.inf_count, ":", offender.nan_count);
+  }
+  return text;
+}
+
+struct Course {
+  std::vector<std::string> reports;
+  std::vector<std::map<std::string, std::string>> boundaries;  // the state's bits at each
+  StepState end;
+};
+
+Course Follow(SmallRun& run, int in_flight, const BoundaryPlanOptions& boundaries, const process::Clock& clock) {
+  Course course;
+  FakeControl control;
+  EagerEngine engine(run.state(), run.program(), clock, {.in_flight = in_flight});
+  const BoundaryPlan plan(boundaries);
+  while (const std::optional<Boundary> goal = plan.Next(engine.progress())) {
+    const bool reached = engine.RunUntil(*goal, control);
+    bool halted = false;
+    for (const IterationReport& report : engine.Poll()) {
+      course.reports.push_back(TextOf(report));
+      halted = report.record.halt != Halt::kNone;
+    }
+    if (halted) break;
+    if (!reached) continue;
+    // The truth on the device is what the host was told.
+    EXPECT_EQ(run.state().step_state().iteration, engine.progress().iteration);
+    EXPECT_TRUE(goal->ReachedBy(engine.progress()));
+    course.boundaries.push_back(BitsOf(run.state()));
+  }
+  course.end = run.state().step_state();
+  return course;
+}
+
+void ExpectSame(const Course& late, const Course& prompt) {
+  EXPECT_EQ(late.reports, prompt.reports);
+  ASSERT_EQ(late.boundaries.size(), prompt.boundaries.size());
+  for (std::size_t i = 0; i < late.boundaries.size(); ++i) {
+    EXPECT_THAT(Differences(late.boundaries[i], prompt.boundaries[i]), IsEmpty()) << "at boundary " << i;
+  }
+  EXPECT_EQ(std::memcmp(&late.end, &prompt.end, sizeof(StepState)), 0);
+}
+
+// A few samples among many that no precision can train on.
+std::unique_ptr<Dataset> DataWithBadSamples(const std::vector<std::int64_t>& shape) {
+  std::vector<std::int64_t> sizes = shape;
+  sizes.insert(sizes.begin(), 96);
+  at::manual_seed(5);
+  at::Tensor features = at::randn(sizes);
+  features[7].fill_(kNan);
+  features[58].fill_(kNan);
+  return std::make_unique<FeatureDataset>(features, at::arange(96).remainder(3), 3);
+}
+
+class InFlightTest : public ::testing::TestWithParam<std::tuple<std::string, std::string, int>> {};
+
+TEST_P(InFlightTest, OneAndFourGiveTheSameBitsAndTheSameRecords) {
+  const auto& [mode, model, accumulation] = GetParam();
+  const bool mlp = model == "mlp";
+  const std::string changes = absl::StrCat(
+      mlp ? "model { mlp { hidden: 12 dropout: 0.25 } }"
+          : "model { transformer_encoder { layers: 1 d_model: 8 heads: 2 dropout: 0.25 } }",
+      " batch_size: 6 accumulation: ", accumulation, " iterations: 120 schedule { cosine { warmup_steps: 20 } } ",
+      "precision { mode: ", mode, " loss_scale { init: 1e9 growth_interval: 7 } }");
+  // Boundaries at two paces, which skipped iterations move.
+  const BoundaryPlanOptions boundaries{
+      .iterations = 120, .evaluate_every = 7, .checkpoint_every = 10, .has_evaluation = true};
+  const process::FakeClock still;
+  const auto follow = [&](int in_flight, const process::Clock& clock) {
+    SmallRun run(changes, DataWithBadSamples(mlp ? std::vector<std::int64_t>{6} : std::vector<std::int64_t>{3, 6}));
+    return Follow(run, in_flight, boundaries, clock);
+  };
+  const Course prompt = follow(1, still);
+  ASSERT_THAT(prompt.reports, SizeIs(120));
+  EXPECT_GE(prompt.end.iteration - prompt.end.step, 10) << "nothing was skipped, so nothing was shown";
+  EXPECT_GT(prompt.end.step, 60);
+  EXPECT_GT(prompt.boundaries.size(), 15u);
+  for (const int in_flight : {2, 4}) {
+    SCOPED_TRACE(in_flight);
+    ExpectSame(follow(in_flight, still), prompt);
+    // Slices that end with iterations in flight.
+    const TickingClock ticking(std::chrono::milliseconds(2));
+    ExpectSame(follow(in_flight, ticking), prompt);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Everywhere, InFlightTest,
+                         ::testing::Combine(::testing::Values("FP32", "BF16", "FP16"),
+                                            ::testing::Values("mlp", "transformer"), ::testing::Values(1, 3)),
+                         [](const auto& info) {
+                           return absl::StrCat(std::get<0>(info.param), std::get<1>(info.param),
+                                               std::get<2>(info.param));
+                         });
+
+TEST(InFlightHaltTest, IterationsInFlightBehindAHaltChangeNothing) {
+  // Each of the limits, in the precision that has it.
+  const std::vector<std::pair<std::string, Halt>> limits = {
+      {"iterations: 100", Halt::kSkipsInRow},
+      {"iterations: 100 precision { mode: BF16 }", Halt::kSkipsInRow},
+      {"iterations: 100 precision { mode: FP16 loss_scale { preset: DEEPSPEED init: 2 hysteresis: 1 } }",
+       Halt::kScaleAtFloor},
+      {"iterations: 100 precision { mode: FP16 loss_scale { init: 2 } }", Halt::kScaleTooSmall},
+      {"iterations: 100 precision { mode: FP16 on_failure: CLAMP loss_scale { preset: MEGATRON init: 2 } }",
+       Halt::kSkipsInRow}};
+  for (const auto& [changes, halt] : limits) {
+    SCOPED_TRACE(changes);
+    const process::FakeClock clock;
+    const auto follow = [&](int in_flight) {
+      SmallRun run(changes, ConstantData(kNan));
+      return Follow(run, in_flight, {.iterations = 100}, clock);
+    };
+    const Course prompt = follow(1);
+    EXPECT_EQ(static_cast<Halt>(prompt.end.halt), halt);
+    EXPECT_LT(prompt.end.iteration, 100);
+    ExpectSame(follow(4), prompt);
+  }
+}
+
+TEST(InFlightStopTest, AfterAStopEverythingStartedIsKnownOnceDrained) {
+  for (const int question : {1, 3, 4, 9, 18}) {
+    SmallRun run("accumulation: 2");
+    FakeControl control(question);
+    const process::FakeClock clock;
+    EagerEngine engine(run.state(), run.program(), clock, {.in_flight = 4});
+    EXPECT_FALSE(engine.RunUntil({.iteration = 1000, .step = 1000}, control));
+    engine.Drain();
+    const std::int64_t whole = (question - 1) / 2;
+    EXPECT_EQ(engine.progress().iteration, whole);
+    EXPECT_THAT(engine.Poll(), SizeIs(whole));
+    SmallRun undisturbed("accumulation: 2");
+    undisturbed.TrainTo(whole);
+    EXPECT_THAT(Differences(BitsOf(run.state()), BitsOf(undisturbed.state())), IsEmpty()) << question;
+  }
+}
+
+TEST(InFlightStopTest, UntilThenTheHostDoesNotKnowOfTheNewest) {
+  SmallRun run;
+  FakeControl control(6);
+  const process::FakeClock clock;
+  EagerEngine engine(run.state(), run.program(), clock, {.in_flight = 4});
+  engine.RunUntil({.iteration = 1000, .step = 1000}, control);
+  // Four were started before the first was learned of, and one more for it.
+  EXPECT_EQ(run.state().step_state().iteration, 5);
+  EXPECT_EQ(engine.progress().iteration, 1);
+  engine.Drain();
+  EXPECT_EQ(engine.progress().iteration, 5);
+}
+
+TEST(InFlightOptionsTest, FewerThanOneOrMoreThanFourAreRefused) {
+  SmallRun run;
+  const process::FakeClock clock;
+  EXPECT_THROW(EagerEngine(run.state(), run.program(), clock, {.in_flight = 0}), c10::Error);
+  EXPECT_THROW(EagerEngine(run.state(), run.program(), clock, {.in_flight = 5}), c10::Error);
+}
+
+}  // namespace
+}  // namespace mantissa::trainer

@@ -1,0 +1,112 @@
+#include "worker/trainer/range_sampler.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include <ATen/ATen.h>
+
+#include "worker/trainer/kept_buffers.h"
+
+namespace mantissa::trainer {
+namespace {
+
+// Measures the output of every module and its gradient.
+class RangeProbe final : public ActivationProbe {
+ public:
+  explicit RangeProbe(const spec::NumberFacts& format) : format_(format) {}
+
+  at::Tensor Pass(const std::string& module, const at::Tensor& output) override {
+    const std::size_t place = modules_.size();
+    modules_.push_back({module, MeasureRange(output.detach().to(at::kFloat), format_), {}});
+    // Parameters take no gradients, so the way of gradients begins at the first output.
+    at::Tensor passed = output.requires_grad() ? output : output.detach().requires_grad_(true);
+    passed.register_hook([this, place](const at::Tensor& gradient) {
+      modules_[place].gradient = MeasureRange(gradient.detach().to(at::kFloat), format_);
+    });
+    return passed;
+  }
+
+  std::vector<ModuleRange> Take() { return std::move(modules_); }
+
+ private:
+  const spec::NumberFacts format_;
+  std::vector<ModuleRange> modules_;
+};
+
+// No gradient goes into a parameter as long as it lives.
+class FrozenParameters {
+ public:
+  explicit FrozenParameters(ParameterBuffer& parameters) : parameters_(parameters) { Set(false); }
+  ~FrozenParameters() { Set(true); }
+  FrozenParameters(const FrozenParameters&) = delete;
+  FrozenParameters& operator=(const FrozenParameters&) = delete;
+
+ private:
+  void Set(bool takes_gradient) {
+    for (const Parameter& parameter : parameters_.parameters()) parameter.value.set_requires_grad(takes_gradient);
+  }
+
+  ParameterBuffer& parameters_;
+};
+
+double Nearness(const ModuleRange& range) {
+  return std::max({range.activation.near_max_ratio, range.activation.flushed_ratio, range.gradient.near_max_ratio,
+                   range.gradient.flushed_ratio});
+}
+
+// In their order; the first ones where several are equally near.
+void KeepNearest(std::size_t count, std::vector<ModuleRange>& modules) {
+  if (modules.size() <= count) return;
+  std::vector<double> nearness;
+  for (const ModuleRange& range : modules) nearness.push_back(Nearness(range));
+  std::vector<double> sorted = nearness;
+  std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(count), sorted.end(), std::greater<>());
+  const double limit = sorted[count];
+  auto above = static_cast<std::size_t>(
+      std::count_if(nearness.begin(), nearness.end(), [&](double value) { return value > limit; }));
+  std::size_t equal = count - above;
+  std::vector<ModuleRange> kept;
+  for (std::size_t i = 0; i < modules.size(); ++i) {
+    if (nearness[i] < limit || (nearness[i] == limit && equal == 0)) continue;
+    if (nearness[i] == limit) --equal;
+    kept.push_back(std::move(modules[i]));
+  }
+  modules = std::move(kept);
+}
+
+}  // namespace
+
+RangeSampler::RangeSampler(RunState& state, const StepProgram& program, std::int64_t every)
+    : state_(state), program_(program), every_(every), sampled_(every > 0 ? state.step_state().iteration / every : 0) {}
+
+std::optional<ModuleRanges> RangeSampler::SampleIfDue(std::int64_t iteration) {
+  if (every_ == 0 || iteration / every_ == sampled_) return std::nullopt;
+  sampled_ = iteration / every_;
+  return Sample(program_.options().plan.WindowAfter(iteration - 1));
+}
+
+ModuleRanges RangeSampler::Sample(std::int64_t window) {
+  const StepProgramOptions& options = program_.options();
+  options.plan.MicroBatch(window, 0, indices_);
+  if (indices_.size() > kSamples) indices_.resize(kSamples);
+  options.data.Gather(indices_, batch_);
+
+  const KeptBuffers kept(state_.model());
+  const FrozenParameters frozen(state_.model().parameters());
+  RangeProbe probe(spec::FactsOf(spec::ComputeFormat(options.policy.mode())));
+  const PrecisionPolicy exact(v1::PrecisionSpec::FP32);
+  const RandomKey key = {options.seed, static_cast<std::int32_t>(window), 0};
+  const at::Tensor logits = state_.model().Forward(batch_.input, {exact, key, /*training=*/true, &probe});
+  exact.CrossEntropy(logits, batch_.target).backward(program_.BackwardSeed(window));
+
+  ModuleRanges ranges;
+  ranges.samples = static_cast<std::int64_t>(indices_.size());
+  ranges.loss_scale = state_.step_state().loss_scale;
+  ranges.modules = probe.Take();
+  ranges.module_count = static_cast<std::int64_t>(ranges.modules.size());
+  KeepNearest(kModules, ranges.modules);
+  return ranges;
+}
+
+}  // namespace mantissa::trainer
