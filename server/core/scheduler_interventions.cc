@@ -1,11 +1,14 @@
 // ROLLBACK and FALLBACK: an attempt whose precision failed ends, and the job goes on in a new lineage.
 #include <algorithm>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 
-#include "proto/spec/defaults.h"
 #include "proto/spec/lineage.h"
 #include "server/core/checkpoint_policy.h"
+#include "server/core/errors.h"
 #include "server/core/proto_time.h"
 #include "server/core/scheduler_state.h"
 

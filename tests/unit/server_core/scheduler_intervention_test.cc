@@ -297,6 +297,16 @@ TEST_F(SchedulerIntervention, AWorkerWhoseDeviceIsGoneDoesNotGetItAgain) {
   EXPECT_EQ(plane_.Attempt(job_, 2).placements(0).device_ids(0), other);
 }
 
+TEST_F(SchedulerIntervention, AWorkerThatNoLongerReachesTheCheckpointDoesNotGetItAgain) {
+  Begin(Precision::FALLBACK, {Precision::BF16});
+  ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 100).ok());
+  worker_.request().mutable_roots(0)->set_storage_id("storage-2");
+  ExpectTrouble(101, 150);
+  EXPECT_EQ(plane_.StateOf(job_), v1::Job::QUEUED);
+  EXPECT_EQ(plane_.Job(job_).reason(), v1::Reason::CHECKPOINT_UNREACHABLE);
+  EXPECT_EQ(plane_.Job(job_).lineage().number(), 2);
+}
+
 TEST_F(SchedulerIntervention, AWorkerThatIsNoLongerHeardOfDoesNotGetItAgain) {
   Begin(Precision::ROLLBACK);
   Trouble(1, 3);
