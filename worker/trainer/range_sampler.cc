@@ -1,6 +1,7 @@
 #include "worker/trainer/range_sampler.h"
 
 #include <algorithm>
+#include <functional>
 #include <string>
 #include <utility>
 

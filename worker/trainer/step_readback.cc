@@ -1,6 +1,7 @@
 #include "worker/trainer/step_readback.h"
 
 #include <cstring>
+#include <utility>
 
 #include <ATen/ops/empty.h>
 #include <c10/core/impl/VirtualGuardImpl.h>

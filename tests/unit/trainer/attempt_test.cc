@@ -147,6 +147,26 @@ TEST_F(AttemptTest, RecordsComeAsOftenAsTheSpecSays) {
               ElementsAre(6, 12, 18));
 }
 
+TEST_F(AttemptTest, RangesComeAsOftenAsTheSpecSays) {
+  const auto ranges = [&](int every, std::int32_t attempt) {
+    std::vector<std::int32_t> iterations;
+    const std::string changes = absl::StrCat("training { telemetry { ranges_every_iterations: ", every, " } }");
+    for (const v1::JobEvent& event : RunIn(folder_, AttemptOf(changes, attempt)).events()) {
+      if (!event.has_ranges()) continue;
+      iterations.push_back(event.iteration());
+      EXPECT_EQ(event.ranges().modules_size(), 2);
+      EXPECT_EQ(event.ranges().modules(1).module(), "head");
+      EXPECT_GT(event.ranges().modules(1).gradient().max(), 0);
+      EXPECT_EQ(event.ranges().format(), v1::PrecisionSpec::FP32);
+      EXPECT_FALSE(event.ranges().has_loss_scale());
+    }
+    return iterations;
+  };
+  // The host looks at iterations by the slice: with a clock that stands still, at all of them at once.
+  EXPECT_THAT(ranges(6, 1), ElementsAre(20));
+  EXPECT_THAT(ranges(0, 2), IsEmpty());
+}
+
 TEST_F(AttemptTest, EvaluatesAsOftenAsTheSpecSays) {
   const std::string held_out = "training { data { eval { synthetic { samples: 8 shape: 6 classes: 3 seed: 1 } } } ";
   const auto evaluations = [&](const std::string& changes, std::int32_t attempt) {

@@ -1,5 +1,7 @@
 // Overflow planted in a random place of a random model: the skip says why, and the replay says where.
 #include <array>
+#include <cmath>
+#include <iostream>
 #include <limits>
 #include <random>
 #include <string>
@@ -187,7 +189,6 @@ class PlantedRun {
     outcome_.module = PickOwner(&parameter);
     at::Tensor gradient = run_->state().model().parameters().at(parameter).grad().view(-1);
     gradient = gradient.narrow(0, place % gradient.numel(), 1);
-    std::function<bool()> first = [] { return false; };
     double value = kInf;
     if (drawn_.stage == Stage::kAccumulatedSum) {
       // Finite in each of two micro-batches.
@@ -239,6 +240,56 @@ TEST(AttributionTest, TheSkipNamesTheCauseAndTheReplayThePlace) {
     EXPECT_EQ(CauseAt(*outcome.location, record.cause), outcome.cause);
   }
   EXPECT_GE(named, kCases * 95 / 100) << named << " of " << kCases;
+}
+
+// Adds `value` to one element of a parameter's gradient in every backward pass.
+void PlantInGradient(SmallRun& run, FaultProbe& probe, const std::string& module, std::int64_t place, double value) {
+  at::Tensor gradient = run.state().model().parameters().at(module + ".weight").grad().view(-1);
+  gradient = gradient.narrow(0, place % gradient.numel(), 1);
+  probe.Plant(module, nullptr, [gradient, value](const at::Tensor& passed) {
+    at::Tensor(gradient).add_(value);
+    return passed;
+  });
+}
+
+TEST(AttributionTest, LargeFiniteGradientsAreNoOverflow) {
+  // Their squares leave FP32, and a norm made of FP32 sums would be infinite.
+  for (const std::string mode : {"FP32", "BF16", "FP16"}) {
+    for (const double value : {1e19, 1e22, 1e26, 1e30}) {
+      SCOPED_TRACE(absl::StrCat(mode, " ", value));
+      FaultProbe probe;
+      SmallRun run(absl::StrCat("model { mlp { hidden: 8 } } precision { mode: ", mode, " loss_scale { init: 256 } }"),
+                   SmallRunOptions{.probe = &probe});
+      PlantInGradient(run, probe, "head", 5, value);
+      run.TrainTo(1);
+      const StepState step = run.state().step_state();
+      EXPECT_EQ(step.found_inf, 0);
+      EXPECT_EQ(step.step, 1);
+      EXPECT_NEAR(step.grad_norm * step.used_loss_scale, value, 1e-5 * value);
+      EXPECT_TRUE(Offenders(run.state().iteration_state().ReadStats()).empty());
+      EXPECT_TRUE(run.state().IsFinite());
+    }
+  }
+}
+
+TEST(AttributionTest, OneInfinityAmongMillionsIsNotMissed) {
+  std::mt19937 random(9);
+  for (const std::string mode : {"FP32", "BF16", "FP16"}) {
+    FaultProbe probe;
+    SmallRun run(absl::StrCat("model { mlp { hidden: 2048 } } batch_size: 4 precision { mode: ", mode,
+                              " loss_scale { init: 256 } }"),
+                 SmallRunOptions{.data = ConstantData(0.01F, 8, 1024), .probe = &probe});
+    ASSERT_GT(run.state().model().parameters().count(), 2'000'000);
+    for (int i = 1; i <= 4; ++i) {
+      PlantInGradient(run, probe, "layers.0", static_cast<std::int64_t>(random() % 2'000'000), kInf);
+      run.TrainTo(i);
+      const std::vector<Offender> offenders = Offenders(run.state().iteration_state().ReadStats());
+      ASSERT_EQ(offenders.size(), 1u) << mode;
+      EXPECT_EQ(offenders[0].inf_count, 1);
+      EXPECT_EQ(offenders[0].nan_count, 0);
+      EXPECT_EQ(run.state().step_state().step, 0);
+    }
+  }
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 #include "worker/trainer/replay.h"
 
-#include <cstring>
 #include <limits>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -85,7 +85,11 @@ Course Train(const std::string& changes, std::int32_t replay_after, int in_fligh
           report.record.iteration, " ", report.record.step, " ",
           absl::Hex(std::bit_cast<std::uint64_t>(report.record.loss)), " ", report.record.next_loss_scale, " ",
           absl::Hex(std::bit_cast<std::uint64_t>(report.record.grad_norm.value_or(-1))), " ", report.record.applied));
-      if (report.record.halt != Halt::kReplay) continue;
+      if (report.record.halt == Halt::kNone) continue;
+      if (report.record.halt != Halt::kReplay) {
+        ADD_FAILURE() << "halted by a limit at iteration " << report.record.iteration;
+        return course;
+      }
       ++course.replays;
       EXPECT_TRUE(replay.Locate(report.record, control).has_value());
     }
@@ -101,7 +105,7 @@ TEST(ReplayTest, TrainingGoesOnWithTheBitsOfARunWithoutIt) {
       for (const int accumulation : {1, 3}) {
         const std::string changes =
             absl::StrCat("model { ", model, " } iterations: 300 batch_size: 6 accumulation: ", accumulation,
-                         " precision { mode: ", mode, " loss_scale { init: 1e9 growth_interval: 20 } }");
+                         " precision { mode: ", mode, " loss_scale { init: 1e9 growth_interval: 3 } }");
         SCOPED_TRACE(changes);
         const Course without = Train(changes, 0, 1);
         EXPECT_EQ(without.replays, 0);

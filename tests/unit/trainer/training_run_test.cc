@@ -93,7 +93,8 @@ class TrainingRunTest : public ::testing::Test {
     }
     RunOutcome outcome = TrainingRun(parts).Run();
     sink_->Finish();
-    segments_ = SegmentsOf(conversation_.agent().ReadAll(conversation_.channel()));
+    reports_ = conversation_.agent().ReadAll(conversation_.channel());
+    segments_ = SegmentsOf(reports_);
     ExpectContiguous(segments_, sink_->last_sequence());
     return outcome;
   }
@@ -130,6 +131,7 @@ class TrainingRunTest : public ::testing::Test {
   std::unique_ptr<TelemetrySink> sink_ = std::make_unique<TelemetrySink>(conversation_.channel(), SinkOptions());
   std::vector<std::string> announced_;
   std::vector<std::int64_t> evaluated_at_;
+  std::vector<v1::TrainerReport> reports_;
   std::vector<v1::Segment> segments_;
 };
 
@@ -458,6 +460,41 @@ TEST_F(TrainingRunTest, AStopThatFindsASkipInFlightStillReleasesItsHalt) {
   EXPECT_EQ(outcome.message, "stopped at iteration 1") << "the second was in flight behind a halt";
   EXPECT_EQ(run_->state().step_state().halt, 0);
   EXPECT_TRUE(IsSaved("attempt-0001/step-00000000"));
+}
+
+TEST_F(TrainingRunTest, TheLastHeartbeatHasTheStatisticsOfTheWholeRun) {
+  Run();
+  v1::PrecisionStats last;
+  for (const v1::TrainerReport& report : reports_) {
+    if (report.has_heartbeat()) last = report.heartbeat().precision();
+  }
+  EXPECT_EQ(last.iterations(), 20);
+  EXPECT_EQ(last.applied(), 20);
+  EXPECT_EQ(last.window(), 20);
+}
+
+TEST_F(TrainingRunTest, ASkipInBf16IsFollowedByAdvice) {
+  run_ = std::make_unique<SmallRun>("model { mlp { hidden: 4 } } iterations: 8 precision { mode: BF16 }",
+                                    SmallRunOptions{.data = OneBadSample()});
+  Run();
+  const std::vector<std::string> reasons = Reasons();
+  const auto skip = std::find(reasons.begin(), reasons.end(), "NAN_FORWARD");
+  ASSERT_NE(skip, reasons.end());
+  EXPECT_EQ(*(skip + 1), "ADVICE");
+  EXPECT_EQ(std::count(reasons.begin(), reasons.end(), "ADVICE"), 1) << "once, though another skip came";
+  for (const v1::JobEvent& event : EventsIn(segments_)) {
+    if (event.has_advice()) {
+      EXPECT_EQ(event.advice().rule(), "numerics_not_precision");
+      EXPECT_EQ(event.message(), event.advice().message());
+      EXPECT_GT(event.advice().evidence_size(), 0);
+    }
+  }
+}
+
+TEST_F(TrainingRunTest, RangesAreSampledAndSaid) {
+  ranges_every_ = 15;
+  Run();
+  EXPECT_THAT(Reasons(), Contains("RANGES").Times(1));
 }
 
 TEST_F(TrainingRunTest, WithIterationsInFlightItEvaluatesAndSavesAtTheSamePlaces) {
