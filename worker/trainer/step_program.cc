@@ -16,6 +16,7 @@ bool StepProgram::Run(std::int64_t window, Control& control) {
   const std::int64_t micro_batches = options_.plan.MicroBatches(window);
 
   parameters.ZeroGradients();
+  state_.model().BeginWindow();
   at::Tensor loss_sum;
   for (std::int64_t m = 0; m < micro_batches; ++m) {
     if (control.stop_requested()) return false;
@@ -24,6 +25,7 @@ bool StepProgram::Run(std::int64_t window, Control& control) {
   iteration.Measure(parameters.gradients());
   iteration.Judge(loss_sum, targets);
   state_.optimizer().Step(iteration.state());
+  state_.model().CommitBuffers(iteration);
   iteration.Finish();
   return true;
 }
