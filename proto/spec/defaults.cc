@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <limits>
+#include <vector>
 
+#include "proto/spec/model_defaults.h"
 #include "proto/spec/model_shape.h"
 
 namespace mantissa::spec {
@@ -13,32 +15,22 @@ constexpr std::int64_t kEvaluationsPerRun = 10;
 #define DEFAULT(message, field, value) \
   if (!(message).has_##field()) (message).set_##field(value)
 
-void ResolveModel(v1::Model& model, const v1::DataSource& train) {
-  if (model.has_mlp()) {
-    if (model.mlp().activation() == v1::Activation::ACTIVATION_UNSPECIFIED) {
-      model.mutable_mlp()->set_activation(v1::Activation::RELU);
-    }
-  } else if (model.has_transformer_encoder()) {
-    v1::TransformerEncoder& encoder = *model.mutable_transformer_encoder();
-    DEFAULT(encoder, layers, 1);
-    DEFAULT(encoder, d_model, 128);
-    DEFAULT(encoder, heads, 4);
-    const std::int64_t four_times = std::int64_t{4} * encoder.d_model();  // may leave 32 bits before it is checked
-    DEFAULT(encoder, d_feed_forward,
-            static_cast<std::int32_t>(std::clamp<std::int64_t>(four_times, std::numeric_limits<std::int32_t>::min(),
-                                                               std::numeric_limits<std::int32_t>::max())));
-    if (encoder.activation() == v1::Activation::ACTIVATION_UNSPECIFIED) encoder.set_activation(v1::Activation::RELU);
-  } else if (model.has_gpt()) {
-    v1::Gpt& gpt = *model.mutable_gpt();
-    DEFAULT(gpt, layers, 4);
-    DEFAULT(gpt, d_model, 128);
-    DEFAULT(gpt, heads, 4);
-    DEFAULT(gpt, context, 128);
-    if (train.has_text()) {
-      DEFAULT(gpt, vocabulary, kTextVocabulary);
-    } else if (train.has_synthetic()) {
-      DEFAULT(gpt, vocabulary, train.synthetic().classes());
-    }
+// Where the spec says none: 64 features, as a sequence or an image for a model that reads one.
+std::vector<std::int32_t> DefaultShape(const v1::Model& model) {
+  if (model.has_transformer_encoder() || model.has_convnet()) return {8, 8};
+  if (model.has_pathological()) return {100};
+  if (!model.has_sequential() || model.sequential().layers_size() == 0) return {64};
+  switch (model.sequential().layers(0).kind_case()) {
+    case v1::Layer::kConv2D:
+    case v1::Layer::kMaxPool1D:
+    case v1::Layer::kMaxPool2D:
+    case v1::Layer::kAveragePool1D:
+    case v1::Layer::kAveragePool2D:
+    case v1::Layer::kGlobalAveragePool:
+    case v1::Layer::kAttention:
+      return {8, 8};
+    default:
+      return {64};
   }
 }
 
@@ -47,17 +39,13 @@ void ResolveSource(v1::DataSource& source, const v1::Model& model) {
     v1::Synthetic& synthetic = *source.mutable_synthetic();
     DEFAULT(synthetic, samples, 4096);
     DEFAULT(synthetic, classes, 10);
-    if (synthetic.shape_size() == 0 && !model.has_gpt()) {
-      if (model.has_transformer_encoder()) {
-        // The same 64 features as a sequence, which is what this model reads.
-        synthetic.add_shape(8);
-        synthetic.add_shape(8);
-      } else {
-        synthetic.add_shape(64);
-      }
+    if (synthetic.shape_size() == 0 && !ReadsTokens(model)) {
+      for (const std::int32_t entry : DefaultShape(model)) synthetic.add_shape(entry);
     }
   } else if (source.has_idx()) {
     DEFAULT(*source.mutable_idx(), full_scale, 255.0);
+  } else if (source.has_tokens()) {
+    DEFAULT(*source.mutable_tokens(), vocabulary, kGpt2Vocabulary);
   }
 }
 

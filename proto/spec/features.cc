@@ -13,12 +13,17 @@ void AddModel(const v1::Model& model, std::set<std::string>& features) {
   if (model.has_mlp()) features.insert("model.mlp");
   if (model.has_transformer_encoder()) features.insert("model.transformer_encoder");
   if (model.has_gpt()) features.insert("model.gpt");
+  if (model.has_convnet()) features.insert("model.convnet");
+  // With every kind of layer there is; one that comes later is a feature of its own.
+  if (model.has_sequential()) features.insert("model.sequential");
+  if (model.has_pathological()) features.insert("model.pathological");
 }
 
 void AddSource(const v1::DataSource& source, std::set<std::string>& features) {
   if (source.has_synthetic()) features.insert("data.synthetic");
   if (source.has_idx()) features.insert("data.idx");
   if (source.has_text()) features.insert("data.text");
+  if (source.has_tokens()) features.insert("data.tokens");
 }
 
 void AddMode(v1::PrecisionSpec::Mode mode, std::set<std::string>& features) {
@@ -77,9 +82,13 @@ const std::vector<std::string>& BuiltFeatures() {
       "data.idx",
       "data.synthetic",
       "data.text",
+      "data.tokens",
       "execution.deterministic",
+      "model.convnet",
       "model.gpt",
       "model.mlp",
+      "model.pathological",
+      "model.sequential",
       "model.transformer_encoder",
       "optimizer.adam",
       "optimizer.adamw",

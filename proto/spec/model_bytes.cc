@@ -1,4 +1,5 @@
 // What a model costs in memory: exact for parameters, gradients and optimizer state, counted op by op for activations.
+#include "proto/spec/layer_plan.h"
 #include "proto/spec/model_shape.h"
 #include "proto/spec/precision_table.h"
 #include "proto/spec/saturating.h"
@@ -7,7 +8,8 @@ namespace mantissa::spec {
 namespace {
 
 constexpr std::int64_t kFullBytes = 4;
-constexpr std::int64_t kMaskBytes = 1;  // of dropout, an element
+constexpr std::int64_t kMaskBytes = 1;   // of dropout, an element
+constexpr std::int64_t kIndexBytes = 8;  // of the largest in each window of a pool
 
 // Tensors of FP32 size that the optimizer keeps for each parameter.
 std::int64_t MomentsOf(const v1::OptimizerSpec& optimizer) {
@@ -64,19 +66,59 @@ std::int64_t GptSampleBytes(const v1::Gpt& model, std::int64_t low) {
   return SaturatingMultiply(model.context(), token);
 }
 
+// One layer alone. What follows a norm, a mean or a residual sum is FP32, and so may be what comes out of any layer
+// that keeps the type it reads.
+std::int64_t LayerSampleBytes(const LayerPlan& plan, std::int64_t low) {
+  const std::int64_t in = Elements(plan.input);
+  const std::int64_t out = Elements(plan.output);
+  switch (plan.layer.kind_case()) {
+    case v1::Layer::kFlatten:
+      return 0;
+    case v1::Layer::kLinear:
+    case v1::Layer::kConv1D:
+    case v1::Layer::kConv2D:
+      return SaturatingMultiply(SaturatingAdd(in, out), low);
+    case v1::Layer::kAttention:
+      // The cast input, queries, keys and values, what they mix to, and its projection.
+      return SaturatingMultiply(6 * in, low);
+    case v1::Layer::kMaxPool1D:
+    case v1::Layer::kMaxPool2D:
+      return SaturatingMultiply(out, kFullBytes + kIndexBytes);
+    case v1::Layer::kBatchNorm1D:
+    case v1::Layer::kBatchNorm2D:
+    case v1::Layer::kBatchNorm3D:
+    case v1::Layer::kLayerNorm:
+    case v1::Layer::kRmsNorm:
+      return SaturatingMultiply(SaturatingAdd(in, out), kFullBytes);
+    case v1::Layer::kDropout:
+      return SaturatingMultiply(out, kFullBytes + kMaskBytes);
+    default:
+      return SaturatingMultiply(out, kFullBytes);
+  }
+}
+
+std::int64_t LayeredSampleBytes(const v1::Model& model, const SampleShape& sample, std::int64_t low) {
+  const std::vector<LayerPlan> layers = PlanLayers(model, sample);
+  if (layers.empty()) return 0;
+  std::int64_t bytes = SaturatingMultiply(Elements(layers.front().input), kFullBytes);
+  ForEachLayer(layers, [&](const LayerPlan& layer) { bytes = SaturatingAdd(bytes, LayerSampleBytes(layer, low)); });
+  return SaturatingAdd(bytes, LogitsBytes(Elements(layers.back().output), low));
+}
+
 std::int64_t SampleBytes(const v1::Model& model, const SampleShape& sample, std::int64_t low) {
   if (model.has_mlp()) return MlpSampleBytes(model.mlp(), sample, low);
   if (model.has_transformer_encoder()) {
     return TransformerEncoderSampleBytes(model.transformer_encoder(), sample, low);
   }
+  if (IsLayered(model)) return LayeredSampleBytes(model, sample, low);
   return model.has_gpt() ? GptSampleBytes(model.gpt(), low) : 0;
 }
 
-// Weights that a matrix product reads: all but biases and norms, and the position table, which is only added.
+// Weights that a matrix product reads. Among the embeddings that is gpt's token table alone, which is its head too.
 std::int64_t CastElements(const std::vector<Parameter>& parameters) {
   std::int64_t count = 0;
   for (const Parameter& parameter : parameters) {
-    if (IsDecayed(parameter.kind) && parameter.path != "position_embedding.weight") {
+    if (parameter.kind == ParameterKind::kWeight || parameter.path == "token_embedding.weight") {
       count = SaturatingAdd(count, parameter.elements());
     }
   }
@@ -87,7 +129,7 @@ std::int64_t CastElements(const std::vector<Parameter>& parameters) {
 
 std::int64_t ModelBytes::Total() const {
   std::int64_t total = 0;
-  for (const std::int64_t part : {parameters, gradients, optimizer_state, casts, activations}) {
+  for (const std::int64_t part : {parameters, gradients, optimizer_state, buffers, casts, activations}) {
     total = SaturatingAdd(total, part);
   }
   return total;
@@ -101,6 +143,7 @@ ModelBytes EstimateModelBytes(const v1::TrainingSpec& training, const SampleShap
   bytes.parameters = SaturatingMultiply(ParameterCount(parameters), kFullBytes);
   bytes.gradients = bytes.parameters;
   bytes.optimizer_state = SaturatingMultiply(bytes.parameters, MomentsOf(training.optimizer()));
+  bytes.buffers = SaturatingMultiply(ParameterCount(ModelBuffers(training.model(), sample)), 2 * kFullBytes);
   if (low < kFullBytes) bytes.casts = SaturatingMultiply(CastElements(parameters), low);
   bytes.activations = SaturatingMultiply(micro_batch, SampleBytes(training.model(), sample, low));
   return bytes;

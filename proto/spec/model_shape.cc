@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "proto/spec/layer_plan.h"
 #include "proto/spec/saturating.h"
 
 namespace mantissa::spec {
@@ -82,6 +83,15 @@ std::vector<Parameter> GptParameters(const v1::Gpt& model) {
   return list.Take();
 }
 
+// What the layers hold, one after another.
+std::vector<Parameter> LayeredTensors(const v1::Model& model, const SampleShape& sample,
+                                      std::vector<Parameter> LayerPlan::*held) {
+  std::vector<Parameter> all;
+  ForEachLayer(PlanLayers(model, sample),
+               [&](const LayerPlan& layer) { all.insert(all.end(), (layer.*held).begin(), (layer.*held).end()); });
+  return all;
+}
+
 }  // namespace
 
 std::int64_t Parameter::elements() const {
@@ -92,9 +102,25 @@ std::int64_t Parameter::elements() const {
 
 bool IsDecayed(ParameterKind kind) { return kind == ParameterKind::kWeight || kind == ParameterKind::kEmbedding; }
 
+bool ReadsTokens(const v1::Model& model) {
+  if (model.has_gpt()) return true;
+  return model.sequential().layers_size() > 0 && model.sequential().layers(0).has_embedding();
+}
+
+std::int64_t ContextOf(const v1::Model& model) {
+  if (model.has_gpt()) return model.gpt().context();
+  return ReadsTokens(model) ? model.sequential().layers(0).embedding().context() : 0;
+}
+
+std::int32_t VocabularyOf(const v1::DataSource& source) {
+  if (source.has_text()) return kTextVocabulary;
+  if (source.has_tokens()) return source.tokens().vocabulary();
+  return source.has_synthetic() ? source.synthetic().classes() : 0;
+}
+
 std::optional<SampleShape> SampleShapeOf(const v1::TrainingSpec& training) {
   const v1::DataSource& train = training.data().train();
-  if (train.has_text()) return SampleShape{.features = {}, .classes = kTextVocabulary};
+  if (train.has_text() || train.has_tokens()) return SampleShape{.features = {}, .classes = VocabularyOf(train)};
   if (!train.has_synthetic()) return std::nullopt;
   const v1::Synthetic& synthetic = train.synthetic();
   return SampleShape{.features = {synthetic.shape().begin(), synthetic.shape().end()}, .classes = synthetic.classes()};
@@ -108,10 +134,18 @@ std::vector<Parameter> ModelParameters(const v1::Model& model, const SampleShape
       return TransformerEncoderParameters(model.transformer_encoder(), sample);
     case v1::Model::kGpt:
       return GptParameters(model.gpt());
+    case v1::Model::kConvnet:
+    case v1::Model::kSequential:
+    case v1::Model::kPathological:
+      return LayeredTensors(model, sample, &LayerPlan::parameters);
     case v1::Model::KIND_NOT_SET:
       break;
   }
   return {};
+}
+
+std::vector<Parameter> ModelBuffers(const v1::Model& model, const SampleShape& sample) {
+  return IsLayered(model) ? LayeredTensors(model, sample, &LayerPlan::buffers) : std::vector<Parameter>();
 }
 
 std::int64_t ParameterCount(const std::vector<Parameter>& parameters) {

@@ -17,6 +17,18 @@ namespace mantissa::spec {
 
 // Text is read byte by byte.
 inline constexpr std::int32_t kTextVocabulary = 256;
+inline constexpr std::int32_t kGpt2Vocabulary = 50257;
+// Tokens in a sequence where the spec does not say.
+inline constexpr std::int32_t kDefaultContext = 128;
+
+// A language model: gpt, or layers that begin with an embedding. The others are classifiers.
+bool ReadsTokens(const v1::Model& model);
+
+// Tokens in one of its sequences; 0 for a classifier. `model` has its defaults resolved.
+std::int64_t ContextOf(const v1::Model& model);
+
+// Of a source of tokens with its defaults resolved; 0 for one that cannot be one.
+std::int32_t VocabularyOf(const v1::DataSource& source);
 
 enum class ParameterKind {
   kWeight,
@@ -38,18 +50,21 @@ bool IsDecayed(ParameterKind kind);
 
 // One sample of the data as the model sees it.
 struct SampleShape {
-  // Classifiers: (F), or (T, F) for a sequence. Empty for tokens.
+  // Classifiers: (F), (T, F) for a sequence or an image of one channel, (C, H, W), (C, D, H, W). Empty for tokens.
   std::vector<std::int64_t> features;
   // Classes of a classifier, or the data's vocabulary.
   std::int64_t classes = 0;
 };
 
-// From the resolved spec where it says it all (synthetic, text); nothing where the files must be read (idx).
+// From the resolved spec where it says it all (synthetic, text, tokens); nothing where the files must be read (idx).
 std::optional<SampleShape> SampleShapeOf(const v1::TrainingSpec& training);
 
 // In the order of the modules: forward order, which is also the order in a checkpoint. `model` has its defaults
 // resolved and is valid. Layers are listed one by one: at most 256 x 12 entries.
 std::vector<Parameter> ModelParameters(const v1::Model& model, const SampleShape& sample);
+
+// State that is not trained: running statistics of batch norm. The same order.
+std::vector<Parameter> ModelBuffers(const v1::Model& model, const SampleShape& sample);
 
 std::int64_t ParameterCount(const std::vector<Parameter>& parameters);
 
@@ -58,6 +73,8 @@ struct ModelBytes {
   std::int64_t parameters = 0;
   std::int64_t gradients = 0;
   std::int64_t optimizer_state = 0;
+  // Running statistics, twice: as they are, and as an iteration under way would leave them.
+  std::int64_t buffers = 0;
   // Weights cast to the compute type, kept from forward to backward. 0 in FP32.
   std::int64_t casts = 0;
   // What backward needs of forward, for one micro-batch: an estimate, within about a factor of two.

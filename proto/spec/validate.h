@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "mantissa/v1/job.pb.h"
+#include "proto/spec/model_shape.h"
 #include "proto/spec/violation.h"
 
 namespace mantissa::spec {
@@ -17,5 +18,9 @@ inline constexpr std::size_t kMaxSpecBytes = std::size_t{256} << 10;
 // All violations at once, in the order of the fields; empty when the spec is good. Takes a spec as submitted or with
 // its defaults resolved. Never fails on hostile input.
 std::vector<Violation> ValidateJobSpec(const v1::JobSpec& spec);
+
+// Whether the layers of a valid spec's model fit together and these samples: what could not be checked before the files
+// were read. The spec has its defaults resolved.
+std::vector<Violation> ValidateModelFits(const v1::TrainingSpec& training, const SampleShape& sample);
 
 }  // namespace mantissa::spec

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "proto/spec/model_shape.h"
+#include "proto/spec/saturating.h"
 #include "proto/spec/validate_parts.h"
 
 namespace mantissa::spec {
@@ -13,27 +14,36 @@ namespace {
 constexpr std::int32_t kMaxClasses = 1'048'576;
 constexpr std::int32_t kMaxFeatures = 1'048'576;
 constexpr std::int64_t kMaxSampleElements = std::int64_t{1} << 30;
-constexpr int kMaxTextFiles = 1024;
+constexpr int kMaxFiles = 1024;
+
+// (F), (T, F), (C, H, W), (C, D, H, W)
+int MostEntries(const v1::Model& model) {
+  if (model.has_sequential()) return 4;
+  return model.has_convnet() ? 3 : 2;
+}
 
 bool CheckSynthetic(const v1::Synthetic& data, const v1::Model& model, Checker checker) {
   bool right = checker.Whole("samples", data.samples(), 1, std::numeric_limits<std::int32_t>::max(), 4096);
   right &= checker.Whole("classes", data.classes(), 2, kMaxClasses, 10);
-  if (model.has_gpt()) {
+  if (ReadsTokens(model)) {
     if (data.shape_size() > 0) {
-      checker.Add("shape", ViolationReason::kConflict, "is given, but gpt reads tokens; remove it and set classes");
+      checker.Add("shape", ViolationReason::kConflict,
+                  "is given, but this model reads tokens; remove it and set classes");
       return false;
     }
     return right;
   }
-  if (data.shape_size() > 2) {
+  const int most = MostEntries(model);
+  if (data.shape_size() > most) {
     checker.Add("shape", ViolationReason::kOutOfRange,
-                absl::StrCat("has ", data.shape_size(), " entries; one (F) or two (T, F) are allowed, such as [64]"));
+                absl::StrCat("has ", data.shape_size(), " entries; at most ", most,
+                             " are allowed with this model, such as [8, 8]"));
     return false;
   }
   std::int64_t elements = 1;
   for (int i = 0; i < data.shape_size(); ++i) {
     if (!checker.Whole(Indexed("shape", i), data.shape(i), 1, kMaxFeatures, 64)) return false;
-    elements *= data.shape(i);  // at most 2^40
+    elements = SaturatingMultiply(elements, data.shape(i));
   }
   if (elements > kMaxSampleElements) {
     checker.Add("shape", ViolationReason::kOutOfRange,
@@ -62,37 +72,41 @@ bool CheckIdx(const v1::Idx& data, Checker checker) {
   return right;
 }
 
-bool CheckText(const v1::Text& data, Checker checker) {
-  if (data.files_size() == 0) {
-    checker.Add("files", ViolationReason::kRequired, "is missing; name files or folders, such as [data:licences]");
+bool CheckFiles(const google::protobuf::RepeatedPtrField<std::string>& files, std::string_view example,
+                Checker checker) {
+  if (files.empty()) {
+    checker.Add("files", ViolationReason::kRequired,
+                absl::StrCat("is missing; name at least one, such as [", std::string(example), "]"));
     return false;
   }
-  if (data.files_size() > kMaxTextFiles) {
+  if (files.size() > kMaxFiles) {
     checker.Add("files", ViolationReason::kOutOfRange,
-                absl::StrCat("has ", data.files_size(), " entries; 1 to ", kMaxTextFiles,
-                             " are allowed: name a folder, whose files are taken in name order"));
+                absl::StrCat("has ", files.size(), " entries; 1 to ", kMaxFiles, " are allowed: put several into one"));
     return false;
   }
   bool right = true;
-  for (int i = 0; i < data.files_size(); ++i) right &= checker.Path(Indexed("files", i), data.files(i));
+  for (int i = 0; i < files.size(); ++i) right &= checker.Path(Indexed("files", i), files[i]);
   return right;
 }
 
-// The vocabulary of a source of tokens, 0 for one that has none.
-std::int32_t VocabularyOf(const v1::DataSource& source) {
-  if (source.has_text()) return kTextVocabulary;
-  return source.has_synthetic() ? source.synthetic().classes() : 0;
+bool CheckTokens(const v1::Tokens& data, Checker checker) {
+  const bool files = CheckFiles(data.files(), "data:train.bin", checker);
+  return checker.Whole("vocabulary", data.vocabulary(), 2, kMaxVocabulary, kGpt2Vocabulary) && files;
 }
 
 bool SuitsModel(const v1::DataSource& source, const v1::Model& model, Checker& checker) {
-  if (model.has_gpt() && source.has_idx()) {
-    checker.Add("idx", ViolationReason::kConflict, "holds images, but gpt reads tokens; use text or synthetic");
+  const bool language = ReadsTokens(model);
+  if (language && source.has_idx()) {
+    checker.Add("idx", ViolationReason::kConflict,
+                "holds images, but this model reads tokens; use text, tokens or synthetic");
     return false;
   }
-  const bool classifier = model.has_mlp() || model.has_transformer_encoder();
-  if (classifier && source.has_text()) {
-    checker.Add("text", ViolationReason::kConflict,
-                "holds tokens, but this model is a classifier; use idx or synthetic, or model gpt");
+  if (model.kind_case() == v1::Model::KIND_NOT_SET || language) return true;
+  for (const auto& [name, given] : {std::pair("text", source.has_text()), std::pair("tokens", source.has_tokens())}) {
+    if (!given) continue;
+    checker.Add(name, ViolationReason::kConflict,
+                "holds tokens, but this model is a classifier; use idx or synthetic, model gpt, or sequential layers "
+                "that begin with an embedding");
     return false;
   }
   return true;
@@ -108,11 +122,14 @@ bool CheckSource(const v1::DataSource& source, const v1::Model& model, Checker c
       right = CheckIdx(source.idx(), checker.Beneath("idx"));
       break;
     case v1::DataSource::kText:
-      right = CheckText(source.text(), checker.Beneath("text"));
+      right = CheckFiles(source.text().files(), "data:licences", checker.Beneath("text"));
+      break;
+    case v1::DataSource::kTokens:
+      right = CheckTokens(source.tokens(), checker.Beneath("tokens"));
       break;
     case v1::DataSource::KIND_NOT_SET:
       checker.Add("", ViolationReason::kRequired,
-                  "is missing; name one of synthetic, idx and text, such as {synthetic: {samples: 4096}}");
+                  "is missing; name one of synthetic, idx, text and tokens, such as {synthetic: {samples: 4096}}");
       return false;
   }
   return SuitsModel(source, model, checker) && right;
@@ -130,6 +147,12 @@ bool CheckEvalSuitsTrain(const v1::Data& data, Checker& checker) {
     checker.Add("eval", ViolationReason::kConflict, "is of another kind than train; give both the same kind");
     return false;
   }
+  if (train.has_tokens() && train.tokens().vocabulary() != eval.tokens().vocabulary()) {
+    checker.Add("eval.tokens.vocabulary", ViolationReason::kConflict,
+                absl::StrCat("is ", eval.tokens().vocabulary(), ", but train has ", train.tokens().vocabulary(),
+                             "; give both the same number"));
+    return false;
+  }
   if (!train.has_synthetic()) return true;
   bool right = true;
   if (!SameShape(train.synthetic(), eval.synthetic())) {
@@ -145,6 +168,12 @@ bool CheckEvalSuitsTrain(const v1::Data& data, Checker& checker) {
   return right;
 }
 
+// The rows of the model's token embedding; 0 where they follow from the data, or there is none.
+std::int32_t RowsOf(const v1::Model& model) {
+  if (model.has_gpt()) return model.gpt().vocabulary();
+  return ReadsTokens(model) ? model.sequential().layers(0).embedding().vocabulary() : 0;
+}
+
 }  // namespace
 
 bool CheckData(const v1::Data& data, const v1::Model& model, Checker checker) {
@@ -153,16 +182,14 @@ bool CheckData(const v1::Data& data, const v1::Model& model, Checker checker) {
     const bool eval = CheckSource(data.eval(), model, checker.Beneath("eval"));
     right = right && eval && CheckEvalSuitsTrain(data, checker);
   }
-  if (model.has_gpt() && model.gpt().has_vocabulary()) {
-    for (const auto& [name, source] : {std::pair<const char*, const v1::DataSource*>("train", &data.train()),
-                                       std::pair<const char*, const v1::DataSource*>("eval", &data.eval())}) {
-      const std::int32_t tokens = VocabularyOf(*source);
-      if (tokens <= model.gpt().vocabulary()) continue;
-      checker.Add(name, ViolationReason::kConflict,
-                  absl::StrCat("has ", tokens, " different tokens, but training.model.gpt.vocabulary is ",
-                               model.gpt().vocabulary(), "; remove vocabulary, or raise it"));
-      right = false;
-    }
+  const std::int32_t rows = RowsOf(model);
+  for (const auto& [name, source] : {std::pair("train", &data.train()), std::pair("eval", &data.eval())}) {
+    const std::int32_t tokens = VocabularyOf(*source);
+    if (rows == 0 || tokens <= rows) continue;
+    checker.Add(name, ViolationReason::kConflict,
+                absl::StrCat("has ", tokens, " different tokens, but the vocabulary of the model is ", rows,
+                             "; remove training.model's vocabulary, or raise it"));
+    right = false;
   }
   return right;
 }

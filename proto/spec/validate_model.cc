@@ -8,7 +8,6 @@ namespace {
 constexpr int kMaxHiddenLayers = 64;
 constexpr std::int32_t kMaxWidth = 1'048'576;
 constexpr std::int32_t kMaxModelWidth = 65'536;
-constexpr std::int32_t kMaxVocabulary = 16'777'216;
 
 bool CheckDropout(double dropout, Checker& checker) {
   return checker.Number("dropout", dropout, {.min = 0, .max = 1, .max_open = true}, "0.1");
@@ -60,7 +59,7 @@ bool CheckTransformerEncoder(const v1::TransformerEncoder& model, Checker checke
 
 bool CheckGpt(const v1::Gpt& model, Checker checker) {
   bool right = CheckAttention(model.layers(), model.d_model(), model.heads(), checker);
-  right &= checker.Whole("context", model.context(), 1, 1'048'576, 128);
+  right &= checker.Whole("context", model.context(), 1, kMaxContext, 128);
   // Absent where the data is not tokens; that is said of the data.
   if (model.has_vocabulary()) right &= checker.Whole("vocabulary", model.vocabulary(), 2, kMaxVocabulary, 256);
   right &= CheckDropout(model.dropout(), checker);
@@ -77,11 +76,19 @@ bool CheckModel(const v1::Model& model, Checker checker) {
       return CheckTransformerEncoder(model.transformer_encoder(), checker.Beneath("transformer_encoder"));
     case v1::Model::kGpt:
       return CheckGpt(model.gpt(), checker.Beneath("gpt"));
+    case v1::Model::kConvnet:
+      return CheckConvnet(model.convnet(), checker.Beneath("convnet"));
+    case v1::Model::kSequential:
+      return CheckSequential(model.sequential(), checker.Beneath("sequential"));
+    case v1::Model::kPathological:
+      return CheckPathological(model.pathological(), checker.Beneath("pathological"));
     case v1::Model::KIND_NOT_SET:
       break;
   }
-  checker.Add("", ViolationReason::kRequired,
-              "is missing; name one of mlp, transformer_encoder and gpt, such as model: {mlp: {hidden: [128]}}");
+  checker.Add(
+      "", ViolationReason::kRequired,
+      "is missing; name one of mlp, transformer_encoder, gpt, convnet, sequential and pathological, such as model: "
+      "{mlp: {hidden: [128]}}");
   return false;
 }
 

@@ -4,16 +4,28 @@
 
 #include "mantissa/v1/training.pb.h"
 #include "proto/spec/checker.h"
+#include "proto/spec/model_shape.h"
 
 namespace mantissa::spec {
 
 // Ten years: beyond it a duration is a mistake.
 inline constexpr std::int64_t kLongestSeconds = std::int64_t{3650} * 86'400;
 
+inline constexpr std::int32_t kMaxVocabulary = 16'777'216;
+inline constexpr std::int32_t kMaxContext = 1'048'576;  // tokens in a sequence
+
 void CheckTraining(const v1::TrainingSpec& training, Checker checker);
 
 // The model's own fields; true when all are right, so that its size can be worked out.
 bool CheckModel(const v1::Model& model, Checker checker);
+
+bool CheckConvnet(const v1::Convnet& convnet, Checker checker);
+bool CheckSequential(const v1::Sequential& sequential, Checker checker);
+bool CheckPathological(const v1::Pathological& model, Checker checker);
+
+// Whether the layers of a model fit together and the data; other kinds do in any case. The model's fields
+// are right, and `checker` stands at it.
+bool CheckModelFits(const v1::TrainingSpec& training, const SampleShape& sample, Checker checker);
 
 // Each source's own fields, and whether they suit each other and the model; true when all are right.
 bool CheckData(const v1::Data& data, const v1::Model& model, Checker checker);

@@ -1,7 +1,9 @@
 #include "absl/strings/str_cat.h"
 
 #include "proto/spec/defaults.h"
+#include "proto/spec/layer_plan.h"
 #include "proto/spec/model_shape.h"
+#include "proto/spec/validate.h"
 #include "proto/spec/validate_parts.h"
 
 namespace mantissa::spec {
@@ -41,7 +43,10 @@ void CheckSize(const v1::TrainingSpec& training, Checker& checker) {
   smallest.features =
       training.model().has_transformer_encoder() ? std::vector<std::int64_t>{1, 1} : std::vector<std::int64_t>{1};
   smallest.classes = 2;
-  const SampleShape sample = SampleShapeOf(training).value_or(smallest);
+  const std::optional<SampleShape> known = SampleShapeOf(training);
+  // Layers need not fit the smallest sample; what their files make of them is known to the worker.
+  if (!known && IsLayered(training.model())) return;
+  const SampleShape sample = known.value_or(smallest);
   const std::int64_t bytes = EstimateModelBytes(training, sample).Total();
   if (bytes <= kMaxModelBytes) return;
   const std::int64_t count = ParameterCount(ModelParameters(training.model(), sample));
@@ -87,7 +92,16 @@ void CheckTraining(const v1::TrainingSpec& training, Checker checker) {
   if (training.has_init_from()) {
     checker.Unimplemented("init_from", "starting from another job's parameters", "remove it");
   }
-  if (model && data && batch && accumulation) CheckSize(training, checker);
+  if (!model || !data || !batch || !accumulation) return;
+  const std::optional<SampleShape> sample = SampleShapeOf(training);
+  if (sample && !CheckModelFits(training, *sample, checker.Beneath("model"))) return;
+  CheckSize(training, checker);
+}
+
+std::vector<Violation> ValidateModelFits(const v1::TrainingSpec& training, const SampleShape& sample) {
+  std::vector<Violation> violations;
+  CheckModelFits(training, sample, Checker(violations, "training.model"));
+  return violations;
 }
 
 }  // namespace mantissa::spec

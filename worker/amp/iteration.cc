@@ -5,6 +5,8 @@
 
 #include <ATen/ops/div.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/eq.h>
+#include <ATen/ops/logical_and.h>
 #include <ATen/ops/zeros.h>
 #include <c10/util/Exception.h>
 
@@ -23,6 +25,11 @@ at::Tensor TensorOf(const T& value, at::Device device) {
   return bytes.to(device);
 }
 
+// A field of the state, 0-dim; all of them are four bytes.
+at::Tensor FieldOf(const at::Tensor& state, std::size_t offset, at::ScalarType type) {
+  return state.narrow(0, static_cast<std::int64_t>(offset), 4).view(type).squeeze(0);
+}
+
 }  // namespace
 
 IterationState::IterationState(const ScalerSettings& settings, const at::Tensor& chunks, std::int64_t parameter_count,
@@ -31,7 +38,9 @@ IterationState::IterationState(const ScalerSettings& settings, const at::Tensor&
       settings_tensor_(TensorOf(settings, device)),
       chunks_(chunks),
       state_(TensorOf(InitialStepState(settings), device)),
-      loss_scale_(state_.narrow(0, offsetof(StepState, loss_scale), sizeof(float)).view(at::kFloat).squeeze(0)),
+      loss_scale_(FieldOf(state_, offsetof(StepState, loss_scale), at::kFloat)),
+      found_inf_(FieldOf(state_, offsetof(StepState, found_inf), at::kFloat)),
+      halt_(FieldOf(state_, offsetof(StepState, halt), at::kInt)),
       seed_(at::zeros({}, at::TensorOptions(at::kFloat).device(device))),
       chunk_stats_(ByteTensor(chunks.size(0) * static_cast<std::int64_t>(sizeof(GradientStats))).to(device)),
       stats_(ByteTensor(parameter_count * static_cast<std::int64_t>(sizeof(GradientStats))).to(device)) {}
@@ -65,6 +74,9 @@ void IterationState::Finish() {
   static const auto op = FindOp<void(const at::Tensor&, const at::Tensor&)>("mantissa::update_scale");
   op.call(settings_tensor_, state_);
 }
+
+// A halted iteration leaves the last verdict where it was.
+at::Tensor IterationState::Applied() const { return at::logical_and(found_inf_.eq(0), halt_.eq(0)); }
 
 StepState IterationState::ReadState() const {
   const at::Tensor host = state_.cpu();

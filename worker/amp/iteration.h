@@ -34,6 +34,9 @@ class IterationState {
   void Judge(const at::Tensor& loss_sum, std::int64_t targets);
   void Finish();
 
+  // Whether the iteration under way changes anything: bool, 0-dim, on the device. Between Judge and Finish.
+  at::Tensor Applied() const;
+
   // The StepState as a byte tensor: argument of the optimizer's op, part of a snapshot.
   const at::Tensor& state() const { return state_; }
   // Copies; on CUDA these wait for the device.
@@ -51,7 +54,10 @@ class IterationState {
   at::Tensor settings_tensor_;
   at::Tensor chunks_;
   at::Tensor state_;
-  at::Tensor loss_scale_;  // a view of its field in state_
+  // Views of fields in state_.
+  at::Tensor loss_scale_;
+  at::Tensor found_inf_;
+  at::Tensor halt_;
   at::Tensor seed_;
   at::Tensor chunk_stats_;
   at::Tensor stats_;

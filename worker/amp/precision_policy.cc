@@ -40,6 +40,10 @@ Activation ActivationFrom(v1::Activation::Function function) {
 
 PrecisionPolicy::PrecisionPolicy(v1::PrecisionSpec::Mode mode) : mode_(mode), compute_type_(ComputeType(mode)) {}
 
+bool PrecisionPolicy::ByFloats(const at::Tensor& x) const {
+  return x.is_cpu() && (compute_type_ == at::kHalf || (compute_type_ == at::kBFloat16 && !CpuHasBfloat16()));
+}
+
 at::Tensor PrecisionPolicy::Linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                                    Activation activation) const {
   static const auto op = FindOp<at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
@@ -58,10 +62,7 @@ at::Tensor PrecisionPolicy::Attention(const at::Tensor& qkv, std::int64_t heads,
   const std::int64_t batch = qkv.size(0);
   const std::int64_t time = qkv.size(1);
   const std::int64_t width = qkv.size(2) / 3;
-  // Without arithmetic of the compute type: FP32 inside, one rounding of the result.
-  const bool by_floats =
-      qkv.is_cpu() && (compute_type_ == at::kHalf || (compute_type_ == at::kBFloat16 && !CpuHasBfloat16()));
-  const at::Tensor operands = qkv.to(compute_type_).to(by_floats ? at::kFloat : compute_type_);
+  const at::Tensor operands = qkv.to(compute_type_).to(ByFloats(qkv) ? at::kFloat : compute_type_);
   // (3, B, heads, T, d / heads)
   const std::vector<at::Tensor> parts =
       operands.view({batch, time, 3, heads, width / heads}).permute({2, 0, 3, 1, 4}).unbind(0);

@@ -22,6 +22,29 @@ struct RandomKey {
   std::int32_t micro_batch = 0;
 };
 
+struct ConvolutionOptions {
+  std::int64_t stride = 1;
+  std::int64_t padding = 0;
+  std::int64_t groups = 1;
+};
+
+// The running statistics of a batch norm, (C) FP32 each, which a training pass moves on in place.
+struct BatchStatistics {
+  const at::Tensor& mean;
+  const at::Tensor& variance;
+};
+
+struct BatchNormOptions {
+  bool training = true;  // normalise by the batch, else by the running statistics
+  double momentum = 0.1;
+  double epsilon = 1e-5;
+};
+
+struct PoolOptions {
+  std::int64_t kernel = 2;
+  std::int64_t stride = 2;
+};
+
 // FP32 in FP32 mode; else products in the compute type and norms, softmax, sums and the loss in FP32. FP16 on CPU
 // casts to FP32, computes there and rounds each result once, as tensor cores do: CPUs have no FP16 arithmetic worth
 // using. Parameters are FP32 leaves whose .grad is set: gradients are added into it. Immutable; thread-safe.
@@ -36,6 +59,26 @@ class PrecisionPolicy {
   // to the rounded product.
   at::Tensor Linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                     Activation activation = Activation::kNone) const;
+  // x (B, C, L) or (B, C, H, W), weight (out, C / groups, k) or (out, C / groups, k, k), bias (out) or undefined, in
+  // the compute type.
+  at::Tensor Convolution(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                         const ConvolutionOptions& options) const;
+  // x (B, C) or (B, C, ...), FP32 inside and out. A batch with one value a channel has no variance: it is normalised by
+  // the running statistics, and leaves them.
+  at::Tensor BatchNorm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                       const BatchStatistics& running, const BatchNormOptions& options) const;
+  // x (..., d), FP32 inside and out.
+  at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight, double epsilon) const;
+  // x (..., d), FP32 inside and out.
+  at::Tensor LogSoftmax(const at::Tensor& x) const;
+  // x (B, C, L) or (B, C, H, W). The largest keeps the type of x; the mean is a sum, so FP32.
+  at::Tensor MaxPool(const at::Tensor& x, const PoolOptions& options) const;
+  at::Tensor AveragePool(const at::Tensor& x, const PoolOptions& options) const;
+  // The mean over these dimensions, in FP32.
+  at::Tensor Mean(const at::Tensor& x, at::IntArrayRef dimensions) const;
+  // Keep the type of x; FP32 inside, one rounding.
+  at::Tensor Activate(const at::Tensor& x, Activation activation) const;
+  at::Tensor Scale(const at::Tensor& x, double factor) const;
   // x (..., d), FP32 inside and out.
   at::Tensor LayerNorm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                        double epsilon = 1e-5) const;
@@ -53,6 +96,9 @@ class PrecisionPolicy {
   static constexpr std::int64_t kIgnored = -100;
 
  private:
+  // On a CPU without arithmetic of the compute type: FP32 inside an op, one rounding of its result.
+  bool ByFloats(const at::Tensor& x) const;
+
   v1::PrecisionSpec::Mode mode_;
   at::ScalarType compute_type_;
 };

@@ -17,7 +17,7 @@ struct DataShape {
 };
 
 struct Batch {
-  at::Tensor input;          // (B, F) or (B, T, F) FP32, or (B, T) int64 tokens
+  at::Tensor input;          // (B, ...) FP32 features, or (B, T) int64 tokens
   at::Tensor target;         // (B) or (B x T) int64, every one of them valid
   std::int64_t targets = 0;  // elements of `target`
 };

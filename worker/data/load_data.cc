@@ -10,6 +10,7 @@
 #include "worker/data/idx_data.h"
 #include "worker/data/synthetic_data.h"
 #include "worker/data/text_data.h"
+#include "worker/data/token_files.h"
 
 namespace mantissa::trainer {
 namespace {
@@ -23,8 +24,8 @@ struct Source {
 
 absl::StatusOr<std::unique_ptr<Dataset>> Load(const Source& source, const process::Roots& roots,
                                               std::int64_t max_bytes) {
-  const bool language = source.model.has_gpt();
-  const std::int64_t context = source.model.gpt().context();
+  const bool language = spec::ReadsTokens(source.model);
+  const std::int64_t context = spec::ContextOf(source.model);
   switch (source.spec.kind_case()) {
     case v1::DataSource::kSynthetic: {
       const std::string field = source.field + ".synthetic";
@@ -35,10 +36,13 @@ absl::StatusOr<std::unique_ptr<Dataset>> Load(const Source& source, const proces
       return LoadIdx(source.spec.idx(), source.classes, roots, source.field + ".idx", max_bytes);
     case v1::DataSource::kText:
       return LoadText(source.spec.text(), context, roots, source.field + ".text", max_bytes);
+    case v1::DataSource::kTokens:
+      return LoadTokens(source.spec.tokens(), context, roots, source.field + ".tokens", max_bytes);
     case v1::DataSource::KIND_NOT_SET:
       break;
   }
-  return absl::InvalidArgumentError(absl::StrCat(source.field, ": names no data; set one of synthetic, idx, text"));
+  return absl::InvalidArgumentError(
+      absl::StrCat(source.field, ": names no data; set one of synthetic, idx, text, tokens"));
 }
 
 std::string Text(const DataShape& shape) {

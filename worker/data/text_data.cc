@@ -84,7 +84,7 @@ absl::StatusOr<std::unique_ptr<Dataset>> LoadText(const v1::Text& spec, std::int
   if (size < context + 1) {
     return absl::InvalidArgumentError(absl::StrCat(std::string(field), ".files: hold ", size,
                                                    " bytes, and one sequence takes ", context + 1,
-                                                   " (training.model.gpt.context and one more); give more text or a "
+                                                   " (the model's context and one more); give more text or a "
                                                    "shorter context"));
   }
   at::Tensor tokens = at::empty({size}, at::kByte);

@@ -1,6 +1,7 @@
 #include <c10/util/Exception.h>
 
 #include "worker/models/gpt.h"
+#include "worker/models/layered_model.h"
 #include "worker/models/mlp.h"
 #include "worker/models/model.h"
 #include "worker/models/transformer_encoder.h"
@@ -16,6 +17,10 @@ std::unique_ptr<Model> BuildModel(const v1::Model& model, const spec::SampleShap
       return std::make_unique<TransformerEncoder>(model, sample, seed, device);
     case v1::Model::kGpt:
       return std::make_unique<Gpt>(model, sample, seed, device);
+    case v1::Model::kConvnet:
+    case v1::Model::kSequential:
+    case v1::Model::kPathological:
+      return std::make_unique<LayeredModel>(model, sample, seed, device);
     case v1::Model::KIND_NOT_SET:
       break;
   }

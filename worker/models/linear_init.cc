@@ -3,14 +3,12 @@
 #include <cmath>
 #include <string_view>
 
-#include <c10/util/Exception.h>
-
 #include "worker/models/initialise.h"
 
 namespace mantissa::trainer {
 
 void InitialiseLikeLinear(ParameterBuffer& parameters, std::uint64_t seed) {
-  double inputs = 1;  // of the linear layer under way: its weight comes before its bias
+  double inputs = 1;  // that one output of the layer under way sees: its weight comes before its bias
   for (std::size_t i = 0; i < parameters.parameters().size(); ++i) {
     const Parameter& parameter = parameters.parameters()[i];
     const InitialKey key{seed, static_cast<std::uint32_t>(i)};
@@ -18,7 +16,7 @@ void InitialiseLikeLinear(ParameterBuffer& parameters, std::uint64_t seed) {
     switch (parameter.shape.kind) {
       case spec::ParameterKind::kWeight: {
         const double outputs = static_cast<double>(parameter.shape.shape[0]);
-        inputs = static_cast<double>(parameter.shape.shape[1]);
+        inputs = static_cast<double>(parameter.shape.elements()) / outputs;
         const bool xavier = path.ends_with(".qkv.weight");
         FillUniform(parameter.value, key, xavier ? std::sqrt(6 / (inputs + outputs)) : 1 / std::sqrt(inputs));
         break;
@@ -34,7 +32,8 @@ void InitialiseLikeLinear(ParameterBuffer& parameters, std::uint64_t seed) {
         FillConstant(parameter.value, path.ends_with(".weight") ? 1 : 0);
         break;
       case spec::ParameterKind::kEmbedding:
-        TORCH_INTERNAL_ASSERT(false, "no model of linear layers has an embedding");
+        FillNormal(parameter.value, key, 0.02);
+        break;
     }
   }
 }

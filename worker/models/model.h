@@ -1,4 +1,4 @@
-// A model: its parameters, and the way from a batch to logits.
+// A model: its parameters and buffers, and the way from a batch to logits.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,10 @@
 
 #include "mantissa/v1/training.pb.h"
 #include "proto/spec/model_shape.h"
+#include "worker/amp/iteration.h"
 #include "worker/models/forward_context.h"
 #include "worker/models/parameter_buffer.h"
+#include "worker/models/running_statistics.h"
 
 namespace mantissa::trainer {
 
@@ -19,20 +21,28 @@ class Model {
  public:
   virtual ~Model() = default;
 
-  // Classifiers: (B, F) or (B, T, F) FP32 -> (B, classes). gpt: (B, T) int64 tokens -> (B x T, vocabulary). The logits
-  // are in the policy's compute type.
+  // Classifiers: (B, ...) FP32, a sample's shape after the batch -> (B, classes). Models of tokens: (B, T) int64 ->
+  // (B x T, vocabulary). The logits are in a type of the policy's.
   virtual at::Tensor Forward(const at::Tensor& input, const ForwardContext& context) = 0;
 
   ParameterBuffer& parameters() { return parameters_; }
   const ParameterBuffer& parameters() const { return parameters_; }
-  // State that is not trained (batch-norm statistics); none of today's models has any.
-  const std::vector<NamedTensor>& buffers() const { return buffers_; }
+  // State that is not trained (batch-norm statistics), as the last applied iteration left it.
+  const std::vector<NamedTensor>& buffers() const { return statistics_.committed(); }
+
+  // A window's forward passes in training move the buffers on by themselves only. Before the first of them:
+  void BeginWindow() { statistics_.Begin(); }
+  // Between verdict and scale: what they made of the buffers becomes the state, unless the iteration is skipped.
+  // Nothing is read back from the device.
+  void CommitBuffers(const IterationState& iteration) {
+    if (!buffers().empty()) statistics_.Commit(iteration.Applied());
+  }
 
  protected:
   Model(const std::vector<spec::Parameter>& shapes, at::Device device) : parameters_(shapes, device) {}
 
   ParameterBuffer parameters_;
-  std::vector<NamedTensor> buffers_;
+  RunningStatistics statistics_;
 };
 
 // `model` has its defaults resolved and is valid. Parameters are drawn from (seed, parameter, element): the same on

@@ -54,17 +54,19 @@ absl::Status DataError(const absl::Status& status) {
   return Because(absl::IsResourceExhausted(status) ? v1::Reason::OUT_OF_DEVICE_MEMORY : v1::Reason::BAD_DATA, status);
 }
 
-absl::Status CheckSpec(const v1::JobSpec& spec) {
-  const std::vector<spec::Violation> violations = spec::ValidateJobSpec(spec);
-  if (violations.empty() && spec.has_training()) return absl::OkStatus();
-  if (violations.empty()) {
-    return Because(v1::Reason::BAD_SPEC,
-                   absl::InvalidArgumentError("training: is missing; this trainer runs nothing else"));
-  }
-  std::string all = absl::StrJoin(violations, "; ", [](std::string* out, const spec::Violation& violation) {
+absl::Status BadSpec(const std::vector<spec::Violation>& violations) {
+  if (violations.empty()) return absl::OkStatus();
+  const std::string all = absl::StrJoin(violations, "; ", [](std::string* out, const spec::Violation& violation) {
     absl::StrAppend(out, violation.field_path, ": ", violation.description);
   });
   return Because(v1::Reason::BAD_SPEC, absl::InvalidArgumentError(all));
+}
+
+absl::Status CheckSpec(const v1::JobSpec& spec) {
+  const std::vector<spec::Violation> violations = spec::ValidateJobSpec(spec);
+  if (!violations.empty() || spec.has_training()) return BadSpec(violations);
+  return Because(v1::Reason::BAD_SPEC,
+                 absl::InvalidArgumentError("training: is missing; this trainer runs nothing else"));
 }
 
 absl::StatusOr<std::int64_t> TotalIterations(const v1::TrainingSpec& training, std::int64_t windows_per_epoch) {
@@ -82,13 +84,14 @@ absl::Status CheckMemory(const v1::TrainingSpec& training, const DataShape& shap
   const spec::ModelBytes bytes = spec::EstimateModelBytes(training, shape.sample);
   const std::int64_t free = FreeMemory(env.device, env.memory_limit_bytes);
   if (bytes.Total() <= free) return absl::OkStatus();
-  return Because(v1::Reason::OUT_OF_DEVICE_MEMORY,
-                 absl::ResourceExhaustedError(absl::StrCat(
-                     "training.model: training it takes about ", BytesText(bytes.Total()), " (parameters ",
-                     BytesText(bytes.parameters), ", gradients ", BytesText(bytes.gradients), ", optimizer state ",
-                     BytesText(bytes.optimizer_state), ", casts ", BytesText(bytes.casts), ", activations ",
-                     BytesText(bytes.activations), ") and ", BytesText(free), " are free on ", env.device_name,
-                     "; use a smaller model, a smaller batch_size, more accumulation, or a device with more memory")));
+  return Because(
+      v1::Reason::OUT_OF_DEVICE_MEMORY,
+      absl::ResourceExhaustedError(absl::StrCat(
+          "training.model: training it takes about ", BytesText(bytes.Total()), " (parameters ",
+          BytesText(bytes.parameters), ", gradients ", BytesText(bytes.gradients), ", optimizer state ",
+          BytesText(bytes.optimizer_state), ", buffers ", BytesText(bytes.buffers), ", casts ", BytesText(bytes.casts),
+          ", activations ", BytesText(bytes.activations), ") and ", BytesText(free), " are free on ", env.device_name,
+          "; use a smaller model, a smaller batch_size, more accumulation, or a device with more memory")));
 }
 
 BatchPlan PlanBatches(const v1::TrainingSpec& training, const v1::Lineage& lineage, const Dataset& data) {
@@ -120,6 +123,8 @@ class Attempt {
     auto data = LoadTrainingData(training_, env_.roots, AvailableMemory(env_.memory_limit_bytes));
     if (!data.ok()) return DataError(data.status());
     data_ = *std::move(data);
+    const spec::SampleShape& sample = data_.train->shape().sample;
+    if (absl::Status fits = BadSpec(spec::ValidateModelFits(training_, sample)); !fits.ok()) return fits;
     windows_per_epoch_ = PlanBatches(training_, lineage_, *data_.train).windows_per_epoch();
     auto total = TotalIterations(training_, windows_per_epoch_);
     if (!total.ok()) return total.status();

@@ -5,6 +5,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
+#include "proto/spec/layer_plan.h"
+
 namespace mantissa::trainer {
 namespace {
 
@@ -18,6 +20,11 @@ std::int64_t SaturatingTimes(std::int64_t a, std::int64_t b) {
   return __builtin_mul_overflow(a, b, &product) ? INT64_MAX : product;
 }
 
+std::int64_t SaturatingPlus(std::int64_t a, std::int64_t b) {
+  std::int64_t sum = 0;
+  return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
+}
+
 }  // namespace
 
 std::int32_t ThreadsFor(std::int64_t operations, std::int32_t most) {
@@ -26,6 +33,14 @@ std::int32_t ThreadsFor(std::int64_t operations, std::int32_t most) {
 
 std::int64_t EstimateOperations(const v1::TrainingSpec& training, const spec::SampleShape& sample,
                                 std::int64_t micro_batch) {
+  if (spec::IsLayered(training.model())) {
+    // A kernel is used at every place that it is moved to.
+    std::int64_t operations = 0;
+    spec::ForEachLayer(spec::PlanLayers(training.model(), sample), [&](const spec::LayerPlan& layer) {
+      operations = SaturatingPlus(operations, layer.operations);
+    });
+    return SaturatingTimes(SaturatingTimes(operations, micro_batch), 3);
+  }
   const std::int64_t parameters = spec::ParameterCount(spec::ModelParameters(training.model(), sample));
   std::int64_t rows = micro_batch;
   if (training.model().has_gpt()) rows = SaturatingTimes(rows, training.model().gpt().context());

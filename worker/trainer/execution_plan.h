@@ -37,7 +37,8 @@ struct Machine {
 // costs some 10 us at every operation of the model, so small models run best on one.
 std::int32_t ThreadsFor(std::int64_t operations, std::int32_t most);
 
-// Multiply-adds of one forward and backward pass, about: three times the parameters for each row they are applied to.
+// Multiply-adds of one forward and backward pass, about: three times the parameters for each row, or each
+// place of an image, that they are applied to.
 std::int64_t EstimateOperations(const v1::TrainingSpec& training, const spec::SampleShape& sample,
                                 std::int64_t micro_batch);
 

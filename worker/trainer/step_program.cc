@@ -16,6 +16,7 @@ bool StepProgram::Run(std::int64_t iteration, Control& control) {
   const std::int64_t micro_batches = MicroBatchesIn(window);
 
   parameters.ZeroGradients();
+  state_.model().BeginWindow();
   at::Tensor loss_sum;
   for (std::int64_t m = 0; m < micro_batches; ++m) {
     if (control.stop_requested()) return false;
@@ -30,6 +31,7 @@ bool StepProgram::Run(std::int64_t iteration, Control& control) {
   step.Measure(parameters.gradients());
   step.Judge(loss_sum, TargetsIn(window));
   state_.optimizer().Step(step.state());
+  state_.model().CommitBuffers(step);
   step.Finish();
   return true;
 }

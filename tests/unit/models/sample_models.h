@@ -21,7 +21,7 @@ struct SampleModel {
 
   // FP32 (batch, features...) from a unit normal, or tokens (batch, context).
   at::Tensor Input(std::int64_t batch) const {
-    if (spec.has_gpt()) return at::randint(0, spec.gpt().vocabulary(), {batch, spec.gpt().context()}, at::kLong);
+    if (spec::ReadsTokens(spec)) return at::randint(0, classes(), {batch, spec::ContextOf(spec)}, at::kLong);
     std::vector<std::int64_t> sizes = sample.features;
     sizes.insert(sizes.begin(), batch);
     return at::randn(sizes);

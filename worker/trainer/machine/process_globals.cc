@@ -27,6 +27,7 @@ void ResetProcess(int threads) {
   at::globalContext().setFlushDenormal(false);
   // The precision table says FP32 sums and one rounding; cuBLAS may otherwise add parts of a product in low precision.
   at::globalContext().setAllowTF32CuBLAS(false);
+  at::globalContext().setAllowTF32CuDNN(false);
   at::globalContext().setAllowFP16ReductionCuBLAS(false);
   at::globalContext().setAllowBF16ReductionCuBLAS(false);
   at::autocast::set_autocast_enabled(at::kCPU, false);
