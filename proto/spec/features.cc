@@ -79,9 +79,11 @@ const std::vector<std::string>& BuiltFeatures() {
       "precision.fp32",
       "precision.on_failure.clamp",
       "precision.on_failure.fail",
+      "precision.storage.master_fp32",
       "schedule.constant",
       "schedule.cosine",
       "schedule.linear",
+      "training.parameter_groups",
       "workload.training",
   };
   return features;

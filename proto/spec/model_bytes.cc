@@ -72,13 +72,10 @@ std::int64_t SampleBytes(const v1::Model& model, const SampleShape& sample, std:
   return model.has_gpt() ? GptSampleBytes(model.gpt(), low) : 0;
 }
 
-// Weights that a matrix product reads: all but biases and norms, and the position table, which is only added.
 std::int64_t CastElements(const std::vector<Parameter>& parameters) {
   std::int64_t count = 0;
   for (const Parameter& parameter : parameters) {
-    if (IsDecayed(parameter.kind) && parameter.path != "position_embedding.weight") {
-      count = SaturatingAdd(count, parameter.elements());
-    }
+    if (IsProductOperand(parameter)) count = SaturatingAdd(count, parameter.elements());
   }
   return count;
 }

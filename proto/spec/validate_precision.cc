@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "proto/spec/defaults.h"
+#include "proto/spec/precision_table.h"
 #include "proto/spec/validate_parts.h"
 
 namespace mantissa::spec {
@@ -68,8 +69,11 @@ void CheckPrecision(const v1::PrecisionSpec& precision, Checker checker) {
     checker.Unimplemented("fallback", "going on in another precision", "remove it");
   }
   if (checker.KnownEnum("storage", precision.storage(), Spec::Storage_IsValid(precision.storage())) &&
-      precision.storage() == Spec::MASTER_FP32) {
-    checker.Unimplemented("storage", "MASTER_FP32", "use FP32_PARAMETERS");
+      precision.storage() == Spec::MASTER_FP32 && !IsLow(ComputeFormat(precision.mode()))) {
+    checker.Add(
+        "storage", ViolationReason::kConflict,
+        "is MASTER_FP32, but products in this mode read FP32 weights, which are the masters themselves; use mode "
+        "BF16 or FP16, or remove storage");
   }
   if (precision.overrides_size() > 0) checker.Unimplemented("overrides", "a precision by module", "remove it");
   if (precision.emulate()) checker.Unimplemented("emulate", "emulating a number format", "remove it");

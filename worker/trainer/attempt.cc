@@ -17,6 +17,7 @@
 #include <torch/headeronly/version.h>
 
 #include "proto/spec/defaults.h"
+#include "proto/spec/parameter_groups.h"
 #include "proto/spec/validate.h"
 #include "worker/amp/cpu_arithmetic.h"
 #include "worker/amp/loss_scaler.h"
@@ -51,17 +52,26 @@ absl::Status DataError(const absl::Status& status) {
   return Because(absl::IsResourceExhausted(status) ? v1::Reason::OUT_OF_DEVICE_MEMORY : v1::Reason::BAD_DATA, status);
 }
 
-absl::Status CheckSpec(const v1::JobSpec& spec) {
-  const std::vector<spec::Violation> violations = spec::ValidateJobSpec(spec);
-  if (violations.empty() && spec.has_training()) return absl::OkStatus();
-  if (violations.empty()) {
-    return Because(v1::Reason::BAD_SPEC,
-                   absl::InvalidArgumentError("training: is missing; this trainer runs nothing else"));
-  }
+absl::Status BadSpec(const std::vector<spec::Violation>& violations) {
   std::string all = absl::StrJoin(violations, "; ", [](std::string* out, const spec::Violation& violation) {
     absl::StrAppend(out, violation.field_path, ": ", violation.description);
   });
   return Because(v1::Reason::BAD_SPEC, absl::InvalidArgumentError(all));
+}
+
+absl::Status CheckSpec(const v1::JobSpec& spec) {
+  const std::vector<spec::Violation> violations = spec::ValidateJobSpec(spec);
+  if (!violations.empty()) return BadSpec(violations);
+  if (spec.has_training()) return absl::OkStatus();
+  return Because(v1::Reason::BAD_SPEC,
+                 absl::InvalidArgumentError("training: is missing; this trainer runs nothing else"));
+}
+
+// What of the spec only the data's shape can tell.
+absl::Status CheckAgainstData(const v1::TrainingSpec& training, const spec::SampleShape& sample) {
+  const std::vector<spec::Violation> idle =
+      spec::FindIdleGroups(training.parameter_groups(), spec::ModelParameters(training.model(), sample));
+  return idle.empty() ? absl::OkStatus() : BadSpec(idle);
 }
 
 absl::StatusOr<std::int64_t> TotalIterations(const v1::TrainingSpec& training, std::int64_t windows_per_epoch) {
@@ -118,6 +128,7 @@ class Attempt {
     auto total = TotalIterations(training_, windows_per_epoch_);
     if (!total.ok()) return total.status();
     total_iterations_ = *total;
+    if (absl::Status good = CheckAgainstData(training_, data_.train->shape().sample); !good.ok()) return good;
     if (absl::Status fits = CheckMemory(training_, data_.train->shape(), env_); !fits.ok()) return fits;
     data_.train->MoveTo(env_.device);
     if (data_.eval) data_.eval->MoveTo(env_.device);
@@ -130,7 +141,8 @@ class Attempt {
     ResetProcess(plan_.threads);
     const ScalerSettings scaler = ScalerSettingsFrom(training_.precision(), training_.max_grad_norm());
     state_.emplace(BuildModel(training_.model(), sample, training_.seed(), env_.device),
-                   RunStateOptions{training_.optimizer(), training_.schedule(), total_iterations_, scaler},
+                   RunStateOptions{training_.optimizer(), training_.schedule(), total_iterations_, scaler,
+                                   training_.parameter_groups(), StoredWeightType(training_.precision())},
                    env_.device);
     return absl::OkStatus();
   }
@@ -212,6 +224,7 @@ class Attempt {
 
   RunOutcome Train() {
     const PrecisionPolicy policy(training_.precision().mode());
+    state_->model().parameters().CastWeights();  // whoever gave the values they begin with
     StepProgram program(*state_, {*data_.train, PlanBatches(training_, *data_.train), policy, training_.seed()});
     EagerEngine engine(*state_, program, env_.clock);
     PrecisionMonitor monitor(MonitorSettings{});

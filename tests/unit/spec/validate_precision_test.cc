@@ -38,9 +38,20 @@ TEST(ValidatePrecisionTest, WhatIsNotBuiltIsRefusedAsSuch) {
                          {"on_failure: FALLBACK", "on_failure UNIMPLEMENTED"},
                          {"on_failure: FAIL fallback: FP32", "fallback UNIMPLEMENTED"},
                          {"storage: FP32_PARAMETERS", ""},
-                         {"storage: MASTER_FP32", "storage UNIMPLEMENTED"},
                          {"overrides { match: 'head' }", "overrides UNIMPLEMENTED"},
                          {"emulate: true", "emulate UNIMPLEMENTED"}});
+}
+
+TEST(ValidatePrecisionTest, MastersNeedALowFormatBesideThem) {
+  ExpectPrecisionFaults({{"storage: MASTER_FP32", ""},  // the default is BF16
+                         {"mode: BF16 storage: MASTER_FP32", ""},
+                         {"mode: FP16 storage: MASTER_FP32", ""},
+                         {"mode: FP32 storage: MASTER_FP32", "storage CONFLICT"},
+                         {"mode: FP32 storage: FP32_PARAMETERS", ""}});
+  EXPECT_THAT(Faults(MlpSpec("training { precision { mode: TF32 storage: MASTER_FP32 } }")),
+              ElementsAre("training.precision.mode UNIMPLEMENTED", "training.precision.storage CONFLICT"));
+  const auto violations = ValidateJobSpec(MlpSpec("training { precision { mode: FP32 storage: MASTER_FP32 } }"));
+  EXPECT_THAT(violations[0].description, testing::HasSubstr("use mode BF16 or FP16, or remove storage"));
 }
 
 TEST(ValidatePrecisionTest, UnknownEnumValuesAreRefused) {

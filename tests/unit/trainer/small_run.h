@@ -61,7 +61,8 @@ class SmallRun {
                .seed = training().seed()}),
         state_(BuildModel(training().model(), data_->shape().sample, training().seed(), at::kCPU),
                {training().optimizer(), training().schedule(), training().iterations(),
-                ScalerSettingsFrom(training().precision(), training().max_grad_norm())},
+                ScalerSettingsFrom(training().precision(), training().max_grad_norm()), training().parameter_groups(),
+                StoredWeightType(training().precision())},
                at::kCPU),
         program_(state_, {*data_, plan_, policy_, training().seed()}) {}
 
