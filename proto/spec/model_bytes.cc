@@ -9,12 +9,6 @@ namespace {
 constexpr std::int64_t kFullBytes = 4;
 constexpr std::int64_t kMaskBytes = 1;  // of dropout, an element
 
-// Tensors of FP32 size that the optimizer keeps for each parameter.
-std::int64_t MomentsOf(const v1::OptimizerSpec& optimizer) {
-  if (optimizer.has_sgd()) return optimizer.sgd().momentum() > 0 ? 1 : 0;
-  return 2;
-}
-
 // The formulas below give what is kept from forward to backward. `low` is the bytes of the compute format; an input
 // that is cast is kept in both formats.
 
@@ -81,6 +75,11 @@ std::int64_t CastElements(const std::vector<Parameter>& parameters) {
 }
 
 }  // namespace
+
+std::int64_t MomentsOf(const v1::OptimizerSpec& optimizer) {
+  if (optimizer.has_sgd()) return optimizer.sgd().momentum() > 0 ? 1 : 0;
+  return 2;
+}
 
 std::int64_t ModelBytes::Total() const {
   std::int64_t total = 0;

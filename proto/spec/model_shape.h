@@ -80,6 +80,9 @@ struct ModelBytes {
   std::int64_t Total() const;
 };
 
+// Tensors of the parameters' size that the optimizer keeps. `optimizer` has its defaults resolved.
+std::int64_t MomentsOf(const v1::OptimizerSpec& optimizer);
+
 // `training` has its defaults resolved and is valid.
 ModelBytes EstimateModelBytes(const v1::TrainingSpec& training, const SampleShape& sample);
 

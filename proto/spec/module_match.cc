@@ -21,15 +21,6 @@ bool IsIndex(std::string_view part) {
   return !part.empty() && std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-// `blocks.3.norm1` -> `blocks.*.norm1`.
-std::string WithoutIndices(const std::string& path) {
-  std::vector<std::string> parts = absl::StrSplit(path, '.');
-  for (std::string& part : parts) {
-    if (IsIndex(part)) part = kOne;
-  }
-  return absl::StrJoin(parts, ".");
-}
-
 // The next part of a path, which is taken off it.
 std::string_view TakePart(std::string_view* path) {
   const std::size_t dot = path->find('.');
@@ -103,6 +94,14 @@ bool ModuleMatch::CoversPath(std::string_view path) const {
   }
   return std::all_of(parts_.begin() + static_cast<std::ptrdiff_t>(next), parts_.end(),
                      [](const std::string& part) { return part == kAny; });
+}
+
+std::string WithoutIndices(const std::string& path) {
+  std::vector<std::string> parts = absl::StrSplit(path, '.');
+  for (std::string& part : parts) {
+    if (IsIndex(part)) part = kOne;
+  }
+  return absl::StrJoin(parts, ".");
 }
 
 MatchableNames::MatchableNames(const std::vector<std::string>& paths, const std::vector<std::string>& types) {

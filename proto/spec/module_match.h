@@ -33,6 +33,9 @@ class ModuleMatch {
   std::vector<std::string> parts_;  // of the path
 };
 
+// `blocks.3.norm1` -> `blocks.*.norm1`: layers are alike.
+std::string WithoutIndices(const std::string& path);
+
 // The paths and types that a pattern can name, to say which one was probably meant. Immutable; thread-safe.
 class MatchableNames {
  public:
