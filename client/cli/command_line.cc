@@ -10,6 +10,7 @@
 #include <CLI/CLI.hpp>
 
 #include "client/cli/commands/completion.h"
+#include "client/cli/commands/describe_precision.h"
 #include "client/cli/commands/doctor.h"
 #include "client/cli/commands/download.h"
 #include "client/cli/commands/fleet.h"
@@ -48,6 +49,7 @@ struct CommandTree {
   GlobalOptions global;
   SubmitOptions submit;
   ValidateOptions validate;
+  SpecSource precision;
   ListOptions list;
   FollowOptions watch;
   FollowOptions wait;
@@ -124,6 +126,10 @@ void DeclareJobCommands(CommandTree& tree) {
   SpecOptions(validate, tree.validate.source);
   CLI::Option* local = validate.add_flag("--local", tree.local, "Check here only");
   validate.add_flag("--server", tree.server, "Fail when the server can't be asked")->excludes(local);
+
+  SpecOptions(Command(tree, "describe-precision", "Show what of a job spec runs and is kept in which number format",
+                      [&tree](const Context& context) { return DescribePrecision(context, tree.precision); }),
+              tree.precision);
 
   CLI::App& list = Command(tree, "list", "List jobs, newest first",
                            [&tree](const Context& context) { return List(context, tree.list); });

@@ -39,6 +39,8 @@ void Checker::Add(std::string_view field, ViolationReason reason, std::string de
   violations_.push_back({PathOf(field), reason, std::move(description)});
 }
 
+void Checker::Add(Violation violation) { violations_.push_back(std::move(violation)); }
+
 bool Checker::Whole(std::string_view field, std::int64_t value, std::int64_t min, std::int64_t max,
                     std::int64_t example) {
   if (value >= min && value <= max) return true;

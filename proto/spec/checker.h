@@ -1,6 +1,7 @@
 // Collects the violations of one message and says them all in the same way.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -29,6 +30,11 @@ class Checker {
   Checker Beneath(std::string_view field) const;
 
   void Add(std::string_view field, ViolationReason reason, std::string description);
+
+  // One that was found elsewhere, with its whole path.
+  void Add(Violation violation);
+  // Violations found so far, by this checker and others of the same list.
+  std::size_t count() const { return violations_.size(); }
 
   // Each returns whether the value is right. `example` is one that is.
   bool Whole(std::string_view field, std::int64_t value, std::int64_t min, std::int64_t max, std::int64_t example);

@@ -100,9 +100,11 @@ const std::vector<std::string>& BuiltFeatures() {
       "precision.on_failure.fail",
       "precision.on_failure.fallback",
       "precision.on_failure.rollback",
+      "precision.storage.master_fp32",
       "schedule.constant",
       "schedule.cosine",
       "schedule.linear",
+      "training.parameter_groups",
       "workload.training",
   };
   return features;

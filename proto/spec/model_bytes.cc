@@ -11,12 +11,6 @@ constexpr std::int64_t kFullBytes = 4;
 constexpr std::int64_t kMaskBytes = 1;   // of dropout, an element
 constexpr std::int64_t kIndexBytes = 8;  // of the largest in each window of a pool
 
-// Tensors of FP32 size that the optimizer keeps for each parameter.
-std::int64_t MomentsOf(const v1::OptimizerSpec& optimizer) {
-  if (optimizer.has_sgd()) return optimizer.sgd().momentum() > 0 ? 1 : 0;
-  return 2;
-}
-
 // The formulas below give what is kept from forward to backward. `low` is the bytes of the compute format; an input
 // that is cast is kept in both formats.
 
@@ -114,18 +108,20 @@ std::int64_t SampleBytes(const v1::Model& model, const SampleShape& sample, std:
   return model.has_gpt() ? GptSampleBytes(model.gpt(), low) : 0;
 }
 
-// Weights that a matrix product reads. Among the embeddings that is gpt's token table alone, which is its head too.
 std::int64_t CastElements(const std::vector<Parameter>& parameters) {
   std::int64_t count = 0;
   for (const Parameter& parameter : parameters) {
-    if (parameter.kind == ParameterKind::kWeight || parameter.path == "token_embedding.weight") {
-      count = SaturatingAdd(count, parameter.elements());
-    }
+    if (IsProductOperand(parameter)) count = SaturatingAdd(count, parameter.elements());
   }
   return count;
 }
 
 }  // namespace
+
+std::int64_t MomentsOf(const v1::OptimizerSpec& optimizer) {
+  if (optimizer.has_sgd()) return optimizer.sgd().momentum() > 0 ? 1 : 0;
+  return 2;
+}
 
 std::int64_t ModelBytes::Total() const {
   std::int64_t total = 0;

@@ -14,15 +14,15 @@ namespace {
 class ParameterList {
  public:
   void AddLinear(const std::string& path, std::int64_t in, std::int64_t out) {
-    parameters_.push_back({path + ".weight", {out, in}, ParameterKind::kWeight});
-    parameters_.push_back({path + ".bias", {out}, ParameterKind::kBias});
+    parameters_.push_back({path + ".weight", {out, in}, ParameterKind::kWeight, ModuleType::kLinear});
+    parameters_.push_back({path + ".bias", {out}, ParameterKind::kBias, ModuleType::kLinear});
   }
   void AddNorm(const std::string& path, std::int64_t width) {
-    parameters_.push_back({path + ".weight", {width}, ParameterKind::kNorm});
-    parameters_.push_back({path + ".bias", {width}, ParameterKind::kNorm});
+    parameters_.push_back({path + ".weight", {width}, ParameterKind::kNorm, ModuleType::kLayerNorm});
+    parameters_.push_back({path + ".bias", {width}, ParameterKind::kNorm, ModuleType::kLayerNorm});
   }
   void AddEmbedding(const std::string& path, std::int64_t rows, std::int64_t width) {
-    parameters_.push_back({path + ".weight", {rows, width}, ParameterKind::kEmbedding});
+    parameters_.push_back({path + ".weight", {rows, width}, ParameterKind::kEmbedding, ModuleType::kEmbedding});
   }
   void AddAttention(const std::string& path, std::int64_t width) {
     AddLinear(path + ".qkv", width, 3 * width);
@@ -98,6 +98,36 @@ std::int64_t Parameter::elements() const {
   std::int64_t count = 1;
   for (const std::int64_t size : shape) count = SaturatingMultiply(count, size);
   return count;
+}
+
+std::string_view ParameterKindName(ParameterKind kind) {
+  switch (kind) {
+    case ParameterKind::kWeight:
+      return "Weight";
+    case ParameterKind::kBias:
+      return "Bias";
+    case ParameterKind::kNorm:
+      return "Norm";
+    case ParameterKind::kEmbedding:
+      return "Embedding";
+  }
+  return "";
+}
+
+std::string_view ModuleTypeName(ModuleType type) {
+  switch (type) {
+    case ModuleType::kLinear:
+      return "Linear";
+    case ModuleType::kLayerNorm:
+      return "LayerNorm";
+    case ModuleType::kEmbedding:
+      return "Embedding";
+  }
+  return "";
+}
+
+bool IsProductOperand(const Parameter& parameter) {
+  return parameter.kind == ParameterKind::kWeight || parameter.path == "token_embedding.weight";
 }
 
 bool IsDecayed(ParameterKind kind) { return kind == ParameterKind::kWeight || kind == ParameterKind::kEmbedding; }

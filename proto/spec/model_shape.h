@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "mantissa/v1/training.pb.h"
@@ -37,16 +38,28 @@ enum class ParameterKind {
   kEmbedding,
 };
 
+// The layer that a parameter belongs to.
+enum class ModuleType { kLinear, kLayerNorm, kEmbedding };
+
+// `Weight`, `Bias`, `Norm`, `Embedding`: types that a `match` can name.
+std::string_view ParameterKindName(ParameterKind kind);
+// `Linear`, as PyTorch calls it.
+std::string_view ModuleTypeName(ModuleType type);
+
 struct Parameter {
   std::string path;                 // `blocks.0.attention.qkv.weight`
   std::vector<std::int64_t> shape;  // a linear weight is (out, in)
   ParameterKind kind = ParameterKind::kWeight;
+  ModuleType module = ModuleType::kLinear;
 
   std::int64_t elements() const;
 };
 
 // Weight decay is for weights and embeddings, never for norms and biases.
 bool IsDecayed(ParameterKind kind);
+
+// Whether matrix products read it, in the compute format: every weight, and a token table that is the head too.
+bool IsProductOperand(const Parameter& parameter);
 
 // One sample of the data as the model sees it.
 struct SampleShape {
@@ -75,13 +88,17 @@ struct ModelBytes {
   std::int64_t optimizer_state = 0;
   // Running statistics, twice: as they are, and as an iteration under way would leave them.
   std::int64_t buffers = 0;
-  // Weights cast to the compute type, kept from forward to backward. 0 in FP32.
+  // Weights in the compute type: cast at use and kept from forward to backward, or stored (MASTER_FP32), which takes as
+  // much. 0 in FP32.
   std::int64_t casts = 0;
   // What backward needs of forward, for one micro-batch: an estimate, within about a factor of two.
   std::int64_t activations = 0;
 
   std::int64_t Total() const;
 };
+
+// Tensors of the parameters' size that the optimizer keeps. `optimizer` has its defaults resolved.
+std::int64_t MomentsOf(const v1::OptimizerSpec& optimizer);
 
 // `training` has its defaults resolved and is valid.
 ModelBytes EstimateModelBytes(const v1::TrainingSpec& training, const SampleShape& sample);

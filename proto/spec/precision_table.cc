@@ -59,6 +59,8 @@ OpPrecision PrecisionOf(OpClass op, v1::PrecisionSpec::Mode mode) {
   return {};
 }
 
+bool IsLow(NumberFormat format) { return format == NumberFormat::kFloat16 || format == NumberFormat::kBfloat16; }
+
 NumberFormat Widest(NumberFormat a, NumberFormat b) { return a == b ? a : kFull; }
 
 NumberFacts FactsOf(NumberFormat format) {

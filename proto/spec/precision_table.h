@@ -52,6 +52,9 @@ OpPrecision PrecisionOf(OpClass op, v1::PrecisionSpec::Mode mode);
 // The format matrix products read in this mode.
 NumberFormat ComputeFormat(v1::PrecisionSpec::Mode mode);
 
+// Whether it takes less memory than FP32.
+bool IsLow(NumberFormat format);
+
 // The wider of two: what a result is when its operands differ. FP16 with BF16 gives FP32.
 NumberFormat Widest(NumberFormat a, NumberFormat b);
 

@@ -37,4 +37,7 @@ void CheckOptimizer(const v1::OptimizerSpec& optimizer, Checker checker);
 // `iterations`: the length of the run, 0 when only the data can tell it.
 void CheckSchedule(const v1::ScheduleSpec& schedule, std::int64_t iterations, Checker checker);
 
+// The groups' own fields. Which parameters they cover: FindIdleGroups.
+void CheckParameterGroups(const v1::TrainingSpec& training, Checker checker);
+
 }  // namespace mantissa::spec

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "proto/spec/defaults.h"
+#include "proto/spec/precision_table.h"
 #include "proto/spec/validate_parts.h"
 
 namespace mantissa::spec {
@@ -98,8 +99,11 @@ void CheckPrecision(const v1::PrecisionSpec& precision, Checker checker) {
   CheckOnFailure(precision, checker);
   checker.Whole("statistics_window", precision.statistics_window(), 1, 1'000'000, 1000);
   if (checker.KnownEnum("storage", precision.storage(), Spec::Storage_IsValid(precision.storage())) &&
-      precision.storage() == Spec::MASTER_FP32) {
-    checker.Unimplemented("storage", "MASTER_FP32", "use FP32_PARAMETERS");
+      precision.storage() == Spec::MASTER_FP32 && !IsLow(ComputeFormat(precision.mode()))) {
+    checker.Add(
+        "storage", ViolationReason::kConflict,
+        "is MASTER_FP32, but products in this mode read FP32 weights, which are the masters themselves; use mode "
+        "BF16 or FP16, or remove storage");
   }
   if (precision.overrides_size() > 0) checker.Unimplemented("overrides", "a precision by module", "remove it");
   if (precision.emulate()) checker.Unimplemented("emulate", "emulating a number format", "remove it");

@@ -1,9 +1,12 @@
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 
 #include "proto/spec/defaults.h"
 #include "proto/spec/layer_plan.h"
 #include "proto/spec/model_shape.h"
 #include "proto/spec/validate.h"
+#include "proto/spec/parameter_groups.h"
 #include "proto/spec/validate_parts.h"
 
 namespace mantissa::spec {
@@ -56,6 +59,23 @@ void CheckSize(const v1::TrainingSpec& training, Checker& checker) {
                            " GiB are allowed: lower its widths or layers, or batch_size"));
 }
 
+// `shaped`: model and data are right, so that the parameters can be listed.
+void CheckGroups(const v1::TrainingSpec& training, bool shaped, Checker& checker) {
+  if (training.parameter_groups_size() == 0) return;
+  const std::size_t before = checker.count();
+  CheckParameterGroups(training, checker);
+  if (!shaped || checker.count() > before) return;
+  // Files may hold samples of any width; one that no layer has leaves out no parameter that there may be, so that only
+  // what can cover nothing is refused here. The trainer looks again.
+  SampleShape any;
+  any.features = {1, training.model().transformer_encoder().d_model() + std::int64_t{1}};
+  any.classes = 2;
+  for (Violation& idle : FindIdleGroups(training.parameter_groups(),
+                                        ModelParameters(training.model(), SampleShapeOf(training).value_or(any)))) {
+    checker.Add(std::move(idle));
+  }
+}
+
 }  // namespace
 
 void CheckTraining(const v1::TrainingSpec& training, Checker checker) {
@@ -86,15 +106,14 @@ void CheckTraining(const v1::TrainingSpec& training, Checker checker) {
   if (execution.KnownEnum("mode", mode, v1::ExecutionSpec::Mode_IsValid(mode)) && mode == v1::ExecutionSpec::GRAPH) {
     execution.Unimplemented("mode", "GRAPH", "use AUTO or EAGER");
   }
-  if (training.parameter_groups_size() > 0) {
-    checker.Unimplemented("parameter_groups", "a learning rate by parameter group", "remove it");
-  }
   if (training.has_init_from()) {
     checker.Unimplemented("init_from", "starting from another job's parameters", "remove it");
   }
-  if (!model || !data || !batch || !accumulation) return;
   const std::optional<SampleShape> sample = SampleShapeOf(training);
-  if (sample && !CheckModelFits(training, *sample, checker.Beneath("model"))) return;
+  const bool fits = model && data && (!sample || CheckModelFits(training, *sample, checker.Beneath("model")));
+  // Without the sample, the layers of a model that is made of them are known to the worker only.
+  CheckGroups(training, fits && (sample || !IsLayered(training.model())), checker);
+  if (!fits || !batch || !accumulation) return;
   CheckSize(training, checker);
 }
 

@@ -34,7 +34,8 @@ struct Work {
   at::Tensor gradients = at::randn({1000}).to(kGpu);
   at::Tensor exp_avg = at::zeros({1000}).to(kGpu);
   at::Tensor exp_avg_sq = at::zeros({1000}).to(kGpu);
-  at::Tensor chunks = ChunkTensor({{0, 1000, 0, 1}}).to(kGpu);
+  at::Tensor chunks = ChunkTensor({{0, 1000, 0, 0}}).to(kGpu);
+  at::Tensor rules = BytesOf(UpdateRule{.rate_factor = 0.5, .weight_decay = 0.1}).to(kGpu);
   at::Tensor settings = BytesOf(OptimizerSettings()).to(kGpu);
   IterationState iteration{ScalerSettings(), chunks, 1, kGpu};
 
@@ -50,12 +51,12 @@ struct Work {
         .call(iteration.BackwardSeed(64), dropped, targets, normalizers);
     iteration.Measure(gradients);
     iteration.Judge(loss, 64);
-    FindOp<void(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+    FindOp<void(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
                 const Tensor&)>("mantissa::adam")
-        .call(parameters, gradients, exp_avg, exp_avg_sq, chunks, settings, iteration.state());
-    FindOp<void(const Tensor&, const Tensor&, const std::optional<Tensor>&, const Tensor&, const Tensor&,
+        .call(parameters, gradients, exp_avg, exp_avg_sq, chunks, rules, settings, iteration.state());
+    FindOp<void(const Tensor&, const Tensor&, const std::optional<Tensor>&, const Tensor&, const Tensor&, const Tensor&,
                 const Tensor&)>("mantissa::sgd")
-        .call(parameters, gradients, std::nullopt, chunks, settings, iteration.state());
+        .call(parameters, gradients, std::nullopt, chunks, rules, settings, iteration.state());
     iteration.Finish();
   }
 };

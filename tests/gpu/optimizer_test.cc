@@ -22,7 +22,6 @@ struct Case {
 OptimizerSettings Settings(OptimizerSettings::Kind kind, double momentum = 0, bool nesterov = false) {
   OptimizerSettings settings;
   settings.kind = kind;
-  settings.weight_decay = 0.1;
   settings.momentum = momentum;
   settings.nesterov = nesterov ? 1 : 0;
   settings.schedule.learning_rate = 3e-2;
@@ -43,7 +42,7 @@ std::vector<Case> Cases() {
           {"SgdNesterov", Settings(OptimizerSettings::kSgd, 0.9, true)}};
 }
 
-// Sizes around a vector, a piece and a chunk; every other parameter decays. With a gap of one element after the second,
+// Sizes around a vector, a piece and a chunk. With a gap of one element after the second,
 // so that what follows begins where no float4 may.
 std::vector<Chunk> Layout() {
   std::vector<Chunk> chunks;
@@ -51,7 +50,7 @@ std::vector<Chunk> Layout() {
   std::int64_t parameter = 0;
   for (const std::int64_t size : {1, 3, 4, 5, 1000, 16384, 65535, 65536, 65537, 131072}) {
     for (std::int64_t at = 0; at < size; at += 65536) {
-      chunks.push_back({offset + at, std::min<std::int64_t>(65536, size - at), parameter, parameter % 2});
+      chunks.push_back({offset + at, std::min<std::int64_t>(65536, size - at), parameter, 0});
     }
     offset += (size + 15) / 16 * 16 + (parameter == 1 ? 1 : 0);
     ++parameter;
@@ -59,35 +58,47 @@ std::vector<Chunk> Layout() {
   return chunks;
 }
 
+// Every other parameter decays, and every third goes at half the rate.
+at::Tensor Rules() {
+  std::vector<UpdateRule> rules;
+  for (int parameter = 0; parameter < 10; ++parameter) {
+    rules.push_back({parameter % 3 == 0 ? 0.5 : 1, parameter % 2 == 0 ? 0 : 0.1});
+  }
+  at::Tensor bytes = at::empty({static_cast<std::int64_t>(rules.size() * sizeof(UpdateRule))}, at::kByte);
+  std::memcpy(bytes.data_ptr(), rules.data(), rules.size() * sizeof(UpdateRule));
+  return bytes;
+}
+
 std::int64_t SizeOf(const std::vector<Chunk>& chunks) { return chunks.back().begin + chunks.back().size + 7; }
 
 // The buffers of one optimizer on one device.
 struct Buffers {
-  at::Tensor parameters, gradients, first, second, chunks, settings, state;
+  at::Tensor parameters, gradients, first, second, chunks, rules, settings, state;
 
   static Buffers Random(const std::vector<Chunk>& chunks, const OptimizerSettings& settings) {
     at::manual_seed(9);
     const std::int64_t size = SizeOf(chunks);
-    return {at::randn({size}),   at::randn({size}) * 1024, at::randn({size}) * 0.1, at::rand({size}),
-            ChunkTensor(chunks), BytesOf(settings),        BytesOf(StepState())};
+    return {at::randn({size}), at::randn({size}) * 1024, at::randn({size}) * 0.1, at::rand({size}), ChunkTensor(chunks),
+            Rules(),           BytesOf(settings),        BytesOf(StepState())};
   }
 
   Buffers To(at::Device device) const {
     const auto copy = [device](const at::Tensor& tensor) { return tensor.to(device).clone(); };
-    return {copy(parameters), copy(gradients), copy(first), copy(second), copy(chunks), copy(settings), copy(state)};
+    return {copy(parameters), copy(gradients), copy(first),    copy(second),
+            copy(chunks),     copy(rules),     copy(settings), copy(state)};
   }
 
   void Step(const OptimizerSettings& kind) const {
     using at::Tensor;
     if (kind.kind == OptimizerSettings::kSgd) {
       FindOp<void(const Tensor&, const Tensor&, const std::optional<Tensor>&, const Tensor&, const Tensor&,
-                  const Tensor&)>("mantissa::sgd")
-          .call(parameters, gradients, kind.momentum != 0 ? std::optional(first) : std::nullopt, chunks, settings,
-                state);
+                  const Tensor&, const Tensor&)>("mantissa::sgd")
+          .call(parameters, gradients, kind.momentum != 0 ? std::optional(first) : std::nullopt, chunks, rules,
+                settings, state);
     } else {
       FindOp<void(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
-                  const Tensor&)>("mantissa::adam")
-          .call(parameters, gradients, first, second, chunks, settings, state);
+                  const Tensor&, const Tensor&)>("mantissa::adam")
+          .call(parameters, gradients, first, second, chunks, rules, settings, state);
     }
   }
 };
@@ -132,6 +143,22 @@ TEST_P(GpuOptimizerTest, EveryUpdateAgreesWithTheCpu) {
     EXPECT_NEAR(on_gpu.learning_rate, on_cpu.learning_rate, 1e-15);  // a double cos of another library
     on_gpu.learning_rate = on_cpu.learning_rate;
     EXPECT_EQ(std::memcmp(&on_gpu, &on_cpu, sizeof(on_cpu)), 0);
+  }
+}
+
+TEST(GpuAdamTest, AGradientWhoseSquareOverflowsMovesItsElementAsOnTheCpu) {
+  for (const OptimizerSettings::Kind kind : {OptimizerSettings::kAdamW, OptimizerSettings::kAdam}) {
+    const OptimizerSettings settings = Settings(kind);
+    const Buffers cpu = Buffers::Random(Layout(), settings);
+    for (std::int64_t i = 0; i < 2000; ++i) cpu.gradients[i] = (i % 2 == 0 ? 1 : -1) * 3e38f;
+    cpu.state.copy_(BytesOf(StepState()));
+    const Buffers before = cpu.To(at::kCPU);
+    const Buffers gpu = cpu.To(kGpu);
+    cpu.Step(settings);
+    gpu.Step(settings);
+    EXPECT_TRUE(at::isfinite(gpu.second).all().item<bool>());
+    ExpectNear(gpu.parameters, cpu.parameters, before.parameters, "parameters");
+    ExpectNear(gpu.second, cpu.second, before.second, "second moment");
   }
 }
 

@@ -15,6 +15,8 @@ MESSAGES = "mantissa/v1/"
 SPEC = "proto/spec/"
 # The written form of paths, which proto/spec checks too.
 ROOTED_PATH = "process/rooted_path.h"
+# What was probably meant where a name is wrong.
+NEAREST_NAME = "process/nearest_name.h"
 # The text of tokens, and how two are compared.
 IDS = "process/ids.h"
 # Where a text may be cut.
@@ -23,7 +25,7 @@ UTF8 = "process/utf8.h"
 # folder -> what its files may include of ours; the longest folder that fits a file decides.
 ARROWS = {
     "process/": ("process/",),
-    "proto/spec/": (SPEC, MESSAGES, ROOTED_PATH),
+    "proto/spec/": (SPEC, MESSAGES, ROOTED_PATH, NEAREST_NAME),
     "server/core/": ("server/core/", SPEC, MESSAGES, ROOTED_PATH, IDS, UTF8),
     "server/store/": ("server/store/", "server/core/", "process/", SPEC, MESSAGES),
     "server/telemetry/": ("server/telemetry/", "server/store/", "server/core/", "process/", SPEC, MESSAGES),

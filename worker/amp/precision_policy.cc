@@ -38,6 +38,12 @@ Activation ActivationFrom(v1::Activation::Function function) {
   }
 }
 
+std::optional<at::ScalarType> StoredWeightType(const v1::PrecisionSpec& precision) {
+  const at::ScalarType compute = ComputeType(precision.mode());
+  if (precision.storage() != v1::PrecisionSpec::MASTER_FP32 || compute == at::kFloat) return std::nullopt;
+  return compute;
+}
+
 PrecisionPolicy::PrecisionPolicy(v1::PrecisionSpec::Mode mode) : mode_(mode), compute_type_(ComputeType(mode)) {}
 
 bool PrecisionPolicy::ByFloats(const at::Tensor& x) const {
@@ -45,10 +51,13 @@ bool PrecisionPolicy::ByFloats(const at::Tensor& x) const {
 }
 
 at::Tensor PrecisionPolicy::Linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                                   Activation activation) const {
-  static const auto op = FindOp<at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
-                                           at::ScalarType, std::int64_t)>("mantissa::linear");
-  return op.call(x, weight, bias.defined() ? std::optional(bias) : std::nullopt, compute_type_,
+                                   Activation activation, const at::Tensor& stored) const {
+  static const auto op =
+      FindOp<at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
+                        const std::optional<at::Tensor>&, at::ScalarType, std::int64_t)>("mantissa::linear");
+  const bool reads_stored = stored.defined() && stored.scalar_type() == compute_type_;
+  return op.call(x, weight, reads_stored ? std::optional(stored) : std::nullopt,
+                 bias.defined() ? std::optional(bias) : std::nullopt, compute_type_,
                  static_cast<std::int64_t>(activation));
 }
 

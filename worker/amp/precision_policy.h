@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include <ATen/core/Tensor.h>
 #include <c10/core/ScalarType.h>
@@ -45,6 +46,9 @@ struct PoolOptions {
   std::int64_t stride = 2;
 };
 
+// The type that weights are stored in beside their FP32 masters; nothing where there are no others.
+std::optional<at::ScalarType> StoredWeightType(const v1::PrecisionSpec& precision);
+
 // FP32 in FP32 mode; else products in the compute type and norms, softmax, sums and the loss in FP32. FP16 on CPU
 // casts to FP32, computes there and rounds each result once, as tensor cores do: CPUs have no FP16 arithmetic worth
 // using. Parameters are FP32 leaves whose .grad is set: gradients are added into it. Immutable; thread-safe.
@@ -56,9 +60,9 @@ class PrecisionPolicy {
   at::ScalarType compute_type() const { return compute_type_; }
 
   // x (..., in), weight (out, in), bias (out) or undefined -> (..., out) in the compute type. The activation is applied
-  // to the rounded product.
+  // to the rounded product. `stored`: the weight in a low format, read instead where that is the compute type.
   at::Tensor Linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                    Activation activation = Activation::kNone) const;
+                    Activation activation = Activation::kNone, const at::Tensor& stored = {}) const;
   // x (B, C, L) or (B, C, H, W), weight (out, C / groups, k) or (out, C / groups, k, k), bias (out) or undefined, in
   // the compute type.
   at::Tensor Convolution(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,

@@ -96,7 +96,7 @@ struct Chunk {
   std::int64_t begin = 0;
   std::int64_t size = 0;
   std::int64_t parameter = 0;
-  std::int64_t decayed = 0;  // weight decay applies
+  std::int64_t reserved = 0;
 };
 
 }  // namespace mantissa::trainer

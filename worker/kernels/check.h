@@ -15,6 +15,12 @@ inline void CheckFlat(const at::Tensor& tensor, const char* name) {
               " must be one flat FP32 buffer");
 }
 
+inline void CheckLowFlat(const at::Tensor& tensor, const char* name) {
+  TORCH_CHECK((tensor.scalar_type() == at::kHalf || tensor.scalar_type() == at::kBFloat16) && tensor.dim() == 1 &&
+                  tensor.is_contiguous(),
+              name, " must be one flat FP16 or BF16 buffer");
+}
+
 // Plain data in a byte tensor.
 template <class T>
 T* Struct(const at::Tensor& tensor, const char* name) {

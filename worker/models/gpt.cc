@@ -15,6 +15,7 @@ Gpt::Gpt(const v1::Model& model, const spec::SampleShape& sample, std::uint64_t 
       token_embedding_(parameters_.at("token_embedding.weight")),
       position_embedding_(parameters_.at("position_embedding.weight")),
       norm_(parameters_.LinearAt("norm")),
+      head_(parameters_.TiedLinear("head", "token_embedding.weight")),
       heads_(model.gpt().heads()),
       dropout_(model.gpt().dropout()) {
   for (int i = 0; i < model.gpt().layers(); ++i) blocks_.emplace_back(parameters_, absl::StrCat("blocks.", i));
@@ -60,8 +61,7 @@ at::Tensor Gpt::Forward(const at::Tensor& input, const ForwardContext& context) 
     x = policy.Add(x, drop(block.FeedForward(second, context, Activation::kGelu)));
   }
   x = context.LayerNorm(norm_, x);
-  // The head is the token embedding.
-  return context.Linear({"head", token_embedding_, {}}, x).flatten(0, 1);
+  return context.Linear(head_, x).flatten(0, 1);
 }
 
 }  // namespace mantissa::trainer

@@ -25,6 +25,7 @@ class Gpt : public Model {
   at::Tensor position_embedding_;
   std::vector<TransformerBlock> blocks_;
   LinearParameters norm_;
+  LinearParameters head_;  // its weight is the token embedding
   std::int64_t heads_;
   double dropout_;
 };

@@ -1,12 +1,15 @@
 #include "worker/models/parameter_buffer.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <c10/util/Exception.h>
 
+#include "worker/amp/op.h"
 #include "worker/amp/step_state.h"
+#include "worker/kernels/cast_weights/stored_weight.h"
 
 namespace mantissa::trainer {
 namespace {
@@ -20,7 +23,6 @@ at::Tensor ChunkTable(const std::vector<Parameter>& parameters, at::Device devic
       chunk.begin = parameters[i].offset + at;
       chunk.size = std::min(ParameterBuffer::kChunkSize, size - at);
       chunk.parameter = static_cast<std::int64_t>(i);
-      chunk.decayed = spec::IsDecayed(parameters[i].shape.kind) ? 1 : 0;
       chunks.push_back(chunk);
     }
   }
@@ -30,13 +32,28 @@ at::Tensor ChunkTable(const std::vector<Parameter>& parameters, at::Device devic
   return table.to(device);
 }
 
+// Elements with the padding behind them.
+std::int64_t AlignedSize(const spec::Parameter& shape) {
+  constexpr std::int64_t kAlignment = ParameterBuffer::kAlignment;
+  return (shape.elements() + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+// At least one, so that a model without parameters has a table too.
+template <class T>
+at::Tensor BytesOn(at::Device device, const T* values, std::size_t count) {
+  const at::Tensor bytes =
+      at::zeros({static_cast<std::int64_t>(std::max<std::size_t>(count, 1) * sizeof(T))}, at::kByte);
+  if (count > 0) std::memcpy(bytes.mutable_data_ptr(), values, count * sizeof(T));
+  return bytes.to(device);
+}
+
 }  // namespace
 
 ParameterBuffer::ParameterBuffer(const std::vector<spec::Parameter>& shapes, at::Device device) {
   std::int64_t total = 0;
   for (const spec::Parameter& shape : shapes) {
     parameters_.push_back({shape, total, {}});
-    total += (shape.elements() + kAlignment - 1) / kAlignment * kAlignment;
+    total += AlignedSize(shape);
   }
   const at::TensorOptions options = at::TensorOptions(at::kFloat).device(device);
   values_ = at::zeros({total}, options);
@@ -51,16 +68,57 @@ ParameterBuffer::ParameterBuffer(const std::vector<spec::Parameter>& shapes, at:
   chunks_ = ChunkTable(parameters_, device);
 }
 
-const at::Tensor& ParameterBuffer::at(std::string_view name) const {
+const Parameter& ParameterBuffer::Find(std::string_view name) const {
   const auto found = std::find_if(parameters_.begin(), parameters_.end(),
                                   [&](const Parameter& parameter) { return parameter.shape.path == name; });
   TORCH_INTERNAL_ASSERT(found != parameters_.end(), "no parameter ", name);
-  return found->value;
+  return *found;
 }
 
+const at::Tensor& ParameterBuffer::at(std::string_view name) const { return Find(name).value; }
+
 LinearParameters ParameterBuffer::LinearAt(const std::string& path) const {
-  return {path, at(path + ".weight"), at(path + ".bias")};
+  const Parameter& weight = Find(path + ".weight");
+  return {path, weight.value, at(path + ".bias"), &weight};
 }
+
+LinearParameters ParameterBuffer::TiedLinear(const std::string& path, const std::string& weight) const {
+  const Parameter& tied = Find(weight);
+  return {path, tied.value, {}, &tied};
+}
+
+void ParameterBuffer::StoreWeights(at::ScalarType low) {
+  TORCH_INTERNAL_ASSERT(!stored_.defined(), "weights are stored once");
+  std::vector<StoredWeight> places(parameters_.size());
+  std::int64_t total = 0;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    if (!spec::IsProductOperand(parameters_[i].shape)) continue;
+    places[i].shift = total - parameters_[i].offset;
+    total += AlignedSize(parameters_[i].shape);
+  }
+  stored_ = at::zeros({total}, at::TensorOptions(low).device(values_.device()));
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    if (places[i].shift == StoredWeight::kNowhere) continue;
+    const Parameter& parameter = parameters_[i];
+    parameters_[i].stored = stored_.narrow(0, parameter.offset + places[i].shift, parameter.shape.elements())
+                                .view(parameter.shape.shape)
+                                .detach();
+  }
+  places_ = BytesOn(values_.device(), places.data(), places.size());
+  const StepState applied;
+  no_skip_ = BytesOn(values_.device(), &applied, 1);
+  CastWeights();
+}
+
+void ParameterBuffer::CastWeights(const at::Tensor& state) {
+  if (!stored_.defined()) return;
+  using at::Tensor;
+  static const auto op =
+      FindOp<void(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&)>("mantissa::cast_weights");
+  op.call(values_, chunks_, places_, stored_, state);
+}
+
+void ParameterBuffer::CastWeights() { CastWeights(no_skip_); }
 
 void ParameterBuffer::ZeroGradients() { gradients_.zero_(); }
 

@@ -1,4 +1,5 @@
-// All parameters of a model in one flat FP32 buffer, their gradients in another of the same layout.
+// All parameters of a model in one flat FP32 buffer, their gradients in another of the same layout; and, where they are
+// stored in a low format too, the weights that products read.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +24,7 @@ struct Parameter {
   spec::Parameter shape;
   std::int64_t offset = 0;  // in elements, a multiple of ParameterBuffer::kAlignment
   at::Tensor value;
+  at::Tensor stored;  // the value in a low format, where that is kept beside it; else undefined
 };
 
 // Of a linear layer or a norm.
@@ -30,6 +32,10 @@ struct LinearParameters {
   std::string path;  // `blocks.0.attention.qkv`
   at::Tensor weight;
   at::Tensor bias;
+  const Parameter* weight_parameter = nullptr;  // the buffer's
+
+  // The weight as a product reads it, where that is kept; undefined: it is cast at use.
+  at::Tensor stored_weight() const { return weight_parameter == nullptr ? at::Tensor() : weight_parameter->stored; }
 };
 
 // Parameters in forward order, each at a 64-byte boundary; the padding between them is zero and stays zero. The
@@ -48,23 +54,42 @@ class ParameterBuffer {
   const at::Tensor& at(std::string_view name) const;
   // `head` -> head.weight and head.bias.
   LinearParameters LinearAt(const std::string& path) const;
+  // A layer at `path` without a bias whose weight is another module's.
+  LinearParameters TiedLinear(const std::string& path, const std::string& weight) const;
 
   // FP32, flat, padding included.
   const at::Tensor& values() const { return values_; }
   const at::Tensor& gradients() const { return gradients_; }
   void ZeroGradients();
+
+  // Keeps the weights that products read in `low` (at::kHalf or at::kBFloat16) as well; they are those of the values
+  // now. Once.
+  void StoreWeights(at::ScalarType low);
+  // The stored weights from the values, after an update: nothing is written where `state` says that it was skipped.
+  void CastWeights(const at::Tensor& state);
+  // The same whatever was before; for whoever writes values without an update.
+  void CastWeights();
+
   // int64 (C, 4) on the device: the rows are Chunk.
   const at::Tensor& chunks() const { return chunks_; }
   // A view of parameter i's part of a buffer with this layout (gradients, moments), in the parameter's shape.
   at::Tensor ViewOf(const at::Tensor& flat, std::size_t i) const;
 
+  // The stored weights, flat; undefined without any.
+  const at::Tensor& stored_weights() const { return stored_; }
+
   // Without padding.
   std::int64_t count() const;
 
  private:
+  const Parameter& Find(std::string_view name) const;
+
   at::Tensor values_;
   at::Tensor gradients_;
   at::Tensor chunks_;
+  at::Tensor stored_;   // flat, in the low format; undefined: none
+  at::Tensor places_;   // StoredWeight of each parameter
+  at::Tensor no_skip_;  // a StepState that skips nothing
   std::vector<Parameter> parameters_;
 };
 

@@ -18,6 +18,7 @@
 
 #include "proto/spec/defaults.h"
 #include "proto/spec/lineage.h"
+#include "proto/spec/parameter_groups.h"
 #include "proto/spec/validate.h"
 #include "worker/amp/cpu_arithmetic.h"
 #include "worker/amp/loss_scaler.h"
@@ -67,6 +68,12 @@ absl::Status CheckSpec(const v1::JobSpec& spec) {
   if (!violations.empty() || spec.has_training()) return BadSpec(violations);
   return Because(v1::Reason::BAD_SPEC,
                  absl::InvalidArgumentError("training: is missing; this trainer runs nothing else"));
+}
+
+// What of the spec only the data's shape can tell.
+absl::Status CheckAgainstData(const v1::TrainingSpec& training, const spec::SampleShape& sample) {
+  if (absl::Status fits = BadSpec(spec::ValidateModelFits(training, sample)); !fits.ok()) return fits;
+  return BadSpec(spec::FindIdleGroups(training.parameter_groups(), spec::ModelParameters(training.model(), sample)));
 }
 
 absl::StatusOr<std::int64_t> TotalIterations(const v1::TrainingSpec& training, std::int64_t windows_per_epoch) {
@@ -123,8 +130,7 @@ class Attempt {
     auto data = LoadTrainingData(training_, env_.roots, AvailableMemory(env_.memory_limit_bytes));
     if (!data.ok()) return DataError(data.status());
     data_ = *std::move(data);
-    const spec::SampleShape& sample = data_.train->shape().sample;
-    if (absl::Status fits = BadSpec(spec::ValidateModelFits(training_, sample)); !fits.ok()) return fits;
+    if (absl::Status good = CheckAgainstData(training_, data_.train->shape().sample); !good.ok()) return good;
     windows_per_epoch_ = PlanBatches(training_, lineage_, *data_.train).windows_per_epoch();
     auto total = TotalIterations(training_, windows_per_epoch_);
     if (!total.ok()) return total.status();
@@ -141,10 +147,11 @@ class Attempt {
     ResetProcess(plan_.threads);
     ScalerSettings scaler = ScalerSettingsFrom(training_.precision(), training_.max_grad_norm());
     scaler.replay_after = kQuietStretch;
-    state_.emplace(
-        BuildModel(training_.model(), sample, training_.seed(), env_.device),
-        RunStateOptions{training_.optimizer(), training_.schedule(), total_iterations_, scaler, lineage_.number()},
-        env_.device);
+    state_.emplace(BuildModel(training_.model(), sample, training_.seed(), env_.device),
+                   RunStateOptions{training_.optimizer(), training_.schedule(), total_iterations_, scaler,
+                                   training_.parameter_groups(), StoredWeightType(training_.precision()),
+                                   lineage_.number()},
+                   env_.device);
     return absl::OkStatus();
   }
 
@@ -236,6 +243,7 @@ class Attempt {
 
   RunOutcome Train() {
     const PrecisionPolicy policy(training_.precision().mode());
+    state_->model().parameters().CastWeights();  // whoever gave the values they begin with
     StepProgram program(*state_,
                         {*data_.train, PlanBatches(training_, lineage_, *data_.train), policy, training_.seed()});
     EagerEngine engine(*state_, program, env_.clock);

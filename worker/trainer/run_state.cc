@@ -55,10 +55,12 @@ bool AllFinite(const at::Tensor& tensor) {
 RunState::RunState(std::unique_ptr<Model> model, const RunStateOptions& options, at::Device device)
     : device_(device),
       model_(std::move(model)),
-      optimizer_(options.optimizer, options.schedule, options.horizon, model_->parameters()),
+      optimizer_(options.optimizer, options.schedule, options.horizon, model_->parameters(), options.groups),
       iteration_(options.scaler, model_->parameters().chunks(),
                  static_cast<std::int64_t>(model_->parameters().parameters().size()), device),
-      lineage_(options.lineage) {}
+      lineage_(options.lineage) {
+  if (options.stored_weights) model_->parameters().StoreWeights(*options.stored_weights);
+}
 
 StepState RunState::step_state() const {
   const at::Tensor& state = iteration_.state();
@@ -87,6 +89,7 @@ absl::Status RunState::Restore(const RunSnapshot& snapshot) {
   if (absl::Status same = CheckSame(live.model, snapshot.model); !same.ok()) return same;
   if (absl::Status same = CheckSame(live.optimizer, snapshot.optimizer); !same.ok()) return same;
   CopyInto(live.model, snapshot.model);
+  model_->parameters().CastWeights();
   CopyInto(live.optimizer, snapshot.optimizer);
   iteration_.WriteState(snapshot.step);
   lineage_ = snapshot.lineage;

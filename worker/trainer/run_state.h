@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -28,6 +29,8 @@ struct RunStateOptions {
   v1::ScheduleSpec schedule;
   std::int64_t horizon = 1;  // length in iterations
   ScalerSettings scaler;
+  spec::ParameterGroups groups = {};
+  std::optional<at::ScalarType> stored_weights = std::nullopt;  // see StoredWeightType
   std::int32_t lineage = 1;
 };
 

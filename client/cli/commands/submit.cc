@@ -145,6 +145,14 @@ int Report(const Context& context, const SpecFile& file, const std::vector<Findi
 
 }  // namespace
 
+absl::StatusOr<v1::JobSpec> GoodSpec(const SpecSource& source) {
+  const SpecFile file = ReadSpecFile(source);
+  if (!file.problems.empty()) return Invalid(file.shown_name, FormFindings(file));
+  const std::vector<Finding> findings = LocalFindings(file);
+  if (!findings.empty()) return Invalid(file.shown_name, findings);
+  return spec::ResolveDefaults(file.spec);
+}
+
 int Validate(const Context& context, const ValidateOptions& options) {
   const Console& console = context.console;
   const SpecFile file = ReadSpecFile(options.source);

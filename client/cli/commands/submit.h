@@ -4,8 +4,11 @@
 #include <chrono>
 #include <string>
 
+#include "absl/status/statusor.h"
+
 #include "client/cli/commands/context.h"
 #include "client/cli/spec/spec_file.h"
+#include "mantissa/v1/job.pb.h"
 
 namespace mantissa::cli {
 
@@ -19,6 +22,10 @@ struct SubmitOptions {
 };
 
 int Submit(const Context& context, const SubmitOptions& options);
+
+// The job spec of a file that is good, as this program sees it, with its defaults resolved; else everything that is
+// wrong with it.
+absl::StatusOr<v1::JobSpec> GoodSpec(const SpecSource& source);
 
 struct ValidateOptions {
   enum class Where {

@@ -80,8 +80,9 @@ TEST(Completion, FishTakesTheScript) {
 TEST(Completion, NamesEveryCommandInEveryShell) {
   for (const char* shell : {"bash", "zsh", "fish"}) {
     const std::string script = RunCli({"completion", shell}).out;
-    for (const char* command : {"submit", "validate", "list", "get", "watch", "wait", "cancel", "logs", "checkpoints",
-                                "download", "roots", "workers", "attempts", "events", "doctor", "version"}) {
+    for (const char* command :
+         {"submit", "validate", "list", "get", "watch", "wait", "cancel", "logs", "checkpoints", "download", "roots",
+          "workers", "attempts", "events", "doctor", "version", "describe-precision"}) {
       EXPECT_THAT(script, HasSubstr(command)) << shell;
     }
     EXPECT_THAT(script, HasSubstr("list -o name")) << shell;

@@ -110,6 +110,66 @@ TEST_P(LinearTest, ForwardAndBackwardAgreeWithTheExactLayerRoundedOnce) {
   }
 }
 
+TEST_P(LinearTest, AStoredWeightGivesTheBitsOfACastAtUseAndTheGradientIsTheMasters) {
+  const auto [type, activation, with_bias] = GetParam();
+  // The second is large enough for the library's product where the CPU has one.
+  for (const auto& [rows, in, out] : {std::tuple(27, 37, 21), std::tuple(256, 128, 160)}) {
+    at::manual_seed(6);
+    const Layer cast(in, out, with_bias), stored(in, out, with_bias);
+    stored.weight.detach().copy_(cast.weight.detach());
+    if (with_bias) stored.bias.detach().copy_(cast.bias.detach());
+    const at::Tensor x1 = at::randn({rows, in}).requires_grad_(true);
+    const at::Tensor x2 = x1.detach().clone().requires_grad_(true);
+    const at::Tensor y1 = OpLinear(x1, cast.weight, cast.bias, type, activation);
+    const at::Tensor y2 = OpLinear(x2, stored.weight, stored.bias, type, activation, stored.weight.detach().to(type));
+    const at::Tensor incoming = at::randn({rows, out}).to(type);
+    y1.backward(incoming);
+    y2.backward(incoming);
+    EXPECT_TRUE(at::equal(y2, y1));
+    EXPECT_TRUE(at::equal(x2.grad(), x1.grad()));
+    EXPECT_TRUE(at::equal(stored.weight.grad(), cast.weight.grad()));
+    EXPECT_EQ(stored.weight.grad().scalar_type(), at::kFloat);
+    EXPECT_GT(stored.weight.grad().abs().max().item<float>(), 0);
+    if (with_bias) EXPECT_TRUE(at::equal(stored.bias.grad(), cast.bias.grad()));
+  }
+}
+
+TEST_P(LinearTest, TheStoredWeightIsWhatIsRead) {
+  const auto [type, activation, with_bias] = GetParam();
+  at::manual_seed(7);
+  const Layer layer(8, 4, with_bias);
+  const at::Tensor other = at::randn({4, 8}).to(type);
+  const at::Tensor x = at::randn({3, 8}).requires_grad_(true);
+  const at::Tensor y = OpLinear(x, layer.weight, layer.bias, type, activation, other);
+  EXPECT_TRUE(at::equal(y, OpLinear(x, other.to(at::kFloat), layer.bias, type, activation)));
+  y.sum().backward();
+  const at::Tensor got = x.grad().clone();
+  x.mutable_grad().zero_();
+  OpLinear(x, other.to(at::kFloat), layer.bias, type, activation).sum().backward();
+  EXPECT_TRUE(at::equal(got, x.grad()));
+}
+
+TEST(LinearStoredTest, AnotherShapeOrTypeIsRefused) {
+  const Layer layer(8, 4, false);
+  const at::Tensor x = at::randn({3, 8});
+  EXPECT_THROW(OpLinear(x, layer.weight, {}, at::kBFloat16, kNone, at::zeros({4, 8}, at::kHalf)), c10::Error);
+  EXPECT_THROW(OpLinear(x, layer.weight, {}, at::kBFloat16, kNone, at::zeros({8, 4}, at::kBFloat16)), c10::Error);
+}
+
+TEST(LinearStoredTest, MicroGradientsAreAddedInFp32) {
+  // 64 gradients of 1 + 2^-7, which BF16 holds exactly. Its own sum of them is 0.6 % off.
+  const Layer layer(1, 1, false);
+  const at::Tensor stored = layer.weight.detach().to(at::kBFloat16);
+  const at::Tensor x = at::full({1, 1}, 1 + 0x1p-7);
+  const at::Tensor low_sum = at::zeros({}, at::kBFloat16);
+  for (int i = 0; i < 64; ++i) {
+    OpLinear(x, layer.weight, {}, at::kBFloat16, kNone, stored).sum().backward();
+    low_sum.add_(at::full({}, 1 + 0x1p-7, at::kBFloat16));
+  }
+  EXPECT_EQ(layer.weight.grad().item<float>(), 64 * (1 + 0x1p-7f));
+  EXPECT_GT(std::fabs(low_sum.item<float>() / 64.5f - 1), 0.006f);
+}
+
 std::string CaseName(const testing::TestParamInfo<LinearTest::ParamType>& info) {
   static const char* const kNames[] = {"None", "Relu", "Gelu", "Tanh"};
   return std::string(c10::toString(std::get<0>(info.param))) + kNames[std::get<1>(info.param)] +

@@ -12,10 +12,13 @@
 namespace mantissa::trainer {
 
 inline at::Tensor OpLinear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, at::ScalarType type,
-                           std::int64_t activation = 0) {
-  return FindOp<at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, at::ScalarType,
-                           std::int64_t)>("mantissa::linear")
-      .call(x, weight, bias.defined() ? std::optional(bias) : std::nullopt, type, activation);
+                           std::int64_t activation = 0, const at::Tensor& stored = {}) {
+  const auto optional = [](const at::Tensor& tensor) {
+    return tensor.defined() ? std::optional(tensor) : std::nullopt;
+  };
+  return FindOp<at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
+                           const std::optional<at::Tensor>&, at::ScalarType, std::int64_t)>("mantissa::linear")
+      .call(x, weight, optional(stored), optional(bias), type, activation);
 }
 
 inline at::Tensor OpCrossEntropy(const at::Tensor& logits, const at::Tensor& targets) {

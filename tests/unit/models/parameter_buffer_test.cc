@@ -1,5 +1,7 @@
 #include "worker/models/parameter_buffer.h"
 
+#include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -73,14 +75,6 @@ TEST(ParameterBufferTest, ChunksComeInOrderSoThatSumsOverThemDo) {
   for (std::size_t i = 1; i < chunks.size(); ++i) EXPECT_GT(chunks[i].begin, chunks[i - 1].begin);
 }
 
-TEST(ParameterBufferTest, WeightsAndEmbeddingsDecayNormsAndBiasesDoNot) {
-  const ParameterBuffer buffer(Shapes(), at::kCPU);
-  const std::vector<std::int64_t> expected = {1, 0, 0, 0, 1, 1, 0};
-  for (const Chunk& chunk : ChunksOf(buffer)) {
-    EXPECT_EQ(chunk.decayed, expected[static_cast<std::size_t>(chunk.parameter)]) << chunk.parameter;
-  }
-}
-
 TEST(ParameterBufferTest, ValuesAndGradientsAreViewsOfTheFlatBuffers) {
   const ParameterBuffer buffer(Shapes(), at::kCPU);
   EXPECT_EQ(buffer.values().abs().max().item<float>(), 0);
@@ -128,6 +122,55 @@ TEST(ParameterBufferTest, ParametersAreFoundByName) {
   EXPECT_TRUE(layer.bias.is_same(buffer.parameters()[6].value));
   EXPECT_THROW(buffer.at("b"), c10::Error);
   EXPECT_THROW(buffer.LinearAt("table"), c10::Error);  // it has no bias
+}
+
+TEST(StoredWeightsTest, WhatProductsReadIsKeptInTheLowFormatAndNothingElse) {
+  for (const at::ScalarType low : {at::kHalf, at::kBFloat16}) {
+    ParameterBuffer buffer(Shapes(), at::kCPU);
+    at::manual_seed(4);
+    buffer.values().copy_(at::randn(buffer.values().sizes()));
+    EXPECT_FALSE(buffer.stored_weights().defined());
+    EXPECT_FALSE(buffer.LinearAt("b").stored_weight().defined());
+    const LinearParameters before = buffer.LinearAt("a");
+    buffer.StoreWeights(low);
+    for (const Parameter& parameter : buffer.parameters()) {
+      const bool weight = spec::IsDecayed(parameter.shape.kind);  // the table is a head as well
+      ASSERT_EQ(parameter.stored.defined(), weight) << parameter.shape.path;
+      if (!weight) continue;
+      EXPECT_TRUE(at::equal(parameter.stored, parameter.value.detach().to(low))) << parameter.shape.path;
+      EXPECT_FALSE(parameter.stored.requires_grad());
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(parameter.stored.const_data_ptr()) % 16, 0u);
+    }
+    EXPECT_TRUE(buffer.LinearAt("b").stored_weight().is_same(buffer.parameters()[5].stored));
+    EXPECT_TRUE(before.stored_weight().is_same(buffer.parameters()[0].stored));  // looked up before it was kept
+    EXPECT_TRUE(buffer.TiedLinear("head", "table.weight").stored_weight().is_same(buffer.parameters()[4].stored));
+    EXPECT_EQ(buffer.stored_weights().numel(), 16 + (257 * 300 + 15) / 16 * 16 + 256 * 512);
+  }
+}
+
+TEST(StoredWeightsTest, FollowTheValuesWhenTold) {
+  ParameterBuffer buffer(Shapes(), at::kCPU);
+  buffer.StoreWeights(at::kBFloat16);
+  buffer.values().fill_(3);
+  EXPECT_EQ(buffer.parameters()[0].stored.max().item<float>(), 0);
+  StepState skipped;
+  skipped.found_inf = 1;
+  const at::Tensor state = at::empty({static_cast<std::int64_t>(sizeof(StepState))}, at::kByte);
+  std::memcpy(state.mutable_data_ptr(), &skipped, sizeof(skipped));
+  buffer.CastWeights(state);
+  EXPECT_EQ(buffer.parameters()[0].stored.max().item<float>(), 0);
+  buffer.CastWeights();
+  EXPECT_EQ(buffer.parameters()[0].stored.min().item<float>(), 3);
+  EXPECT_EQ(buffer.parameters()[5].stored.min().item<float>(), 3);
+}
+
+TEST(StoredWeightsTest, WithoutAnyThereIsNothingToFollow) {
+  ParameterBuffer buffer(Shapes(), at::kCPU);
+  buffer.CastWeights();
+  EXPECT_FALSE(buffer.stored_weights().defined());
+  ParameterBuffer empty({}, at::kCPU);
+  empty.StoreWeights(at::kHalf);
+  EXPECT_EQ(empty.stored_weights().numel(), 0);
 }
 
 }  // namespace

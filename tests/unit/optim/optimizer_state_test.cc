@@ -2,8 +2,10 @@
 #include <functional>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include <ATen/ATen.h>
 
@@ -61,14 +63,12 @@ TEST(OptimizerSettingsTest, EveryFieldOfEachSpecArrives) {
     EXPECT_EQ(settings.beta1, 0.8);
     EXPECT_EQ(settings.beta2, 0.95);
     EXPECT_EQ(settings.epsilon, 1e-3);
-    EXPECT_EQ(settings.weight_decay, 0.1);
   }
   const OptimizerSettings sgd = Subject(SgdSpec(0.7, true, 0.3)).optimizer.settings();
   EXPECT_EQ(sgd.kind, OptimizerSettings::kSgd);
   EXPECT_EQ(sgd.schedule.learning_rate, 0.05);
   EXPECT_EQ(sgd.momentum, 0.7);
   EXPECT_EQ(sgd.nesterov, 1);
-  EXPECT_EQ(sgd.weight_decay, 0.3);
   EXPECT_EQ(Subject(SgdSpec(0.7, false)).optimizer.settings().nesterov, 0);
 }
 
@@ -83,7 +83,30 @@ TEST(OptimizerSettingsTest, AJobThatNamesNoOptimizerGetsAdamWWithItsDefaults) {
   EXPECT_EQ(settings.beta1, 0.9);
   EXPECT_EQ(settings.beta2, 0.999);
   EXPECT_EQ(settings.epsilon, 1e-8);
-  EXPECT_EQ(settings.weight_decay, 0.01);
+}
+
+std::vector<std::pair<double, double>> RulesOf(const v1::OptimizerSpec& spec,
+                                               const spec::ParameterGroups& groups = {}) {
+  std::vector<std::pair<double, double>> rules;
+  for (const UpdateRule& rule : Subject(spec, Falling(), groups).optimizer.rules()) {
+    rules.emplace_back(rule.rate_factor, rule.weight_decay);
+  }
+  return rules;
+}
+
+TEST(UpdateRuleTest, WithoutGroupsWeightsAndTablesDecayAndAllGoAtOneRate) {
+  using ::testing::ElementsAre;
+  using ::testing::Pair;
+  EXPECT_THAT(RulesOf(AdamWSpec()), ElementsAre(Pair(1, 0.1), Pair(1, 0), Pair(1, 0), Pair(1, 0.1)));
+  EXPECT_THAT(RulesOf(AdamSpec()), ElementsAre(Pair(1, 0.1), Pair(1, 0), Pair(1, 0), Pair(1, 0.1)));
+  EXPECT_THAT(RulesOf(SgdSpec(0.7, true, 0.3)), ElementsAre(Pair(1, 0.3), Pair(1, 0), Pair(1, 0), Pair(1, 0.3)));
+}
+
+TEST(UpdateRuleTest, AGroupSetsTheRatioOfItsRateAndTheDecayOfAllItCovers) {
+  using ::testing::ElementsAre;
+  using ::testing::Pair;
+  EXPECT_THAT(RulesOf(AdamWSpec(), Groups({{"up", 0.005, 0.4}, {"Embedding", 0.0, {}}})),
+              ElementsAre(Pair(0.25, 0.4), Pair(0.25, 0.4), Pair(1, 0), Pair(0, 0.1)));
 }
 
 std::string MessageOf(const std::function<void()>& call) {
@@ -98,33 +121,35 @@ std::string MessageOf(const std::function<void()>& call) {
 TEST(OptimizerOpTest, BuffersOfDifferentLayoutsAreRefused) {
   using at::Tensor;
   const auto adam = FindOp<void(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
-                                const Tensor&, const Tensor&)>("mantissa::adam");
+                                const Tensor&, const Tensor&, const Tensor&)>("mantissa::adam");
   const auto sgd = FindOp<void(const Tensor&, const Tensor&, const std::optional<Tensor>&, const Tensor&, const Tensor&,
-                               const Tensor&)>("mantissa::sgd");
+                               const Tensor&, const Tensor&)>("mantissa::sgd");
   const Tensor flat = at::zeros({16}), shorter = at::zeros({8});
   const Tensor chunks = ChunkTensor({{0, 16, 0, 0}});
+  const Tensor rules = BytesOf(UpdateRule());
   const Tensor settings = BytesOf(OptimizerSettings()), state = BytesOf(StepState());
   const std::string one_layout = "parameters, gradients and moments must have one layout";
-  EXPECT_EQ(MessageOf([&] { adam.call(flat, flat, flat, flat, chunks, settings, state); }), "");
+  EXPECT_EQ(MessageOf([&] { adam.call(flat, flat, flat, flat, chunks, rules, settings, state); }), "");
   for (const auto& [g, m, v] :
        {std::tuple(shorter, flat, flat), std::tuple(flat, shorter, flat), std::tuple(flat, flat, shorter)}) {
-    EXPECT_NE(
-        MessageOf([&, g = g, m = m, v = v] { adam.call(flat, g, m, v, chunks, settings, state); }).find(one_layout),
-        std::string::npos);
+    EXPECT_NE(MessageOf([&, g = g, m = m, v = v] {
+                adam.call(flat, g, m, v, chunks, rules, settings, state);
+              }).find(one_layout),
+              std::string::npos);
   }
-  EXPECT_EQ(MessageOf([&] { sgd.call(flat, flat, flat, chunks, settings, state); }), "");
-  EXPECT_EQ(MessageOf([&] { sgd.call(flat, flat, std::nullopt, chunks, settings, state); }), "");
-  EXPECT_NE(MessageOf([&] { sgd.call(flat, shorter, flat, chunks, settings, state); }).find("one layout"),
+  EXPECT_EQ(MessageOf([&] { sgd.call(flat, flat, flat, chunks, rules, settings, state); }), "");
+  EXPECT_EQ(MessageOf([&] { sgd.call(flat, flat, std::nullopt, chunks, rules, settings, state); }), "");
+  EXPECT_NE(MessageOf([&] { sgd.call(flat, shorter, flat, chunks, rules, settings, state); }).find("one layout"),
             std::string::npos);
-  EXPECT_NE(MessageOf([&] { sgd.call(flat, flat, shorter, chunks, settings, state); }).find("one layout"),
+  EXPECT_NE(MessageOf([&] { sgd.call(flat, flat, shorter, chunks, rules, settings, state); }).find("one layout"),
             std::string::npos);
   // FP32 and flat.
   EXPECT_NE(MessageOf([&] {
-              sgd.call(flat.to(at::kHalf), flat, flat, chunks, settings, state);
+              sgd.call(flat.to(at::kHalf), flat, flat, chunks, rules, settings, state);
             }).find("parameters must be one flat FP32 buffer"),
             std::string::npos);
   EXPECT_NE(MessageOf([&] {
-              adam.call(flat, flat.view({4, 4}), flat, flat, chunks, settings, state);
+              adam.call(flat, flat.view({4, 4}), flat, flat, chunks, rules, settings, state);
             }).find("gradients must be one flat FP32 buffer"),
             std::string::npos);
 }

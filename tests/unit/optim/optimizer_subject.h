@@ -2,6 +2,7 @@
 // defaults.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,8 +19,8 @@ inline constexpr std::int64_t kHorizon = 20;
 inline std::vector<spec::Parameter> Shapes() {
   return {{"up.weight", {250, 300}, spec::ParameterKind::kWeight},
           {"up.bias", {250}, spec::ParameterKind::kBias},
-          {"norm.weight", {7}, spec::ParameterKind::kNorm},
-          {"table.weight", {5, 3}, spec::ParameterKind::kEmbedding}};
+          {"norm.weight", {7}, spec::ParameterKind::kNorm, spec::ModuleType::kLayerNorm},
+          {"table.weight", {5, 3}, spec::ParameterKind::kEmbedding, spec::ModuleType::kEmbedding}};
 }
 
 inline bool Decays(std::size_t parameter) { return parameter == 0 || parameter == 3; }
@@ -66,10 +67,28 @@ inline v1::ScheduleSpec Falling() {
 // Not Tensor::normal_, whose default argument GCC 12 takes for uninitialised under sanitizers.
 inline void FillNormal(const at::Tensor& tensor) { tensor.copy_(at::randn(tensor.sizes())); }
 
+struct Group {
+  std::string match;
+  std::optional<double> learning_rate;
+  std::optional<double> weight_decay;
+};
+
+inline spec::ParameterGroups Groups(const std::vector<Group>& groups) {
+  spec::ParameterGroups result;
+  for (const Group& group : groups) {
+    v1::ParameterGroup& added = *result.Add();
+    added.set_match(group.match);
+    if (group.learning_rate) added.set_learning_rate(*group.learning_rate);
+    if (group.weight_decay) added.set_weight_decay(*group.weight_decay);
+  }
+  return result;
+}
+
 // A seeded buffer, its optimizer, and gradients as a backward pass leaves them.
 struct Subject {
-  explicit Subject(const v1::OptimizerSpec& spec, const v1::ScheduleSpec& schedule = Falling())
-      : parameters(Shapes(), at::kCPU), optimizer(spec, schedule, kHorizon, parameters) {
+  explicit Subject(const v1::OptimizerSpec& spec, const v1::ScheduleSpec& schedule = Falling(),
+                   const spec::ParameterGroups& groups = {})
+      : parameters(Shapes(), at::kCPU), optimizer(spec, schedule, kHorizon, parameters, groups) {
     at::manual_seed(41);
     for (std::size_t i = 0; i < parameters.parameters().size(); ++i) {
       FillNormal(parameters.ViewOf(parameters.values(), i));

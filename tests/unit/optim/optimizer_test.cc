@@ -20,15 +20,21 @@ class Reference {
  public:
   explicit Reference(const Subject& subject)
       : settings_(subject.optimizer.settings()), p_(subject.parameters.values().to(at::kDouble)) {
-    const at::Tensor decays = at::zeros_like(subject.parameters.values());
-    for (std::size_t i = 0; i < Shapes().size(); ++i) subject.parameters.ViewOf(decays, i).fill_(Decays(i) ? 1 : 0);
-    decay_ = decays.to(at::kDouble) * settings_.weight_decay;
+    const at::Tensor decays = at::zeros(p_.sizes(), at::kDouble);
+    const at::Tensor factors = at::ones(p_.sizes(), at::kDouble);
+    for (std::size_t i = 0; i < Shapes().size(); ++i) {
+      subject.parameters.ViewOf(decays, i).fill_(subject.optimizer.rules()[i].weight_decay);
+      subject.parameters.ViewOf(factors, i).fill_(subject.optimizer.rules()[i].rate_factor);
+    }
+    decay_ = decays;
+    factor_ = factors;
     first_ = at::zeros_like(p_);
     second_ = at::zeros_like(p_);
   }
 
-  void Step(const at::Tensor& gradients, double factor, double rate) {
+  void Step(const at::Tensor& gradients, double factor, double schedule_rate) {
     steps_ += 1;
+    const at::Tensor rate = factor_ * schedule_rate;
     at::Tensor g = gradients.to(at::kDouble) * factor;
     if (settings_.kind == OptimizerSettings::kSgd) {
       g = g + decay_ * p_;
@@ -57,7 +63,7 @@ class Reference {
 
  private:
   const OptimizerSettings settings_;
-  at::Tensor p_, decay_, first_, second_;
+  at::Tensor p_, decay_, factor_, first_, second_;
   int steps_ = 0;
 };
 
@@ -71,12 +77,20 @@ constexpr double kFp32Steps = 8 * 3 * 0.5 * 5 * 0x1p-23;
 struct Kind {
   const char* name;
   v1::OptimizerSpec spec;
+  spec::ParameterGroups groups = {};
+
+  Subject Make() const { return Subject(spec, Falling(), groups); }
 };
+
+// A rate of its own, a decay of its own on what otherwise has none, and one that stands still.
+spec::ParameterGroups AllSorts() {
+  return Groups({{"Norm", {}, 0.3}, {"up", 0.004, {}}, {"up.weight", {}, 0.05}, {"table", 0.0, {}}});
+}
 
 class OptimizerTest : public testing::TestWithParam<Kind> {};
 
 TEST_P(OptimizerTest, FollowsThePublishedFormulaOverStepsAndASkip) {
-  Subject subject(GetParam().spec);
+  Subject subject = GetParam().Make();
   Reference reference(subject);
   const Schedule& schedule = subject.optimizer.settings().schedule;
   // A factor per step, as the loss scale and clipping give it.
@@ -101,7 +115,7 @@ TEST_P(OptimizerTest, FollowsThePublishedFormulaOverStepsAndASkip) {
 }
 
 TEST_P(OptimizerTest, ASkippedIterationLeavesEveryBitAndSaysTheRate) {
-  Subject subject(GetParam().spec);
+  Subject subject = GetParam().Make();
   subject.DrawGradients(0);
   subject.Step(0, 1);
   const std::string before = subject.Bytes();
@@ -114,7 +128,7 @@ TEST_P(OptimizerTest, ASkippedIterationLeavesEveryBitAndSaysTheRate) {
 }
 
 TEST_P(OptimizerTest, AfterAHaltNotEvenTheStateIsWritten) {
-  Subject subject(GetParam().spec);
+  Subject subject = GetParam().Make();
   subject.DrawGradients(0);
   const std::string before = subject.Bytes();
   const StepState state = subject.Step(0, 1, /*found_inf=*/false, Halt::kSkipsInRow);
@@ -123,7 +137,7 @@ TEST_P(OptimizerTest, AfterAHaltNotEvenTheStateIsWritten) {
 }
 
 TEST_P(OptimizerTest, WritesNothingButTheRateIntoTheState) {
-  Subject subject(GetParam().spec);
+  Subject subject = GetParam().Make();
   subject.DrawGradients(0);
   StepState state = subject.Step(3, 0.5f);
   StepState expected;
@@ -134,7 +148,7 @@ TEST_P(OptimizerTest, WritesNothingButTheRateIntoTheState) {
 }
 
 TEST_P(OptimizerTest, UnscalesExactly) {
-  Subject scaled(GetParam().spec), plain(GetParam().spec);
+  Subject scaled = GetParam().Make(), plain = GetParam().Make();
   for (int i = 0; i < 3; ++i) {
     scaled.DrawGradients(i, 1024);
     plain.DrawGradients(i);
@@ -145,7 +159,7 @@ TEST_P(OptimizerTest, UnscalesExactly) {
 }
 
 TEST_P(OptimizerTest, LeavesGradientsAsTheyAre) {
-  Subject subject(GetParam().spec);
+  Subject subject = GetParam().Make();
   subject.DrawGradients(0);
   const at::Tensor before = subject.parameters.gradients().clone();
   subject.Step(0, 0.125f);
@@ -153,21 +167,22 @@ TEST_P(OptimizerTest, LeavesGradientsAsTheyAre) {
 }
 
 TEST_P(OptimizerTest, WithoutAGradientOnlyDecayedParametersMove) {
-  Subject subject(GetParam().spec);
+  Subject subject = GetParam().Make();
   const at::Tensor before = subject.parameters.values().clone();
   subject.parameters.ZeroGradients();
   subject.Step(1, 1);
   for (std::size_t i = 0; i < Shapes().size(); ++i) {
     const at::Tensor was = subject.parameters.ViewOf(before, i);
     const at::Tensor is = subject.parameters.ViewOf(subject.parameters.values(), i);
-    EXPECT_EQ(at::equal(is, was), !Decays(i)) << Shapes()[i].path;
+    const UpdateRule& rule = subject.optimizer.rules()[i];
+    EXPECT_EQ(at::equal(is, was), rule.weight_decay == 0 || rule.rate_factor == 0) << Shapes()[i].path;
     // Decay pulls towards zero, never beyond.
     EXPECT_TRUE(is.abs().le(was.abs()).all().item<bool>()) << Shapes()[i].path;
   }
 }
 
 TEST_P(OptimizerTest, PaddingStaysZero) {
-  Subject subject(GetParam().spec);
+  Subject subject = GetParam().Make();
   for (int i = 0; i < 3; ++i) {
     subject.DrawGradients(i);
     subject.Step(i, 1);
@@ -179,7 +194,7 @@ TEST_P(OptimizerTest, PaddingStaysZero) {
 
 TEST_P(OptimizerTest, EveryInstructionSetAndThreadCountGivesTheSameBits) {
   const auto trained = [&] {
-    Subject subject(GetParam().spec);
+    Subject subject = GetParam().Make();
     for (int i = 0; i < 3; ++i) {
       subject.DrawGradients(i);
       subject.Step(i, 0.3f);
@@ -199,13 +214,17 @@ TEST_P(OptimizerTest, EveryInstructionSetAndThreadCountGivesTheSameBits) {
 INSTANTIATE_TEST_SUITE_P(Kinds, OptimizerTest,
                          testing::Values(Kind{"AdamW", AdamWSpec()}, Kind{"Adam", AdamSpec()},
                                          Kind{"Sgd", SgdSpec(0, false)}, Kind{"Momentum", SgdSpec(0.9, false)},
-                                         Kind{"Nesterov", SgdSpec(0.9, true)}),
+                                         Kind{"Nesterov", SgdSpec(0.9, true)},
+                                         Kind{"AdamWGroups", AdamWSpec(), AllSorts()},
+                                         Kind{"AdamGroups", AdamSpec(), AllSorts()},
+                                         Kind{"NesterovGroups", SgdSpec(0.9, true), AllSorts()}),
                          [](const auto& info) { return std::string(info.param.name); });
 
-// ATen's fused optimizers over the same parameters, one by one, with the scale they unscale by.
+// ATen's fused optimizers over the same parameters, one by one, with the scale they unscale by. Each parameter is a
+// group of its own: its rate and its decay are arguments.
 class Fused {
  public:
-  explicit Fused(const Subject& subject) : settings_(subject.optimizer.settings()) {
+  explicit Fused(const Subject& subject) : settings_(subject.optimizer.settings()), rules_(subject.optimizer.rules()) {
     for (std::size_t i = 0; i < Shapes().size(); ++i) {
       parameters_.push_back(subject.parameters.ViewOf(subject.parameters.values(), i).clone());
       first_.push_back(at::zeros_like(parameters_[i]));
@@ -213,14 +232,15 @@ class Fused {
     }
   }
 
-  void Step(const Subject& subject, double scale, double rate) {
+  void Step(const Subject& subject, double scale, double schedule_rate) {
     steps_ += 1;
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      const double rate = schedule_rate * rules_[i].rate_factor;
       // They rewrite the gradients, and need to be told the step.
       const at::Tensor gradient = subject.parameters.ViewOf(subject.parameters.gradients(), i).clone();
       const at::Tensor step = at::full({}, steps_, at::kFloat);
       const at::Tensor grad_scale = at::full({}, scale, at::kFloat);
-      const double decay = Decays(i) ? settings_.weight_decay : 0;
+      const double decay = rules_[i].weight_decay;
       if (settings_.kind == OptimizerSettings::kSgd) {
         at::_fused_sgd_({parameters_[i]}, {gradient}, {first_[i]}, decay, settings_.momentum, rate, 0,
                         settings_.nesterov != 0, false, steps_ == 1, grad_scale);
@@ -238,26 +258,99 @@ class Fused {
 
  private:
   const OptimizerSettings settings_;
+  const std::vector<UpdateRule> rules_;
   std::vector<at::Tensor> parameters_, first_, second_;
   int steps_ = 0;
 };
 
+void ExpectAgreesWithAten(const v1::OptimizerSpec& spec, const spec::ParameterGroups& groups) {
+  SCOPED_TRACE(spec.ShortDebugString());
+  Subject subject(spec, Falling(), groups);
+  Fused fused(subject);
+  for (int i = 0; i < 8; ++i) {
+    subject.DrawGradients(i, 64);
+    const StepState state = subject.Step(i, 1.0f / 64);
+    fused.Step(subject, 64, state.learning_rate);
+  }
+  for (std::size_t i = 0; i < Shapes().size(); ++i) {
+    const at::Tensor ours = subject.parameters.ViewOf(subject.parameters.values(), i);
+    // Both are FP32: twice the error of one.
+    EXPECT_LE(WorstError(ours, fused.parameters()[i].to(at::kDouble)), 2 * kFp32Steps) << Shapes()[i].path;
+  }
+}
+
 TEST(OptimizerOracleTest, AgreesWithAtensFusedOptimizers) {
   for (const v1::OptimizerSpec& spec : {AdamWSpec(), AdamSpec(), SgdSpec(0.9, false), SgdSpec(0.9, true)}) {
-    SCOPED_TRACE(spec.ShortDebugString());
-    Subject subject(spec);
-    Fused fused(subject);
-    for (int i = 0; i < 8; ++i) {
-      subject.DrawGradients(i, 64);
-      const StepState state = subject.Step(i, 1.0f / 64);
-      fused.Step(subject, 64, state.learning_rate);
+    ExpectAgreesWithAten(spec, {});
+  }
+}
+
+TEST(OptimizerOracleTest, AgreesWithThemGroupByGroup) {
+  for (const v1::OptimizerSpec& spec : {AdamWSpec(), AdamSpec(), SgdSpec(0.9, false), SgdSpec(0.9, true)}) {
+    ExpectAgreesWithAten(spec, AllSorts());
+  }
+}
+
+TEST(OptimizerGroupTest, TelemetryShowsTheRateOfNoGroup) {
+  Subject subject(AdamWSpec(), Falling(), AllSorts());
+  subject.DrawGradients(0);
+  EXPECT_EQ(subject.Step(0, 1).learning_rate, LearningRateAt(subject.optimizer.settings().schedule, 0));
+}
+
+TEST(OptimizerGroupTest, ARateOfZeroKeepsEveryBit) {
+  for (const v1::OptimizerSpec& spec : {AdamWSpec(), AdamSpec(), SgdSpec(0.9, true)}) {
+    Subject subject(spec, Falling(), Groups({{"table", 0.0, {}}}));
+    const at::Tensor before = subject.parameters.values().clone();
+    for (int i = 0; i < 3; ++i) {
+      subject.DrawGradients(i);
+      subject.Step(i, 1);
     }
-    for (std::size_t i = 0; i < Shapes().size(); ++i) {
-      const at::Tensor ours = subject.parameters.ViewOf(subject.parameters.values(), i);
-      // Both are FP32: twice the error of one.
-      EXPECT_LE(WorstError(ours, fused.parameters()[i].to(at::kDouble)), 2 * kFp32Steps) << Shapes()[i].path;
+    const auto same = [&](std::size_t i) {
+      return at::equal(subject.parameters.ViewOf(subject.parameters.values(), i), subject.parameters.ViewOf(before, i));
+    };
+    EXPECT_TRUE(same(3));
+    EXPECT_FALSE(same(0));
+  }
+}
+
+// One gradient with a square beyond FP32, among others that are ordinary.
+TEST(OptimizerRangeTest, AGradientWhoseSquareOverflowsDoesNotFreezeItsElement) {
+  for (const v1::OptimizerSpec& spec : {AdamWSpec(), AdamSpec()}) {
+    for (const float huge : {1e19f, 2e19f, -2e19f, 3e38f, -3e38f}) {
+      Subject subject(spec, v1::ScheduleSpec());
+      const at::Tensor gradients = subject.parameters.gradients();
+      const auto element = [](const at::Tensor& flat) { return flat[5].item<float>(); };
+      subject.DrawGradients(0);
+      gradients[5] = huge;
+      float before = element(subject.parameters.values());
+      subject.Step(0, 1);
+      // Adam's first step is the rate, whatever the gradient: here with the decay of a value below 3.
+      const float moved = element(subject.parameters.values()) - before;
+      EXPECT_LT(std::fabs(std::fabs(moved) - 0.02f), 0.02f * 0.1f * 3) << huge;
+      EXPECT_EQ(moved<0, huge> 0);
+      for (const NamedTensor& moment : subject.optimizer.flat_state()) {
+        EXPECT_TRUE(at::isfinite(moment.tensor).all().item<bool>()) << moment.name;
+      }
+      // And it goes on moving, back as well as forth.
+      for (int i = 1; i < 4; ++i) {
+        gradients[5] = -huge;
+        before = element(subject.parameters.values());
+        subject.Step(i, 1);
+        EXPECT_NE(element(subject.parameters.values()), before);
+      }
     }
   }
+}
+
+TEST(OptimizerRangeTest, OrdinaryGradientsAreNotBounded) {
+  // Far beyond what training survives, and twice that: still told apart.
+  Subject one(AdamWSpec()), two(AdamWSpec());
+  one.DrawGradients(0, 1e12);
+  two.DrawGradients(0, 2e12);
+  one.Step(0, 1);
+  two.Step(0, 1);
+  const at::Tensor ratio = two.optimizer.flat_state()[0].tensor / one.optimizer.flat_state()[0].tensor;
+  EXPECT_EQ(ratio[0].item<float>(), 2);
 }
 
 }  // namespace

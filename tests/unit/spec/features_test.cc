@@ -80,11 +80,19 @@ TEST(FeaturesTest, EverySpecThatPassesValidationNeedsOnlyWhatIsBuilt) {
   }
 }
 
+TEST(FeaturesTest, StorageAndGroupsAreBuilt) {
+  for (const char* changes :
+       {"precision { storage: MASTER_FP32 }", "parameter_groups { match: 'head' weight_decay: 0 }"}) {
+    const v1::JobSpec spec = MlpSpec(std::string("training { ") + changes + " }");
+    EXPECT_THAT(ValidateJobSpec(spec), IsEmpty()) << changes;
+    EXPECT_THAT(MissingFeatures(RequiredFeatures(ResolveDefaults(spec)), BuiltFeatures()), IsEmpty()) << changes;
+  }
+}
+
 TEST(FeaturesTest, WhatValidationCallsUnimplementedIsNotBuilt) {
   for (const char* changes :
-       {"precision { mode: TF32 }", "precision { fallback: TF32 }", "precision { storage: MASTER_FP32 }",
-        "precision { overrides {} }", "precision { emulate: true }", "execution { mode: GRAPH }", "parameter_groups {}",
-        "init_from {}"}) {
+       {"precision { mode: TF32 }", "precision { fallback: TF32 }", "precision { overrides {} }",
+        "precision { emulate: true }", "execution { mode: GRAPH }", "init_from {}"}) {
     const v1::JobSpec spec = MlpSpec(std::string("training { ") + changes + " }");
     EXPECT_TRUE(OnlyUnimplemented(ValidateJobSpec(spec))) << changes;
     EXPECT_THAT(MissingFeatures(RequiredFeatures(ResolveDefaults(spec)), BuiltFeatures()), testing::SizeIs(1))

@@ -37,7 +37,6 @@ TEST(ValidatePrecisionTest, WhatIsNotBuiltIsRefusedAsSuch) {
                          {"on_failure: FAIL fallback: FP32", ""},
                          {"fallback: [FP32, TF32]", "fallback[1] UNIMPLEMENTED"},
                          {"storage: FP32_PARAMETERS", ""},
-                         {"storage: MASTER_FP32", "storage UNIMPLEMENTED"},
                          {"overrides { match: 'head' }", "overrides UNIMPLEMENTED"},
                          {"emulate: true", "emulate UNIMPLEMENTED"}});
 }
@@ -62,6 +61,18 @@ TEST(ValidatePrecisionTest, Rollbacks) {
                          {"on_failure: ROLLBACK max_rollbacks: 100", ""},
                          {"on_failure: ROLLBACK max_rollbacks: 101", "max_rollbacks OUT_OF_RANGE"},
                          {"on_failure: FAIL max_rollbacks: -1", "max_rollbacks OUT_OF_RANGE"}});
+}
+
+TEST(ValidatePrecisionTest, MastersNeedALowFormatBesideThem) {
+  ExpectPrecisionFaults({{"storage: MASTER_FP32", ""},  // the default is BF16
+                         {"mode: BF16 storage: MASTER_FP32", ""},
+                         {"mode: FP16 storage: MASTER_FP32", ""},
+                         {"mode: FP32 storage: MASTER_FP32", "storage CONFLICT"},
+                         {"mode: FP32 storage: FP32_PARAMETERS", ""}});
+  EXPECT_THAT(Faults(MlpSpec("training { precision { mode: TF32 storage: MASTER_FP32 } }")),
+              ElementsAre("training.precision.mode UNIMPLEMENTED", "training.precision.storage CONFLICT"));
+  const auto violations = ValidateJobSpec(MlpSpec("training { precision { mode: FP32 storage: MASTER_FP32 } }"));
+  EXPECT_THAT(violations[0].description, testing::HasSubstr("use mode BF16 or FP16, or remove storage"));
 }
 
 TEST(ValidatePrecisionTest, UnknownEnumValuesAreRefused) {

@@ -94,7 +94,6 @@ TEST(ValidateTrainingTest, CheckpointAndTelemetry) {
 TEST(ValidateTrainingTest, WhatIsNotBuiltIsRefusedAsSuch) {
   ExpectTrainingFaults({{"execution { mode: EAGER deterministic: true }", ""},
                         {"execution { mode: GRAPH }", "training.execution.mode UNIMPLEMENTED"},
-                        {"parameter_groups { match: 'head' }", "training.parameter_groups UNIMPLEMENTED"},
                         {"init_from { job_id: 'x' }", "training.init_from UNIMPLEMENTED"}});
   v1::JobSpec unknown = MlpSpec();
   unknown.mutable_training()->mutable_execution()->set_mode(static_cast<v1::ExecutionSpec::Mode>(9));

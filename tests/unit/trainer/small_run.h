@@ -71,7 +71,8 @@ class SmallRun {
                .seed = training().seed()}),
         state_(BuildModel(training().model(), data_->shape().sample, training().seed(), at::kCPU),
                {training().optimizer(), training().schedule(), training().iterations(),
-                Scaler(training(), options.replay_after)},
+                Scaler(training(), options.replay_after), training().parameter_groups(),
+                StoredWeightType(training().precision())},
                at::kCPU),
         program_(state_, {*data_, plan_, policy_, training().seed(), options.probe}) {}
 

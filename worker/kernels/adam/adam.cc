@@ -17,7 +17,7 @@ struct AdamKernel {
                                   AdamConstants c) {
     for (std::int64_t i = 0; i < count; ++i) {
       const float p = parameters[i];
-      const float g = gradients[i] * c.factor + c.l2 * p;
+      const float g = Bounded(gradients[i] * c.factor + c.l2 * p);
       const float m = exp_avg[i] + c.one_minus_beta1 * (g - exp_avg[i]);
       const float v = c.beta2 * exp_avg_sq[i] + c.one_minus_beta2 * (g * g);
       exp_avg[i] = m;
@@ -28,20 +28,18 @@ struct AdamKernel {
 };
 
 void AdamCpu(const at::Tensor& parameters, const at::Tensor& gradients, const at::Tensor& exp_avg,
-             const at::Tensor& exp_avg_sq, const at::Tensor& chunks, const at::Tensor& settings,
-             const at::Tensor& state) {
+             const at::Tensor& exp_avg_sq, const at::Tensor& chunks, const at::Tensor& rules,
+             const at::Tensor& settings, const at::Tensor& state) {
   CheckAdamBuffers(parameters, gradients, exp_avg, exp_avg_sq);
   const Chunk* const chunk = Chunks(chunks);
+  const UpdateRule* const rule = Struct<UpdateRule>(rules, "rules");
   const OptimizerSettings& optimizer = *Struct<OptimizerSettings>(settings, "settings");
   StepState& step = *Struct<StepState>(state, "state");
   if (step.halt != 0) return;
   step.learning_rate = LearningRateAt(optimizer.schedule, step.step);
   if (step.found_inf != 0) return;
 
-  const AdamConstants decayed = AdamConstantsOf(optimizer, step, step.learning_rate);
-  AdamConstants plain = decayed;
-  plain.decay = 1;
-  plain.l2 = 0;
+  const AdamUpdate shared = AdamUpdateOf(optimizer, step, step.learning_rate);
   float* const p = parameters.mutable_data_ptr<float>();
   const float* const g = gradients.const_data_ptr<float>();
   float* const m = exp_avg.mutable_data_ptr<float>();
@@ -50,7 +48,7 @@ void AdamCpu(const at::Tensor& parameters, const at::Tensor& gradients, const at
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t at = chunk[i].begin;
       cpu::ForHostIsa<AdamKernel>(p + at, g + at, m + at, v + at, chunk[i].size,
-                                  chunk[i].decayed != 0 ? decayed : plain);
+                                  AdamConstantsOf(shared, rule[chunk[i].parameter]));
     }
   };
   if (parameters.numel() <= cpu::kParallelGrain) {
@@ -64,7 +62,7 @@ TORCH_LIBRARY_FRAGMENT(mantissa, library) {
   // Both kinds: the settings say which.
   library.def(
       "adam(Tensor(a!) parameters, Tensor gradients, Tensor(b!) exp_avg, Tensor(c!) exp_avg_sq, Tensor chunks, "
-      "Tensor settings, Tensor(d!) state) -> ()");
+      "Tensor rules, Tensor settings, Tensor(d!) state) -> ()");
 }
 TORCH_LIBRARY_IMPL(mantissa, CPU, library) { library.impl("adam", AdamCpu); }
 TORCH_LIBRARY_IMPL(mantissa, Autograd, library) { library.impl("adam", torch::CppFunction::makeFallthrough()); }

@@ -11,10 +11,13 @@ namespace {
 
 using kernels::AdamConstants;
 using kernels::AdamConstantsOf;
+using kernels::AdamUpdate;
+using kernels::AdamUpdateOf;
+using kernels::Bounded;
 
 __device__ void Move(const AdamConstants& c, float gradient, float* parameter, float* exp_avg, float* exp_avg_sq) {
   const float p = *parameter;
-  const float g = gradient * c.factor + c.l2 * p;
+  const float g = Bounded(gradient * c.factor + c.l2 * p);
   const float m = *exp_avg + c.one_minus_beta1 * (g - *exp_avg);
   const float v = c.beta2 * *exp_avg_sq + c.one_minus_beta2 * (g * g);
   *exp_avg = m;
@@ -23,22 +26,19 @@ __device__ void Move(const AdamConstants& c, float gradient, float* parameter, f
 }
 
 __global__ void Update(AdamBuffers buffers, bool aligned, const Chunk* chunks, std::int64_t chunk_count,
-                       const OptimizerSettings* settings, StepState* state) {
+                       const UpdateRule* rules, const OptimizerSettings* settings, StepState* state) {
   if (state->halt != 0) return;
-  __shared__ SharedStruct<AdamConstants> shared_decayed;
-  AdamConstants& decayed = shared_decayed.get();
+  __shared__ SharedStruct<AdamUpdate> shared;
+  AdamUpdate& update = shared.get();
   if (threadIdx.x == 0) {
     const double learning_rate = LearningRateAt(settings->schedule, state->step);
     if (blockIdx.x == 0) state->learning_rate = learning_rate;
-    decayed = AdamConstantsOf(*settings, *state, learning_rate);
+    update = AdamUpdateOf(*settings, *state, learning_rate);
   }
   if (state->found_inf != 0) return;
   __syncthreads();
-  AdamConstants plain = decayed;
-  plain.decay = 1;
-  plain.l2 = 0;
-  const auto four = [&](const Chunk& chunk, std::int64_t i) {
-    const AdamConstants& constants = chunk.decayed != 0 ? decayed : plain;
+  const auto constants_of = [&](const Chunk& chunk) { return AdamConstantsOf(update, rules[chunk.parameter]); };
+  const auto four = [&](const AdamConstants& constants, std::int64_t i) {
     float4 p = *reinterpret_cast<float4*>(buffers.parameters + i);
     float4 m = *reinterpret_cast<float4*>(buffers.exp_avg + i);
     float4 v = *reinterpret_cast<float4*>(buffers.exp_avg_sq + i);
@@ -51,20 +51,19 @@ __global__ void Update(AdamBuffers buffers, bool aligned, const Chunk* chunks, s
     *reinterpret_cast<float4*>(buffers.exp_avg + i) = m;
     *reinterpret_cast<float4*>(buffers.exp_avg_sq + i) = v;
   };
-  const auto one = [&](const Chunk& chunk, std::int64_t i) {
-    Move(chunk.decayed != 0 ? decayed : plain, buffers.gradients[i], buffers.parameters + i, buffers.exp_avg + i,
-         buffers.exp_avg_sq + i);
+  const auto one = [&](const AdamConstants& constants, std::int64_t i) {
+    Move(constants, buffers.gradients[i], buffers.parameters + i, buffers.exp_avg + i, buffers.exp_avg_sq + i);
   };
-  ForChunkPieces(chunks, chunk_count, aligned, four, one);
+  ForChunkPieces(chunks, chunk_count, aligned, constants_of, four, one);
 }
 
 }  // namespace
 
-void LaunchAdam(const AdamBuffers& buffers, const Chunk* chunks, std::int64_t chunk_count,
+void LaunchAdam(const AdamBuffers& buffers, const Chunk* chunks, std::int64_t chunk_count, const UpdateRule* rules,
                 const OptimizerSettings* settings, StepState* state, cudaStream_t stream) {
   const bool aligned = IsAligned16(buffers.parameters) && IsAligned16(buffers.gradients) &&
                        IsAligned16(buffers.exp_avg) && IsAligned16(buffers.exp_avg_sq);
-  Update<<<PieceBlocks(chunk_count), kPieceThreads, 0, stream>>>(buffers, aligned, chunks, chunk_count, settings,
+  Update<<<PieceBlocks(chunk_count), kPieceThreads, 0, stream>>>(buffers, aligned, chunks, chunk_count, rules, settings,
                                                                  state);
 }
 

@@ -17,8 +17,8 @@ struct AdamBuffers {
   float* exp_avg_sq = nullptr;
 };
 
-// All on the stream's device.
-void LaunchAdam(const AdamBuffers& buffers, const Chunk* chunks, std::int64_t chunk_count,
+// All on the stream's device; `rules`: one for each parameter.
+void LaunchAdam(const AdamBuffers& buffers, const Chunk* chunks, std::int64_t chunk_count, const UpdateRule* rules,
                 const OptimizerSettings* settings, StepState* state, cudaStream_t stream);
 
 }  // namespace mantissa::trainer::cuda

@@ -22,18 +22,20 @@ inline unsigned PieceBlocks(std::int64_t chunk_count) {
 
 inline bool IsAligned16(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0; }
 
-// four(chunk, i) for elements i to i + 3, where they can be read as one float4, and one(chunk, i) for the others; i
-// counts from the buffers' begin. `aligned`: the buffers begin at 16-byte boundaries.
-template <class Four, class One>
-__device__ void ForChunkPieces(const Chunk* chunks, std::int64_t chunk_count, bool aligned, const Four& four,
-                               const One& one) {
+// four(constants, i) for elements i to i + 3, where they can be read as one float4, and one(constants, i) for the
+// others; i counts from the buffers' begin, and the constants are constants_of(chunk). `aligned`: the buffers begin at
+// 16-byte boundaries.
+template <class ConstantsOf, class Four, class One>
+__device__ void ForChunkPieces(const Chunk* chunks, std::int64_t chunk_count, bool aligned,
+                               const ConstantsOf& constants_of, const Four& four, const One& one) {
   for (std::int64_t item = blockIdx.x; item < chunk_count * kPiecesOfChunk; item += gridDim.x) {
     const Chunk chunk = chunks[item / kPiecesOfChunk];
+    const auto constants = constants_of(chunk);
     const std::int64_t thread = item % kPiecesOfChunk * kPieceThreads + threadIdx.x;
     constexpr std::int64_t kStride = kPiecesOfChunk * kPieceThreads;
     const std::int64_t fours = aligned && chunk.begin % 4 == 0 ? chunk.size / 4 : 0;
-    for (std::int64_t i = thread; i < fours; i += kStride) four(chunk, chunk.begin + i * 4);
-    for (std::int64_t i = fours * 4 + thread; i < chunk.size; i += kStride) one(chunk, chunk.begin + i);
+    for (std::int64_t i = thread; i < fours; i += kStride) four(constants, chunk.begin + i * 4);
+    for (std::int64_t i = fours * 4 + thread; i < chunk.size; i += kStride) one(constants, chunk.begin + i);
   }
 }
 

@@ -1,4 +1,5 @@
-// y = activation(x w^T + b) in a compute type, with FP32 parameters.
+// y = activation(x w^T + b) in a compute type, with FP32 parameters. `stored` is the weight in the compute type where
+// that is kept: forward and backward read it, the gradient is the FP32 weight's all the same.
 //
 // One autograd node instead of ATen's cast, transpose, product and accumulation nodes: the gradients of weight and
 // bias are added straight into their .grad, and an input that needs no gradient (the first layer's) gets none.
@@ -59,7 +60,7 @@ struct Saved {
   bool by_floats = false;  // the way of linear_cpu.h
   cpu::LinearShape shape;
   at::Tensor x;       // (rows, in), in the compute type
-  at::Tensor weight;  // FP32; in the other way, in the compute type
+  at::Tensor weight;  // what was read: stored, or FP32; in the other way always in the compute type
   at::Tensor activation_saved;
 };
 
@@ -120,6 +121,7 @@ variable_list LinearNode::apply(variable_list&& gradients) {
   return result;
 }
 
+// `weight` in FP32 or the compute type.
 at::Tensor Forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, bool for_backward,
                    Saved* saved) {
   const cpu::LinearShape& shape = saved->shape;
@@ -146,13 +148,16 @@ at::Tensor Forward(const at::Tensor& x, const at::Tensor& weight, const at::Tens
   return result;
 }
 
-at::Tensor Linear(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias_or_none,
-                  at::ScalarType compute, std::int64_t activation) {
+at::Tensor Linear(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& stored_or_none,
+                  const std::optional<at::Tensor>& bias_or_none, at::ScalarType compute, std::int64_t activation) {
   const at::Tensor bias = bias_or_none.value_or(at::Tensor());
+  const at::Tensor stored = stored_or_none.value_or(at::Tensor());
   TORCH_CHECK(compute == at::kFloat || compute == at::kHalf || compute == at::kBFloat16,
               "linear computes in float32, float16 or bfloat16, not ", compute);
   TORCH_CHECK(activation >= 0 && activation <= 3, "unknown activation ", activation);
   TORCH_CHECK(weight.dim() == 2 && weight.scalar_type() == at::kFloat, "weight must be FP32 (out, in)");
+  TORCH_CHECK(!stored.defined() || (stored.scalar_type() == compute && stored.sizes() == weight.sizes()),
+              "stored must be the weight in the compute type");
   TORCH_CHECK(x.dim() >= 1 && x.size(-1) == weight.size(1), "x has ", x.dim() > 0 ? x.size(-1) : 0,
               " features, weight takes ", weight.size(1));
   TORCH_CHECK(
@@ -170,8 +175,9 @@ at::Tensor Linear(const at::Tensor& x, const at::Tensor& weight, const std::opti
   {
     at::AutoDispatchBelowADInplaceOrView below;
     const at::Tensor input = x.dim() == 2 && x.is_contiguous() ? x : x.reshape({saved.shape.rows, saved.shape.in});
-    result = Forward(input.contiguous(), weight.contiguous(), bias.defined() ? bias.contiguous() : bias, for_backward,
-                     &saved);
+    const at::Tensor& read = stored.defined() ? stored : weight;
+    result =
+        Forward(input.contiguous(), read.contiguous(), bias.defined() ? bias.contiguous() : bias, for_backward, &saved);
     if (x.dim() != 2) {
       std::vector<std::int64_t> sizes = x.sizes().vec();
       sizes.back() = saved.shape.out;
@@ -193,7 +199,8 @@ at::Tensor Linear(const at::Tensor& x, const at::Tensor& weight, const std::opti
 }
 
 TORCH_LIBRARY_FRAGMENT(mantissa, library) {
-  library.def("linear(Tensor x, Tensor weight, Tensor? bias, ScalarType compute, int activation) -> Tensor");
+  library.def(
+      "linear(Tensor x, Tensor weight, Tensor? stored, Tensor? bias, ScalarType compute, int activation) -> Tensor");
 }
 // One function for every device, which is its own autograd formula.
 TORCH_LIBRARY_IMPL(mantissa, CompositeImplicitAutograd, library) { library.impl("linear", Linear); }

@@ -21,7 +21,7 @@ struct LinearShape {
 // Whether this way is to be taken; fixed by type, shape and CPU alone, so that a run repeats its bits.
 bool LinearPays(at::ScalarType compute, const LinearShape& shape);
 
-// x (rows, in) in FP32 or the compute type; weight (out, in) and bias (out, or undefined) FP32; all contiguous.
+// x (rows, in) and weight (out, in) in FP32 or the compute type; bias (out, or undefined) FP32; all contiguous.
 // `result` (rows, out) in the compute type; `before` gets what went into the activation, where it is defined.
 void LinearForward(at::ScalarType compute, const LinearShape& shape, const at::Tensor& x, const at::Tensor& weight,
                    const at::Tensor& bias, ActivationKind activation, const at::Tensor& before,

@@ -9,6 +9,7 @@
 #include <torch/library.h>
 
 #include "worker/kernels/adam/adam_cuda.h"
+#include "worker/kernels/cast_weights/cast_weights_cuda.h"
 #include "worker/kernels/check.h"
 #include "worker/kernels/grad_stats/grad_stats_cuda.h"
 #include "worker/kernels/plugin/device_check.h"
@@ -49,27 +50,42 @@ void VerdictCuda(const at::Tensor& stats, const at::Tensor& loss_sum, double tar
 }
 
 void AdamCuda(const at::Tensor& parameters, const at::Tensor& gradients, const at::Tensor& exp_avg,
-              const at::Tensor& exp_avg_sq, const at::Tensor& chunks, const at::Tensor& settings,
-              const at::Tensor& state) {
+              const at::Tensor& exp_avg_sq, const at::Tensor& chunks, const at::Tensor& rules,
+              const at::Tensor& settings, const at::Tensor& state) {
   CheckAdamBuffers(parameters, gradients, exp_avg, exp_avg_sq);
-  CheckOnDevice(parameters.device(), {gradients, exp_avg, exp_avg_sq, chunks, settings, state});
+  CheckOnDevice(parameters.device(), {gradients, exp_avg, exp_avg_sq, chunks, rules, settings, state});
   const c10::cuda::CUDAGuard guard(parameters.device());
   cuda::LaunchAdam({parameters.mutable_data_ptr<float>(), gradients.const_data_ptr<float>(),
                     exp_avg.mutable_data_ptr<float>(), exp_avg_sq.mutable_data_ptr<float>()},
-                   Chunks(chunks), chunks.size(0), Struct<OptimizerSettings>(settings, "settings"),
-                   Struct<StepState>(state, "state"), c10::cuda::getCurrentCUDAStream());
+                   Chunks(chunks), chunks.size(0), Struct<UpdateRule>(rules, "rules"),
+                   Struct<OptimizerSettings>(settings, "settings"), Struct<StepState>(state, "state"),
+                   c10::cuda::getCurrentCUDAStream());
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
 void SgdCuda(const at::Tensor& parameters, const at::Tensor& gradients, const std::optional<at::Tensor>& momentum,
-             const at::Tensor& chunks, const at::Tensor& settings, const at::Tensor& state) {
+             const at::Tensor& chunks, const at::Tensor& rules, const at::Tensor& settings, const at::Tensor& state) {
   float* const m = CheckSgdBuffers(parameters, gradients, momentum);
-  CheckOnDevice(parameters.device(), {gradients, chunks, settings, state});
+  CheckOnDevice(parameters.device(), {gradients, chunks, rules, settings, state});
   if (m != nullptr) CheckOnDevice(parameters.device(), {*momentum});
   const c10::cuda::CUDAGuard guard(parameters.device());
   cuda::LaunchSgd({parameters.mutable_data_ptr<float>(), gradients.const_data_ptr<float>(), m}, Chunks(chunks),
-                  chunks.size(0), Struct<OptimizerSettings>(settings, "settings"), Struct<StepState>(state, "state"),
-                  c10::cuda::getCurrentCUDAStream());
+                  chunks.size(0), Struct<UpdateRule>(rules, "rules"), Struct<OptimizerSettings>(settings, "settings"),
+                  Struct<StepState>(state, "state"), c10::cuda::getCurrentCUDAStream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
+void CastWeightsCuda(const at::Tensor& values, const at::Tensor& chunks, const at::Tensor& places,
+                     const at::Tensor& weights, const at::Tensor& state) {
+  CheckFlat(values, "values");
+  CheckLowFlat(weights, "weights");
+  CheckOnDevice(values.device(), {chunks, places, weights, state});
+  const c10::cuda::CUDAGuard guard(values.device());
+  const bool half = weights.scalar_type() == at::kHalf;
+  cuda::LaunchCastWeights(values.const_data_ptr<float>(), Chunks(chunks), chunks.size(0),
+                          Struct<StoredWeight>(places, "places"),
+                          half ? cuda::NumberType::kHalf : cuda::NumberType::kBfloat16, weights.mutable_data_ptr(),
+                          Struct<StepState>(state, "state"), c10::cuda::getCurrentCUDAStream());
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
@@ -86,6 +102,7 @@ TORCH_LIBRARY_IMPL(mantissa, CUDA, library) {
   library.impl("verdict", VerdictCuda);
   library.impl("adam", AdamCuda);
   library.impl("sgd", SgdCuda);
+  library.impl("cast_weights", CastWeightsCuda);
   library.impl("update_scale", UpdateScaleCuda);
 }
 

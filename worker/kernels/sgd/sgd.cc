@@ -34,24 +34,22 @@ struct MomentumKernel {
 };
 
 void SgdCpu(const at::Tensor& parameters, const at::Tensor& gradients, const std::optional<at::Tensor>& momentum,
-            const at::Tensor& chunks, const at::Tensor& settings, const at::Tensor& state) {
+            const at::Tensor& chunks, const at::Tensor& rules, const at::Tensor& settings, const at::Tensor& state) {
   float* const m = CheckSgdBuffers(parameters, gradients, momentum);
   const Chunk* const chunk = Chunks(chunks);
+  const UpdateRule* const rule = Struct<UpdateRule>(rules, "rules");
   const OptimizerSettings& optimizer = *Struct<OptimizerSettings>(settings, "settings");
   StepState& step = *Struct<StepState>(state, "state");
   if (step.halt != 0) return;
   step.learning_rate = LearningRateAt(optimizer.schedule, step.step);
   if (step.found_inf != 0) return;
 
-  const SgdConstants decayed = SgdConstantsOf(optimizer, step, step.learning_rate);
-  SgdConstants plain = decayed;
-  plain.l2 = 0;
   float* const p = parameters.mutable_data_ptr<float>();
   const float* const g = gradients.const_data_ptr<float>();
   const auto update = [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t at = chunk[i].begin;
-      const SgdConstants& constants = chunk[i].decayed != 0 ? decayed : plain;
+      const SgdConstants constants = SgdConstantsOf(optimizer, step, step.learning_rate, rule[chunk[i].parameter]);
       if (m == nullptr) {
         cpu::ForHostIsa<PlainKernel>(p + at, g + at, chunk[i].size, constants);
       } else {
@@ -68,8 +66,8 @@ void SgdCpu(const at::Tensor& parameters, const at::Tensor& gradients, const std
 
 TORCH_LIBRARY_FRAGMENT(mantissa, library) {
   library.def(
-      "sgd(Tensor(a!) parameters, Tensor gradients, Tensor(b!)? momentum, Tensor chunks, Tensor settings, "
-      "Tensor(c!) state) -> ()");
+      "sgd(Tensor(a!) parameters, Tensor gradients, Tensor(b!)? momentum, Tensor chunks, Tensor rules, "
+      "Tensor settings, Tensor(c!) state) -> ()");
 }
 TORCH_LIBRARY_IMPL(mantissa, CPU, library) { library.impl("sgd", SgdCpu); }
 TORCH_LIBRARY_IMPL(mantissa, Autograd, library) { library.impl("sgd", torch::CppFunction::makeFallthrough()); }

@@ -42,37 +42,34 @@ __device__ void MoveFour(const SgdConstants& c, bool nesterov, const SgdBuffers&
 }
 
 __global__ void Update(SgdBuffers buffers, bool aligned, const Chunk* chunks, std::int64_t chunk_count,
-                       const OptimizerSettings* settings, StepState* state) {
+                       const UpdateRule* rules, const OptimizerSettings* settings, StepState* state) {
   if (state->halt != 0) return;
   const double learning_rate = LearningRateAt(settings->schedule, state->step);
   if (blockIdx.x == 0 && threadIdx.x == 0) state->learning_rate = learning_rate;
   if (state->found_inf != 0) return;
-  const SgdConstants decayed = SgdConstantsOf(*settings, *state, learning_rate);
-  SgdConstants plain = decayed;
-  plain.l2 = 0;
   const bool nesterov = settings->nesterov != 0;
-  const auto four = [&](const Chunk& chunk, std::int64_t i) {
-    MoveFour(chunk.decayed != 0 ? decayed : plain, nesterov, buffers, i);
+  const auto constants_of = [&](const Chunk& chunk) {
+    return SgdConstantsOf(*settings, *state, learning_rate, rules[chunk.parameter]);
   };
-  const auto one = [&](const Chunk& chunk, std::int64_t i) {
-    const SgdConstants& constants = chunk.decayed != 0 ? decayed : plain;
+  const auto four = [&](const SgdConstants& constants, std::int64_t i) { MoveFour(constants, nesterov, buffers, i); };
+  const auto one = [&](const SgdConstants& constants, std::int64_t i) {
     if (buffers.momentum == nullptr) {
       Move(constants, buffers.gradients[i], buffers.parameters + i);
     } else {
       Move(constants, nesterov, buffers.gradients[i], buffers.parameters + i, buffers.momentum + i);
     }
   };
-  ForChunkPieces(chunks, chunk_count, aligned, four, one);
+  ForChunkPieces(chunks, chunk_count, aligned, constants_of, four, one);
 }
 
 }  // namespace
 
-void LaunchSgd(const SgdBuffers& buffers, const Chunk* chunks, std::int64_t chunk_count,
+void LaunchSgd(const SgdBuffers& buffers, const Chunk* chunks, std::int64_t chunk_count, const UpdateRule* rules,
                const OptimizerSettings* settings, StepState* state, cudaStream_t stream) {
   // Null is aligned.
   const bool aligned =
       IsAligned16(buffers.parameters) && IsAligned16(buffers.gradients) && IsAligned16(buffers.momentum);
-  Update<<<PieceBlocks(chunk_count), kPieceThreads, 0, stream>>>(buffers, aligned, chunks, chunk_count, settings,
+  Update<<<PieceBlocks(chunk_count), kPieceThreads, 0, stream>>>(buffers, aligned, chunks, chunk_count, rules, settings,
                                                                  state);
 }
 

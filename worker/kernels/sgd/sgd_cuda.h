@@ -16,8 +16,8 @@ struct SgdBuffers {
   float* momentum = nullptr;  // null: none
 };
 
-// All on the stream's device.
-void LaunchSgd(const SgdBuffers& buffers, const Chunk* chunks, std::int64_t chunk_count,
+// All on the stream's device; `rules`: one for each parameter.
+void LaunchSgd(const SgdBuffers& buffers, const Chunk* chunks, std::int64_t chunk_count, const UpdateRule* rules,
                const OptimizerSettings* settings, StepState* state, cudaStream_t stream);
 
 }  // namespace mantissa::trainer::cuda

@@ -14,13 +14,14 @@ struct SgdConstants {
   float learning_rate = 0;
 };
 
+// `learning_rate`: the schedule's.
 MANTISSA_HOST_DEVICE inline SgdConstants SgdConstantsOf(const OptimizerSettings& settings, const StepState& state,
-                                                        double learning_rate) {
+                                                        double learning_rate, const UpdateRule& rule) {
   SgdConstants constants;
   constants.factor = state.factor;
-  constants.l2 = static_cast<float>(settings.weight_decay);
+  constants.l2 = static_cast<float>(rule.weight_decay);
   constants.momentum = static_cast<float>(settings.momentum);
-  constants.learning_rate = static_cast<float>(learning_rate);
+  constants.learning_rate = static_cast<float>(learning_rate * rule.rate_factor);
   return constants;
 }
 
