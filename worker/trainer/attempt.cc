@@ -147,11 +147,11 @@ class Attempt {
     ResetProcess(plan_.threads);
     ScalerSettings scaler = ScalerSettingsFrom(training_.precision(), training_.max_grad_norm());
     scaler.replay_after = kQuietStretch;
-    state_.emplace(BuildModel(training_.model(), sample, training_.seed(), env_.device),
-                   RunStateOptions{training_.optimizer(), training_.schedule(), total_iterations_, scaler,
-                                   training_.parameter_groups(), StoredWeightType(training_.precision()),
-                                   lineage_.number()},
-                   env_.device);
+    state_.emplace(
+        BuildModel(training_.model(), sample, training_.seed(), env_.device),
+        RunStateOptions{training_.optimizer(), training_.schedule(), total_iterations_, scaler,
+                        training_.parameter_groups(), StoredWeightType(training_.precision()), lineage_.number()},
+        env_.device);
     return absl::OkStatus();
   }
 

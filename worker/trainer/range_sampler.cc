@@ -7,8 +7,6 @@
 
 #include <ATen/ATen.h>
 
-#include "worker/trainer/kept_buffers.h"
-
 namespace mantissa::trainer {
 namespace {
 
@@ -93,7 +91,6 @@ ModuleRanges RangeSampler::Sample(std::int64_t window) {
   if (indices_.size() > kSamples) indices_.resize(kSamples);
   options.data.Gather(indices_, batch_);
 
-  const KeptBuffers kept(state_.model());
   const FrozenParameters frozen(state_.model().parameters());
   RangeProbe probe(spec::FactsOf(spec::ComputeFormat(options.policy.mode())));
   const PrecisionPolicy exact(v1::PrecisionSpec::FP32);

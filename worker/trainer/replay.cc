@@ -6,8 +6,6 @@
 
 #include <ATen/ATen.h>
 
-#include "worker/trainer/kept_buffers.h"
-
 namespace mantissa::trainer {
 namespace {
 
@@ -67,7 +65,6 @@ std::optional<FaultLocation> Replay::Locate(const IterationRecord& record, Contr
   during.halt = 0;
   during.loss_scale = after.used_loss_scale;
   state_.iteration_state().WriteState(during);
-  const KeptBuffers kept(state_.model());
 
   std::optional<FaultLocation> location = Search(program_.options().plan.WindowAfter(record.iteration - 1), control);
 
@@ -81,6 +78,7 @@ std::optional<FaultLocation> Replay::Locate(const IterationRecord& record, Contr
 std::optional<FaultLocation> Replay::Search(std::int64_t window, Control& control) {
   const std::int64_t micro_batches = program_.MicroBatchesIn(window);
   state_.model().parameters().ZeroGradients();
+  state_.model().BeginWindow();
   FaultLocation location;  // kNotReproduced
   for (std::int64_t m = 0; m < micro_batches; ++m) {
     if (control.stop_requested()) return std::nullopt;

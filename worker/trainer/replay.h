@@ -19,8 +19,8 @@ inline constexpr std::int32_t kQuietStretch = 100;
 
 // A skip changes nothing, so the state an iteration had is the present one; its samples and its dropout follow from its
 // number, its loss scale is in the state. What a replay writes (gradients, their statistics) the next iteration
-// overwrites; batch statistics are put back. So the training goes on with the bits it would have had without it. Not
-// thread-safe.
+// overwrites; running statistics wait for a commit that never comes. So the training goes on with the bits it would
+// have had without it. Not thread-safe.
 class Replay {
  public:
   // A replay takes about three times as long as an iteration: at most kMost of them in any kWithin iterations, so that
