@@ -6,6 +6,8 @@
 #include <memory>
 #include <new>
 #include <optional>
+#include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -20,13 +22,16 @@
 #include "proto/spec/validate.h"
 #include "worker/amp/cpu_arithmetic.h"
 #include "worker/amp/loss_scaler.h"
+#include "worker/checkpoint/checkpoint_store.h"
 #include "worker/data/data_size.h"
 #include "worker/data/load_data.h"
 #include "worker/trainer/eager_engine.h"
 #include "worker/trainer/evaluate.h"
 #include "worker/trainer/execution_plan.h"
+#include "worker/trainer/initialise_from.h"
 #include "worker/trainer/machine/host.h"
 #include "worker/trainer/machine/process_globals.h"
+#include "worker/trainer/micro_batch.h"
 #include "worker/trainer/report/run_events.h"
 #include "worker/trainer/report/telemetry_sink.h"
 
@@ -75,19 +80,6 @@ absl::StatusOr<std::int64_t> TotalIterations(const v1::TrainingSpec& training, s
                                                          " iterations; give fewer, or a larger batch_size")));
 }
 
-absl::Status CheckMemory(const v1::TrainingSpec& training, const DataShape& shape, const AttemptEnvironment& env) {
-  const spec::ModelBytes bytes = spec::EstimateModelBytes(training, shape.sample);
-  const std::int64_t free = FreeMemory(env.device, env.memory_limit_bytes);
-  if (bytes.Total() <= free) return absl::OkStatus();
-  return Because(v1::Reason::OUT_OF_DEVICE_MEMORY,
-                 absl::ResourceExhaustedError(absl::StrCat(
-                     "training.model: training it takes about ", BytesText(bytes.Total()), " (parameters ",
-                     BytesText(bytes.parameters), ", gradients ", BytesText(bytes.gradients), ", optimizer state ",
-                     BytesText(bytes.optimizer_state), ", casts ", BytesText(bytes.casts), ", activations ",
-                     BytesText(bytes.activations), ") and ", BytesText(free), " are free on ", env.device_name,
-                     "; use a smaller model, a smaller batch_size, more accumulation, or a device with more memory")));
-}
-
 BatchPlan PlanBatches(const v1::TrainingSpec& training, const Dataset& data) {
   return BatchPlan({.samples = data.size(),
                     .batch_size = training.batch_size(),
@@ -99,13 +91,15 @@ BatchPlan PlanBatches(const v1::TrainingSpec& training, const Dataset& data) {
 class Attempt {
  public:
   Attempt(const v1::RunAttempt& run, const v1::JobSpec& spec, const AttemptEnvironment& env, TelemetrySink& sink)
-      : run_(run), spec_(spec), training_(spec.training()), env_(env), sink_(sink) {}
+      : run_(run), spec_(spec), env_(env), sink_(sink) {}
 
   absl::StatusOr<RunOutcome> Run() {
-    for (const auto part : {&Attempt::ReadData, &Attempt::BuildState, &Attempt::Resume}) {
+    for (const auto part : {&Attempt::ReadData, &Attempt::FitMemory, &Attempt::BuildState, &Attempt::Resume,
+                            &Attempt::Initialise, &Attempt::TryMicroBatches, &Attempt::Reclaim}) {
       if (absl::Status done = (this->*part)(); !done.ok()) return done;
     }
     Announce();
+    ResetPeakMemory(env_.device);
     return Train();
   }
 
@@ -114,14 +108,31 @@ class Attempt {
     auto data = LoadTrainingData(training_, env_.roots, AvailableMemory(env_.memory_limit_bytes));
     if (!data.ok()) return DataError(data.status());
     data_ = *std::move(data);
-    windows_per_epoch_ = PlanBatches(training_, *data_.train).windows_per_epoch();
+    windows_per_epoch_ = spec::IterationsPerEpoch(data_.train->size(), training_.batch_size());
     auto total = TotalIterations(training_, windows_per_epoch_);
     if (!total.ok()) return total.status();
     total_iterations_ = *total;
-    if (absl::Status fits = CheckMemory(training_, data_.train->shape(), env_); !fits.ok()) return fits;
+    free_bytes_ = FreeMemory(env_.device, env_.memory_limit_bytes);
     data_.train->MoveTo(env_.device);
     if (data_.eval) data_.eval->MoveTo(env_.device);
     return absl::OkStatus();
+  }
+
+  bool ChoosesMicroBatch() const { return training_.micro_batch() == v1::MicroBatch::AUTO; }
+
+  // From here on the spec has an accumulation, chosen or given.
+  absl::Status FitMemory() {
+    const spec::SampleShape& sample = data_.train->shape().sample;
+    absl::Status fits;
+    if (ChoosesMicroBatch()) {
+      auto chosen = ChooseMicroBatch(training_, sample, free_bytes_, env_.device_name, nullptr);
+      fits = chosen.status();
+      if (fits.ok()) chosen_ = *std::move(chosen);
+      if (fits.ok()) spec_.mutable_training()->set_accumulation(chosen_->accumulation());
+    } else {
+      fits = CheckMemory(training_, sample, free_bytes_, env_.device_name);
+    }
+    return fits.ok() ? fits : Because(v1::Reason::OUT_OF_DEVICE_MEMORY, fits);
   }
 
   absl::Status BuildState() {
@@ -151,8 +162,83 @@ class Attempt {
     if (run_.resume_from_size() > 0) {
       if (absl::Status resumed = RestoreFrom(RunCheckpoints(*root, options)); !resumed.ok()) return resumed;
     }
-    options.execution_plan = PlanFields(plan_);
-    checkpoints_.emplace(*root, options);
+    checkpoint_options_ = std::move(options);
+    return absl::OkStatus();
+  }
+
+  // Parameters to begin with, where nothing was resumed.
+  absl::Status Initialise() {
+    if (!training_.has_init_from() || !resumed_from_.empty()) return absl::OkStatus();
+    const InitialSources sources{.roots = env_.roots,
+                                 .checkpoints = *env_.roots.Find(kCheckpointsRoot),
+                                 .checkpoint = run_.has_init_from() ? &run_.init_from() : nullptr,
+                                 .max_bytes = AvailableMemory(env_.memory_limit_bytes)};
+    auto from = InitialiseFrom(training_.init_from(), sources, *state_);
+    if (from.ok()) {
+      notices_.push_back(Notice(v1::JobEvent::INFO, "INITIALISED", *from));
+      return absl::OkStatus();
+    }
+    if (absl::IsFailedPrecondition(from.status())) return Because(v1::Reason::BAD_SPEC, from.status());
+    if (training_.init_from().source_case() == v1::InitFrom::kPath) return DataError(from.status());
+    return Because(v1::Reason::CHECKPOINT_FAILED, from.status());
+  }
+
+  // Where the micro-batch is ours to choose: an attempt that goes on follows the job's first one; else a device whose
+  // allocator can say no has the last word.
+  absl::Status TryMicroBatches() {
+    if (ChoosesMicroBatch() && resumed_from_.empty()) {
+      if (!env_.device.is_cpu()) {
+        const RunSnapshot before = state_->Snapshot();
+        auto chosen = ChooseMicroBatch(training_, data_.train->shape().sample, free_bytes_, env_.device_name,
+                                       [this](std::int64_t micro_batch) { return PeakOfOneIteration(micro_batch); });
+        if (absl::Status restored = state_->Restore(before); !restored.ok()) return restored;
+        if (!chosen.ok()) return Because(v1::Reason::OUT_OF_DEVICE_MEMORY, chosen.status());
+        chosen_ = *std::move(chosen);
+        FollowMicroBatch(chosen_->micro_batch());
+      }
+      notices_.push_back(MicroBatchEvent(WallNanos(), *chosen_));
+    }
+    checkpoint_options_.execution_plan = PlanFields(plan_);
+    checkpoints_.emplace(*env_.roots.Find(kCheckpointsRoot), checkpoint_options_);
+    return absl::OkStatus();
+  }
+
+  std::optional<std::int64_t> PeakOfOneIteration(std::int64_t micro_batch) {
+    FollowMicroBatch(micro_batch);
+    ReleaseMemory(env_.device);
+    ResetPeakMemory(env_.device);
+    try {
+      StepProgram program(*state_, {*data_.train, PlanBatches(training_, *data_.train),
+                                    PrecisionPolicy(training_.precision().mode()), training_.seed()});
+      program.Run(/*window=*/0, env_.control);
+      state_->step_state();  // waits for the device
+      return PeakMemory(env_.device);
+    } catch (const c10::OutOfMemoryError&) {
+      return std::nullopt;
+    }
+  }
+
+  void FollowMicroBatch(std::int64_t micro_batch) {
+    plan_.micro_batch = micro_batch;
+    spec_.mutable_training()->set_accumulation(AccumulationFor(training_.batch_size(), micro_batch));
+  }
+
+  // What earlier attempts left and nobody can want any more. Failing to is no reason not to train.
+  absl::Status Reclaim() {
+    if (!run_.has_committed()) return absl::OkStatus();
+    const std::set<std::string> committed(run_.committed().names().begin(), run_.committed().names().end());
+    const CheckpointStore store(*env_.roots.Find(kCheckpointsRoot), run_.job_id());
+    const auto reclaimed = store.Reclaim(run_.attempt(), committed);
+    if (!reclaimed.ok()) {
+      notices_.push_back(
+          Notice(v1::JobEvent::WARNING, "CHECKPOINTS_NOT_RECLAIMED",
+                 absl::StrCat("what earlier attempts left could not be removed: ", reclaimed.status().message())));
+    } else if (reclaimed->generations > 0) {
+      notices_.push_back(
+          Notice(v1::JobEvent::INFO, "CHECKPOINTS_RECLAIMED",
+                 absl::StrCat("removed ", reclaimed->generations, " unfinished or uncommitted checkpoints (",
+                              BytesText(reclaimed->size_bytes), ") of earlier attempts")));
+    }
     return absl::OkStatus();
   }
 
@@ -174,7 +260,12 @@ class Attempt {
     }
     resumed_from_ = loaded->name;
     const std::map<std::string, std::string>& saved = loaded->manifest.execution_plan;
+    const std::int64_t micro_batch = plan_.micro_batch;
     plan_ = FollowPlan(plan_, saved, spec_, machine_);
+    if (ChoosesMicroBatch()) {
+      const bool fits = EstimateAt(training_, data_.train->shape().sample, plan_.micro_batch).Total() <= free_bytes_;
+      FollowMicroBatch(fits ? plan_.micro_batch : micro_batch);
+    }
     ResetProcess(plan_.threads);
     std::vector<std::string> differences = PlanDifferences(saved, plan_);
     if (loaded->manifest.data_cursor.windows_per_epoch != windows_per_epoch_) {
@@ -206,6 +297,17 @@ class Attempt {
     started.set_torch_version(TORCH_VERSION);
     started.set_cpu_capability(machine_.cpu_capability);
     started.set_windows_per_epoch(static_cast<std::int32_t>(windows_per_epoch_));
+    started.set_micro_batch(static_cast<std::int32_t>(plan_.micro_batch));
+    started.set_accumulation(training_.accumulation());
+    const spec::ModelBytes bytes = EstimateAt(training_, data_.train->shape().sample, plan_.micro_batch);
+    v1::MemoryEstimate& memory = *started.mutable_memory();
+    memory.set_parameters(bytes.parameters);
+    memory.set_gradients(bytes.gradients);
+    memory.set_optimizer_state(bytes.optimizer_state);
+    memory.set_casts(bytes.casts);
+    memory.set_activations(bytes.activations);
+    memory.set_total(bytes.Total());
+    memory.set_free(free_bytes_);
     sink_.Write(StartedEvent(WallNanos(), started));
     for (v1::JobEvent& notice : notices_) sink_.Write(std::move(notice));
   }
@@ -239,7 +341,10 @@ class Attempt {
                           .has_evaluation = data_.eval != nullptr}),
         .scaled = training_.precision().mode() == v1::PrecisionSpec::FP16};
     if (data_.eval) {
-      const EvaluationOptions options{training_.batch_size(), evaluation.max_batches()};
+      // What fits for training fits here; a window at once may not.
+      const std::int32_t parts = ChoosesMicroBatch() ? training_.accumulation() : 1;
+      const EvaluationOptions options{MicroBatchOf(training_.batch_size(), parts),
+                                      std::int64_t{evaluation.max_batches()} * parts};
       parts.evaluate = [this, &policy, options](Control& control) {
         return Evaluate(state_->model(), *data_.eval, policy, options, control);
       };
@@ -256,8 +361,8 @@ class Attempt {
   }
 
   const v1::RunAttempt& run_;
-  const v1::JobSpec& spec_;
-  const v1::TrainingSpec& training_;
+  v1::JobSpec spec_;
+  const v1::TrainingSpec& training_ = spec_.training();
   const AttemptEnvironment& env_;
   TelemetrySink& sink_;
   const Machine machine_{env_.threads, env_.device_name, CpuCapability(), TORCH_VERSION};
@@ -265,8 +370,11 @@ class Attempt {
   TrainingData data_;
   std::int64_t windows_per_epoch_ = 1;
   std::int64_t total_iterations_ = 0;
+  std::int64_t free_bytes_ = 0;                 // on the device, before the run took any
+  std::optional<v1::MicroBatchChosen> chosen_;  // where it is ours to choose
   ExecutionPlan plan_;
   std::optional<RunState> state_;
+  RunCheckpointOptions checkpoint_options_;
   std::optional<RunCheckpoints> checkpoints_;
   std::string resumed_from_;
   std::vector<v1::JobEvent> notices_;  // said once the start has been

@@ -23,6 +23,7 @@ v1::JobEvent PhaseEvent(const IterationRecord& record, Phase from);
 
 v1::JobEvent EvaluationEvent(std::int64_t time_unix_nanos, std::int64_t iteration, const v1::EvaluationResult& result);
 
+v1::JobEvent MicroBatchEvent(std::int64_t time_unix_nanos, const v1::MicroBatchChosen& chosen);
 v1::JobEvent StartedEvent(std::int64_t time_unix_nanos, const v1::TrainingStarted& started);
 
 v1::JobEvent CheckpointSavedEvent(std::int64_t time_unix_nanos, std::int64_t iteration,
