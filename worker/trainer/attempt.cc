@@ -2,11 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <limits>
 #include <memory>
 #include <new>
 #include <optional>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,12 +17,11 @@
 #include <torch/headeronly/version.h>
 
 #include "proto/spec/defaults.h"
-#include "proto/spec/validate.h"
 #include "worker/amp/cpu_arithmetic.h"
 #include "worker/amp/loss_scaler.h"
-#include "worker/checkpoint/checkpoint_store.h"
 #include "worker/data/data_size.h"
 #include "worker/data/load_data.h"
+#include "worker/trainer/attempt_checks.h"
 #include "worker/trainer/eager_engine.h"
 #include "worker/trainer/evaluate.h"
 #include "worker/trainer/execution_plan.h"
@@ -39,46 +36,6 @@ namespace mantissa::trainer {
 namespace {
 
 constexpr char kCheckpointsRoot[] = "checkpoints";
-constexpr char kReasonPayload[] = "mantissa.dev/reason";
-
-absl::Status Because(v1::Reason::Code reason, absl::Status status) {
-  status.SetPayload(kReasonPayload, absl::Cord(v1::Reason::Code_Name(reason)));
-  return status;
-}
-
-v1::Reason::Code ReasonOf(const absl::Status& status) {
-  v1::Reason::Code reason = v1::Reason::INTERNAL_ERROR;
-  if (const auto payload = status.GetPayload(kReasonPayload)) v1::Reason::Code_Parse(std::string(*payload), &reason);
-  return reason;
-}
-
-absl::Status DataError(const absl::Status& status) {
-  return Because(absl::IsResourceExhausted(status) ? v1::Reason::OUT_OF_DEVICE_MEMORY : v1::Reason::BAD_DATA, status);
-}
-
-absl::Status CheckSpec(const v1::JobSpec& spec) {
-  const std::vector<spec::Violation> violations = spec::ValidateJobSpec(spec);
-  if (violations.empty() && spec.has_training()) return absl::OkStatus();
-  if (violations.empty()) {
-    return Because(v1::Reason::BAD_SPEC,
-                   absl::InvalidArgumentError("training: is missing; this trainer runs nothing else"));
-  }
-  std::string all = absl::StrJoin(violations, "; ", [](std::string* out, const spec::Violation& violation) {
-    absl::StrAppend(out, violation.field_path, ": ", violation.description);
-  });
-  return Because(v1::Reason::BAD_SPEC, absl::InvalidArgumentError(all));
-}
-
-absl::StatusOr<std::int64_t> TotalIterations(const v1::TrainingSpec& training, std::int64_t windows_per_epoch) {
-  if (training.length_case() == v1::TrainingSpec::kIterations) return training.iterations();
-  const std::int64_t total = SaturatingProduct(training.epochs(), windows_per_epoch);
-  constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
-  if (total <= kMost) return total;
-  return Because(v1::Reason::BAD_SPEC,
-                 absl::InvalidArgumentError(absl::StrCat("training.epochs: ", training.epochs(), " epochs of ",
-                                                         windows_per_epoch, " windows are more than ", kMost,
-                                                         " iterations; give fewer, or a larger batch_size")));
-}
 
 BatchPlan PlanBatches(const v1::TrainingSpec& training, const Dataset& data) {
   return BatchPlan({.samples = data.size(),
@@ -226,13 +183,11 @@ class Attempt {
   // What earlier attempts left and nobody can want any more. Failing to is no reason not to train.
   absl::Status Reclaim() {
     if (!run_.has_committed()) return absl::OkStatus();
-    const std::set<std::string> committed(run_.committed().names().begin(), run_.committed().names().end());
-    const CheckpointStore store(*env_.roots.Find(kCheckpointsRoot), run_.job_id());
-    const auto reclaimed = store.Reclaim(run_.attempt(), committed);
+    const auto reclaimed = checkpoints_->Reclaim(run_.committed());
     if (!reclaimed.ok()) {
-      notices_.push_back(
-          Notice(v1::JobEvent::WARNING, "CHECKPOINTS_NOT_RECLAIMED",
-                 absl::StrCat("what earlier attempts left could not be removed: ", reclaimed.status().message())));
+      notices_.push_back(Notice(v1::JobEvent::WARNING, "CHECKPOINTS_NOT_RECLAIMED",
+                                absl::StrCat("what earlier attempts left could not be removed: ",
+                                             reclaimed.status().message(), "; check the storage")));
     } else if (reclaimed->generations > 0) {
       notices_.push_back(
           Notice(v1::JobEvent::INFO, "CHECKPOINTS_RECLAIMED",
@@ -299,15 +254,8 @@ class Attempt {
     started.set_windows_per_epoch(static_cast<std::int32_t>(windows_per_epoch_));
     started.set_micro_batch(static_cast<std::int32_t>(plan_.micro_batch));
     started.set_accumulation(training_.accumulation());
-    const spec::ModelBytes bytes = EstimateAt(training_, data_.train->shape().sample, plan_.micro_batch);
-    v1::MemoryEstimate& memory = *started.mutable_memory();
-    memory.set_parameters(bytes.parameters);
-    memory.set_gradients(bytes.gradients);
-    memory.set_optimizer_state(bytes.optimizer_state);
-    memory.set_casts(bytes.casts);
-    memory.set_activations(bytes.activations);
-    memory.set_total(bytes.Total());
-    memory.set_free(free_bytes_);
+    *started.mutable_memory() =
+        MemoryEstimateOf(EstimateAt(training_, data_.train->shape().sample, plan_.micro_batch), free_bytes_);
     sink_.Write(StartedEvent(WallNanos(), started));
     for (v1::JobEvent& notice : notices_) sink_.Write(std::move(notice));
   }

@@ -40,6 +40,18 @@ spec::ModelBytes EstimateAt(const v1::TrainingSpec& training, const spec::Sample
   return spec::EstimateModelBytes(one_part, sample);
 }
 
+v1::MemoryEstimate MemoryEstimateOf(const spec::ModelBytes& bytes, std::int64_t free_bytes) {
+  v1::MemoryEstimate memory;
+  memory.set_parameters(bytes.parameters);
+  memory.set_gradients(bytes.gradients);
+  memory.set_optimizer_state(bytes.optimizer_state);
+  memory.set_casts(bytes.casts);
+  memory.set_activations(bytes.activations);
+  memory.set_total(bytes.Total());
+  memory.set_free(free_bytes);
+  return memory;
+}
+
 std::int64_t LargestMicroBatch(const v1::TrainingSpec& training, const spec::SampleShape& sample, std::int64_t budget) {
   // The parts that follow from the micro-batch are in proportion to it.
   const spec::ModelBytes of_one = EstimateAt(training, sample, 1);

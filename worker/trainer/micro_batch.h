@@ -24,6 +24,8 @@ std::int64_t MicroBatchOf(std::int32_t batch_size, std::int32_t accumulation);
 spec::ModelBytes EstimateAt(const v1::TrainingSpec& training, const spec::SampleShape& sample,
                             std::int64_t micro_batch);
 
+v1::MemoryEstimate MemoryEstimateOf(const spec::ModelBytes& bytes, std::int64_t free_bytes);
+
 // The largest micro-batch of this window that takes at most `budget` bytes; 0 when not even one sample does.
 std::int64_t LargestMicroBatch(const v1::TrainingSpec& training, const spec::SampleShape& sample, std::int64_t budget);
 

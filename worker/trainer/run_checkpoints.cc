@@ -125,4 +125,8 @@ absl::StatusOr<LoadedState> RunCheckpoints::Load(
   return absl::DataLossError(absl::StrJoin(damaged, "; "));
 }
 
+absl::StatusOr<ReclaimedCheckpoints> RunCheckpoints::Reclaim(const v1::CommittedCheckpoints& committed) const {
+  return store_.Reclaim(options_.attempt, {committed.names().begin(), committed.names().end()});
+}
+
 }  // namespace mantissa::trainer

@@ -39,7 +39,7 @@ TEST(ValidateTrainingTest, AMicroBatchIsChosenOrGivenNotBoth) {
 }
 
 TEST(ValidateTrainingTest, WhatCountsIsWhetherOneSampleFitsWhereTheMicroBatchIsChosen) {
-  const std::string wide = "batch_size: 1048576 data { train { synthetic { shape: 1048576 } } } ";
+  const std::string wide = "batch_size: 1048576 data { train { synthetic { shape: [1024, 1048576] } } } ";
   ExpectTrainingFaults(
       {{wide + "accumulation: 1048576", ""}, {wide + "micro_batch: AUTO", ""}, {wide, "training.model OUT_OF_RANGE"}});
 }
