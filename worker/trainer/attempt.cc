@@ -19,7 +19,6 @@
 #include "proto/spec/defaults.h"
 #include "worker/amp/cpu_arithmetic.h"
 #include "worker/amp/loss_scaler.h"
-#include "worker/data/data_size.h"
 #include "worker/data/load_data.h"
 #include "worker/trainer/attempt_checks.h"
 #include "worker/trainer/eager_engine.h"
@@ -184,16 +183,7 @@ class Attempt {
   absl::Status Reclaim() {
     if (!run_.has_committed()) return absl::OkStatus();
     const auto reclaimed = checkpoints_->Reclaim(run_.committed());
-    if (!reclaimed.ok()) {
-      notices_.push_back(Notice(v1::JobEvent::WARNING, "CHECKPOINTS_NOT_RECLAIMED",
-                                absl::StrCat("what earlier attempts left could not be removed: ",
-                                             reclaimed.status().message(), "; check the storage")));
-    } else if (reclaimed->generations > 0) {
-      notices_.push_back(
-          Notice(v1::JobEvent::INFO, "CHECKPOINTS_RECLAIMED",
-                 absl::StrCat("removed ", reclaimed->generations, " unfinished or uncommitted checkpoints (",
-                              BytesText(reclaimed->size_bytes), ") of earlier attempts")));
-    }
+    if (!reclaimed.ok() || reclaimed->generations > 0) notices_.push_back(ReclaimedEvent(WallNanos(), reclaimed));
     return absl::OkStatus();
   }
 

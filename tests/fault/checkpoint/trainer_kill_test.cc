@@ -20,6 +20,7 @@
 #include "tests/fault/checkpoint/rows.h"
 #include "tests/unit/trainer/attempt_run.h"
 #include "tests/unit/trainer/trainer_program.h"
+#include "worker/checkpoint/checkpoint_path.h"
 
 namespace mantissa::trainer {
 namespace {

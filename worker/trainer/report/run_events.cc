@@ -135,6 +135,17 @@ v1::JobEvent EvaluationEvent(std::int64_t time_unix_nanos, std::int64_t iteratio
   return event;
 }
 
+v1::JobEvent ReclaimedEvent(std::int64_t time_unix_nanos, const absl::StatusOr<ReclaimedCheckpoints>& reclaimed) {
+  if (!reclaimed.ok()) {
+    return MakeEvent(time_unix_nanos, v1::JobEvent::WARNING, "CHECKPOINTS_NOT_RECLAIMED",
+                     absl::StrCat("what earlier attempts left could not be removed: ", reclaimed.status().message(),
+                                  "; check the storage of the root named checkpoints"));
+  }
+  return MakeEvent(time_unix_nanos, v1::JobEvent::INFO, "CHECKPOINTS_RECLAIMED",
+                   absl::StrCat("removed ", reclaimed->generations, " unfinished or uncommitted checkpoints (",
+                                reclaimed->size_bytes, " bytes) of earlier attempts"));
+}
+
 v1::JobEvent MicroBatchEvent(std::int64_t time_unix_nanos, const v1::MicroBatchChosen& chosen) {
   std::string message = absl::StrCat(
       "micro-batches of ", chosen.micro_batch(), chosen.micro_batch() == 1 ? " sample" : " samples", ", accumulation ",
