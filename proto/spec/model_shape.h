@@ -100,7 +100,7 @@ struct ModelBytes {
 // Tensors of the parameters' size that the optimizer keeps. `optimizer` has its defaults resolved.
 std::int64_t MomentsOf(const v1::OptimizerSpec& optimizer);
 
-// `training` has its defaults resolved and is valid.
+// `training` has its defaults resolved and is valid. With micro_batch AUTO: of a micro-batch of one sample.
 ModelBytes EstimateModelBytes(const v1::TrainingSpec& training, const SampleShape& sample);
 
 }  // namespace mantissa::spec

@@ -91,4 +91,14 @@ std::optional<size_t> NewestFinite(const std::vector<v1::Checkpoint>& checkpoint
   return generation_zero;
 }
 
+const v1::Checkpoint* ChooseInitial(const std::vector<v1::Checkpoint>& checkpoints,
+                                    const std::vector<size_t>& deletable, int32_t step) {
+  for (size_t i = checkpoints.size(); i-- > 0;) {
+    if (checkpoints[i].abandoned() || IsGenerationZero(checkpoints[i])) continue;
+    if (!checkpoints[i].finite() || (step > 0 && checkpoints[i].step() != step)) continue;
+    if (!std::binary_search(deletable.begin(), deletable.end(), i)) return &checkpoints[i];
+  }
+  return nullptr;
+}
+
 }  // namespace mantissa::server

@@ -57,6 +57,9 @@ class RunCheckpoints {
   // The first of `candidates` (newest first) that verifies. DATA_LOSS with every reason when there is none.
   absl::StatusOr<LoadedState> Load(const google::protobuf::RepeatedPtrField<v1::Checkpoint>& candidates) const;
 
+  // What earlier attempts left beside `committed`. See Note [Reclaiming].
+  absl::StatusOr<ReclaimedCheckpoints> Reclaim(const v1::CommittedCheckpoints& committed) const;
+
  private:
   Manifest Facts(const RunState& state, const RunSnapshot& view, std::int64_t time_unix_nanos) const;
 

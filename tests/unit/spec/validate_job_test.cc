@@ -163,8 +163,8 @@ TEST(ValidateJobTest, ReportsEverythingAtOnceInTheOrderOfTheFields) {
           "training.accumulation OUT_OF_RANGE", "training.max_grad_norm OUT_OF_RANGE", "training.epochs OUT_OF_RANGE",
           "training.evaluation.max_batches OUT_OF_RANGE", "training.checkpoint.keep OUT_OF_RANGE",
           "training.telemetry.every_iterations OUT_OF_RANGE", "training.execution.mode UNIMPLEMENTED",
-          "training.parameter_groups[0].match REQUIRED", "training.parameter_groups[0] REQUIRED",
-          "training.init_from UNIMPLEMENTED"));
+          "training.init_from REQUIRED", "training.parameter_groups[0].match REQUIRED",
+          "training.parameter_groups[0] REQUIRED"));
 }
 
 TEST(ValidateJobTest, AViolationSaysWhatIsWrongWhatIsAllowedAndAnExample) {
