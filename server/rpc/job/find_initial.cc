@@ -19,10 +19,9 @@ constexpr size_t kMaxStepsNamed = 8;
 // `; it has steps 200, 400`, the newest ones.
 std::string StepsText(const std::vector<v1::Checkpoint>& checkpoints, const std::vector<size_t>& deletable) {
   std::set<int32_t> steps;
-  for (size_t i = 0; i < checkpoints.size(); ++i) {
-    if (checkpoints[i].finite() && !std::binary_search(deletable.begin(), deletable.end(), i)) {
-      steps.insert(checkpoints[i].step());
-    }
+  for (const v1::Checkpoint& checkpoint : checkpoints) {
+    const int32_t step = checkpoint.step();
+    if (step > 0 && ChooseInitial(checkpoints, deletable, step) != nullptr) steps.insert(step);
   }
   while (steps.size() > kMaxStepsNamed) steps.erase(steps.begin());
   return steps.empty() ? "" : absl::StrCat("; it has ", absl::StrJoin(steps, ", "));
