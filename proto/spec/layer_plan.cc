@@ -18,6 +18,30 @@ constexpr std::int64_t kMaxSampleElements = std::int64_t{1} << 30;
 
 std::string Text(const Shape& shape) { return absl::StrCat("(", absl::StrJoin(shape, ", "), ")"); }
 
+// Of a layer with parameters; an attention's are linear layers.
+ModuleType TypeOf(const v1::Layer& layer) {
+  switch (layer.kind_case()) {
+    case v1::Layer::kConv1D:
+      return ModuleType::kConv1d;
+    case v1::Layer::kConv2D:
+      return ModuleType::kConv2d;
+    case v1::Layer::kBatchNorm1D:
+      return ModuleType::kBatchNorm1d;
+    case v1::Layer::kBatchNorm2D:
+      return ModuleType::kBatchNorm2d;
+    case v1::Layer::kBatchNorm3D:
+      return ModuleType::kBatchNorm3d;
+    case v1::Layer::kLayerNorm:
+      return ModuleType::kLayerNorm;
+    case v1::Layer::kRmsNorm:
+      return ModuleType::kRmsNorm;
+    case v1::Layer::kEmbedding:
+      return ModuleType::kEmbedding;
+    default:
+      return ModuleType::kLinear;
+  }
+}
+
 // Works out the shapes of one layer after another. Each Plan function writes the output, parameters and operations of
 // the layer it is given, or a violation and returns false.
 class Planner {
@@ -35,6 +59,7 @@ class Planner {
       plan.initial_weight = named.initial_weight;
       Checker at = named.at.Beneath(KindOf(named.layer));
       if (!PlanOne(plan, at)) return false;
+      for (Parameter& parameter : plan.parameters) parameter.module = TypeOf(plan.layer);
       if (Elements(plan.output) > kMaxSampleElements) {
         at.Add("", ViolationReason::kOutOfRange,
                absl::StrCat("gives ", Text(plan.output), ", ", Elements(plan.output), " numbers a sample; at most ",
@@ -276,11 +301,15 @@ LayerPlan PlanEmbedding(const NamedLayer& named) {
   plan.layer = named.layer;
   plan.input = {embedding.context()};
   plan.output = {embedding.context(), embedding.width()};
-  plan.parameters.push_back(
-      {plan.path + ".weight", {embedding.vocabulary(), embedding.width()}, ParameterKind::kEmbedding});
+  plan.parameters.push_back({plan.path + ".weight",
+                             {embedding.vocabulary(), embedding.width()},
+                             ParameterKind::kEmbedding,
+                             TypeOf(plan.layer)});
   if (embedding.positions()) {
-    plan.parameters.push_back(
-        {plan.path + ".positions", {embedding.context(), embedding.width()}, ParameterKind::kEmbedding});
+    plan.parameters.push_back({plan.path + ".positions",
+                               {embedding.context(), embedding.width()},
+                               ParameterKind::kEmbedding,
+                               TypeOf(plan.layer)});
   }
   return plan;
 }

@@ -118,8 +118,20 @@ std::string_view ModuleTypeName(ModuleType type) {
   switch (type) {
     case ModuleType::kLinear:
       return "Linear";
+    case ModuleType::kConv1d:
+      return "Conv1d";
+    case ModuleType::kConv2d:
+      return "Conv2d";
+    case ModuleType::kBatchNorm1d:
+      return "BatchNorm1d";
+    case ModuleType::kBatchNorm2d:
+      return "BatchNorm2d";
+    case ModuleType::kBatchNorm3d:
+      return "BatchNorm3d";
     case ModuleType::kLayerNorm:
       return "LayerNorm";
+    case ModuleType::kRmsNorm:
+      return "RMSNorm";
     case ModuleType::kEmbedding:
       return "Embedding";
   }
@@ -129,6 +141,8 @@ std::string_view ModuleTypeName(ModuleType type) {
 bool IsProductOperand(const Parameter& parameter) {
   return parameter.kind == ParameterKind::kWeight || parameter.path == "token_embedding.weight";
 }
+
+bool IsStoredLow(const Parameter& parameter) { return IsProductOperand(parameter) && parameter.shape.size() == 2; }
 
 bool IsDecayed(ParameterKind kind) { return kind == ParameterKind::kWeight || kind == ParameterKind::kEmbedding; }
 

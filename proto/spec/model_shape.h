@@ -39,7 +39,17 @@ enum class ParameterKind {
 };
 
 // The layer that a parameter belongs to.
-enum class ModuleType { kLinear, kLayerNorm, kEmbedding };
+enum class ModuleType {
+  kLinear,
+  kConv1d,
+  kConv2d,
+  kBatchNorm1d,
+  kBatchNorm2d,
+  kBatchNorm3d,
+  kLayerNorm,
+  kRmsNorm,
+  kEmbedding,
+};
 
 // `Weight`, `Bias`, `Norm`, `Embedding`: types that a `match` can name.
 std::string_view ParameterKindName(ParameterKind kind);
@@ -58,8 +68,10 @@ struct Parameter {
 // Weight decay is for weights and embeddings, never for norms and biases.
 bool IsDecayed(ParameterKind kind);
 
-// Whether matrix products read it, in the compute format: every weight, and a token table that is the head too.
+// Whether products read it, in the compute format: every weight, and a token table that is the head too.
 bool IsProductOperand(const Parameter& parameter);
+// Whether MASTER_FP32 stores it in the compute format: what matrix products read. Convolutions cast at use.
+bool IsStoredLow(const Parameter& parameter);
 
 // One sample of the data as the model sees it.
 struct SampleShape {

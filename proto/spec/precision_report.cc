@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 
+#include "proto/spec/layer_plan.h"
 #include "proto/spec/module_match.h"
 #include "proto/spec/saturating.h"
 
@@ -16,7 +17,14 @@ OpClass OpOf(ModuleType type) {
   switch (type) {
     case ModuleType::kLinear:
       return OpClass::kMatmul;
+    case ModuleType::kConv1d:
+    case ModuleType::kConv2d:
+      return OpClass::kConvolution;
+    case ModuleType::kBatchNorm1d:
+    case ModuleType::kBatchNorm2d:
+    case ModuleType::kBatchNorm3d:
     case ModuleType::kLayerNorm:
+    case ModuleType::kRmsNorm:
       return OpClass::kNorm;
     case ModuleType::kEmbedding:
       return OpClass::kEmbedding;
@@ -103,6 +111,9 @@ ModelBytes SumOf(const std::vector<ModulePrecision>& rows) {
 
 PrecisionReport DescribePrecision(const v1::TrainingSpec& training) {
   const std::optional<SampleShape> sample = SampleShapeOf(training);
+  // Layers are worked out from the sample; without one there is nothing to list.
+  if (!sample && IsLayered(training.model()))
+    return {.modules = {}, .sizes_known = false, .bytes = {}, .fp32_bytes = {}};
   const std::vector<Parameter> parameters =
       ModelParameters(training.model(), sample.value_or(UnknownSample(training, 1)));
   const std::vector<Parameter> others = ModelParameters(training.model(), sample.value_or(UnknownSample(training, 2)));

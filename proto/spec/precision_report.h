@@ -34,7 +34,8 @@ struct ModulePrecision {
 };
 
 struct PrecisionReport {
-  std::vector<ModulePrecision> modules;  // in forward order
+  // In forward order. Empty for layers that the data's files decide.
+  std::vector<ModulePrecision> modules;
   // False where the data's files decide the sizes of some modules: the bytes then say nothing of those, nor of
   // activations.
   bool sizes_known = true;

@@ -47,8 +47,8 @@ std::vector<LayeredModel::Layer> LayeredModel::Resolve(const std::vector<spec::L
       layer.qkv = parameters_.LinearAt(plan.path + ".qkv");
       layer.proj = parameters_.LinearAt(plan.path + ".proj");
     } else if (!plan.parameters.empty()) {
-      layer.weight = parameters_.at(plan.parameters[0].path);
-      if (plan.parameters.size() > 1) layer.bias = parameters_.at(plan.parameters[1].path);
+      layer.own = parameters_.TiedLinear(plan.path, plan.parameters[0].path);
+      if (plan.parameters.size() > 1) layer.own.bias = parameters_.at(plan.parameters[1].path);
     }
     if (!plan.buffers.empty()) {
       layer.committed_mean = statistics_.committed(plan.buffers[0].path);
@@ -64,7 +64,7 @@ std::vector<LayeredModel::Layer> LayeredModel::Resolve(const std::vector<spec::L
 
 void LayeredModel::SetInitialWeights(const std::vector<Layer>& layers) {
   for (const Layer& layer : layers) {
-    if (layer.plan.initial_weight) FillConstant(layer.weight, *layer.plan.initial_weight);
+    if (layer.plan.initial_weight) FillConstant(layer.own.weight, *layer.plan.initial_weight);
     SetInitialWeights(layer.inner);
   }
 }
@@ -84,11 +84,12 @@ at::Tensor LayeredModel::RunOne(const Layer& layer, const at::Tensor& x, const F
   const v1::Layer& spec = layer.plan.layer;
   switch (spec.kind_case()) {
     case Kind::kLinear:
-      return policy.Linear(x, layer.weight, layer.bias);
+      return policy.Linear(x, layer.own.weight, layer.own.bias, Activation::kNone, layer.own.stored_weight());
     case Kind::kConv1D:
-      return Turned(policy.Convolution(Turned(AsSequence(x)), layer.weight, layer.bias, OptionsOf(spec.conv1d())));
+      return Turned(
+          policy.Convolution(Turned(AsSequence(x)), layer.own.weight, layer.own.bias, OptionsOf(spec.conv1d())));
     case Kind::kConv2D:
-      return policy.Convolution(AsImage(x), layer.weight, layer.bias, OptionsOf(spec.conv2d()));
+      return policy.Convolution(AsImage(x), layer.own.weight, layer.own.bias, OptionsOf(spec.conv2d()));
     case Kind::kBatchNorm1D:
       // The features of every place in time are one batch.
       return BatchNorm(layer, spec.batch_norm1d(), x.flatten(0, -2), context).view(x.sizes());
@@ -97,9 +98,9 @@ at::Tensor LayeredModel::RunOne(const Layer& layer, const at::Tensor& x, const F
     case Kind::kBatchNorm3D:
       return BatchNorm(layer, spec.batch_norm3d(), x, context);
     case Kind::kLayerNorm:
-      return policy.LayerNorm(x, layer.weight, layer.bias, spec.layer_norm().epsilon());
+      return policy.LayerNorm(x, layer.own.weight, layer.own.bias, spec.layer_norm().epsilon());
     case Kind::kRmsNorm:
-      return policy.RmsNorm(x, layer.weight, spec.rms_norm().epsilon());
+      return policy.RmsNorm(x, layer.own.weight, spec.rms_norm().epsilon());
     case Kind::kRelu:
       return policy.Activate(x, Activation::kRelu);
     case Kind::kGelu:
@@ -125,8 +126,8 @@ at::Tensor LayeredModel::RunOne(const Layer& layer, const at::Tensor& x, const F
     case Kind::kFlatten:
       return x.flatten(1);
     case Kind::kEmbedding: {
-      const at::Tensor rows = policy.Embedding(layer.weight, x);
-      return layer.bias.defined() ? policy.Add(rows, layer.bias.narrow(0, 0, x.size(1))) : rows;
+      const at::Tensor rows = policy.Embedding(layer.own.weight, x);
+      return layer.own.bias.defined() ? policy.Add(rows, layer.own.bias.narrow(0, 0, x.size(1))) : rows;
     }
     case Kind::kAttention: {
       const v1::Layer::Attention& attention = spec.attention();
@@ -145,7 +146,7 @@ at::Tensor LayeredModel::BatchNorm(const Layer& layer, const v1::Layer::BatchNor
                                    const ForwardContext& context) const {
   const BatchStatistics running = context.training ? BatchStatistics{layer.pending_mean, layer.pending_variance}
                                                    : BatchStatistics{layer.committed_mean, layer.committed_variance};
-  return context.policy.BatchNorm(x, layer.weight, layer.bias, running,
+  return context.policy.BatchNorm(x, layer.own.weight, layer.own.bias, running,
                                   {context.training, options.momentum(), options.epsilon()});
 }
 

@@ -20,8 +20,7 @@ class LayeredModel : public Model {
   // A layer of the plan with its tensors, looked up once.
   struct Layer {
     spec::LayerPlan plan;
-    at::Tensor weight;  // undefined where the layer has none, as are the others
-    at::Tensor bias;    // of an embedding: its positions
+    LinearParameters own;  // undefined where the layer has none; the bias of an embedding: its positions
     LinearParameters qkv;
     LinearParameters proj;
     at::Tensor committed_mean, committed_variance;

@@ -92,7 +92,7 @@ void ParameterBuffer::StoreWeights(at::ScalarType low) {
   std::vector<StoredWeight> places(parameters_.size());
   std::int64_t total = 0;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    if (!spec::IsProductOperand(parameters_[i].shape)) continue;
+    if (!spec::IsStoredLow(parameters_[i].shape)) continue;
     places[i].shift = total - parameters_[i].offset;
     total += AlignedSize(parameters_[i].shape);
   }

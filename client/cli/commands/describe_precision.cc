@@ -136,6 +136,12 @@ int DescribePrecision(const Context& context, const SpecSource& source) {
   if (!job.ok()) return console.Fail(job.status());
   const v1::TrainingSpec& training = job->training();
   const spec::PrecisionReport report = spec::DescribePrecision(training);
+  if (report.modules.empty()) {
+    return console.Fail(
+        absl::FailedPreconditionError("training.data: its files decide the shapes of this model's layers, and only a "
+                                      "worker reads them; describe it with "
+                                      "synthetic data of the same shape"));
+  }
   if (IsStructured(context.format)) {
     PrintJson(console, context.format, Document(*job, report).dump(2) + "\n");
     return kExitOk;
