@@ -81,8 +81,10 @@ inline void ExpectRecordedIterations(const Golden& golden, Subject& subject) {
       const Parameter& parameter = subject.parameters()[i];
       const at::Tensor theirs = gradients.narrow(0, at, parameter.value.numel()).view(parameter.value.sizes());
       at += parameter.value.numel();
-      const double fan_in = static_cast<double>(parameter.value.size(-1));
-      const double allowed = std::max(own, 4 * Epsilon(golden.mode()) * std::sqrt(fan_in) * largest);
+      const at::Tensor& value = parameter.value;
+      const std::int64_t fan_in = value.dim() > 1 ? value.numel() / value.size(0) : value.size(0);
+      const double allowed =
+          std::max(own, 4 * Epsilon(golden.mode()) * std::sqrt(static_cast<double>(fan_in)) * largest);
       EXPECT_LE((subject.Gradient(i) - theirs).abs().max().item<double>(), allowed) << parameter.shape.path;
     }
   }

@@ -129,7 +129,7 @@ class Subject {
     const nlohmann::json said = golden_.Said("iterations").at(std::to_string(iteration));
     RunSnapshot snapshot = state_.Snapshot();
     Fill(snapshot.model, 0, golden_.Part(iteration, "parameters"));
-    const std::size_t count = snapshot.model.size();
+    const std::size_t count = parameters().size();
     Fill(snapshot.optimizer, 0, golden_.Part(iteration, "exp_avg"));
     Fill(snapshot.optimizer, count, golden_.Part(iteration, "exp_avg_sq"));
     snapshot.step.iteration = iteration;

@@ -1,6 +1,6 @@
 """Makes the goldens of the training engine: what PyTorch computes for small models in every precision.
 
-    deploy/setup.sh --tests --bench && build/deps/bench-venv/bin/python tests/golden/engine/make_goldens.py
+    deploy/setup.sh --tests --bench && build/deps/bench-venv/bin/python tests/golden/engine/make_goldens.py [MODEL...]
 
 Each file holds a data set, first parameters, the state before 20 iterations with the loss and gradients of that
 iteration, and where 200 iterations lead. The casts of the precision policy are explicit here, as in
@@ -43,6 +43,15 @@ class Policy:
         if self.mode != "FP16":
             return F.linear(*operands)
         return F.linear(*(None if t is None else t.float() for t in operands)).half()
+
+    def convolution(self, x, weight):
+        operands = [t.to(self.type) for t in (x, weight)]
+        if self.mode != "FP16":
+            return F.conv2d(*operands, padding=1)
+        return F.conv2d(*(t.float() for t in operands), padding=1).half()
+
+    def batch_norm(self, x, weight, bias):
+        return F.batch_norm(x.to(self.wide), None, None, weight, bias, training=True)
 
     def attention(self, qkv, heads, causal):
         batch, time, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
@@ -144,7 +153,33 @@ class Gpt:
         return policy.linear(policy.norm(x, *pair(p, "norm")), p["token_embedding.weight"]).flatten(0, 1)
 
 
-MODELS = {"mlp": Mlp, "transformer_encoder": TransformerEncoder, "gpt": Gpt}
+class Convnet:
+    channels = (4, 6)
+    spec = {"model": {"convnet": {"channels": [4, 6]}}, "batch_size": 24}
+    learning_rate, growth_interval = 1e-3, 60
+    classes = 4
+
+    def data(self, generator):
+        x = torch.randn(24, 2, 8, 8, generator=generator)
+        return x, (x.mean((2, 3)) @ torch.randn(2, self.classes, generator=generator)).argmax(1)
+
+    def shapes(self):
+        shapes, inputs = {}, 2
+        for stage, outputs in enumerate(self.channels):
+            # No bias: the norm takes any constant away.
+            shapes[f"stages.{stage}.0.conv.weight"] = (outputs, inputs, 3, 3)
+            shapes |= norm(f"stages.{stage}.0.norm", outputs)
+            inputs = outputs
+        return shapes | linear("head", inputs, self.classes)
+
+    def forward(self, p, x, policy):
+        for stage in range(len(self.channels)):
+            x = policy.convolution(x, p[f"stages.{stage}.0.conv.weight"])
+            x = F.max_pool2d(torch.relu(policy.batch_norm(x, *pair(p, f"stages.{stage}.0.norm"))), 2)
+        return policy.linear(x.mean((2, 3)), p["head.weight"], p["head.bias"])
+
+
+MODELS = {"mlp": Mlp, "transformer_encoder": TransformerEncoder, "gpt": Gpt, "convnet": Convnet}
 
 
 def linear(path, inputs, outputs):
@@ -182,7 +217,7 @@ def first_parameters(shapes, generator):
         elif name.endswith("bias"):
             value = 0.05 * torch.randn(shape, generator=generator)
         else:
-            value = torch.randn(shape, generator=generator) / math.sqrt(shape[-1])
+            value = torch.randn(shape, generator=generator) / math.sqrt(math.prod(shape[1:]))
         parameters[name] = value.requires_grad_(True)
     return parameters
 
@@ -346,6 +381,7 @@ def make(name, mode):
 
 def main():
     parser = argparse.ArgumentParser()
+    parser.add_argument("models", nargs="*", help="all of them when none is named")
     parser.add_argument("--variant", nargs=4)
     options = parser.parse_args()
     if options.variant:
@@ -355,7 +391,7 @@ def main():
         json.dump({"losses": losses, "skipped": skipped, "parameters": parameters.tolist(),
                    "capability": torch.backends.cpu.get_cpu_capability()}, sys.stdout)
         return
-    for name in MODELS:
+    for name in options.models or MODELS:
         for mode in TYPES:
             make(name, mode)
 
