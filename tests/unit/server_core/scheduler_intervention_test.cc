@@ -73,7 +73,8 @@ class SchedulerIntervention : public testing::Test {
   }
   std::vector<std::string> Candidates() {
     std::vector<std::string> names;
-    for (const v1::Checkpoint& checkpoint : Assignment().resume_from()) names.push_back(checkpoint.name());
+    const v1::Assignment assignment = Assignment();
+    for (const v1::Checkpoint& checkpoint : assignment.resume_from()) names.push_back(checkpoint.name());
     return names;
   }
   std::vector<v1::JobEvent> Interventions() {

@@ -184,7 +184,7 @@ TEST_F(AttemptLineageTest, AFallbackKeepsParametersAndMomentsToTheLastBit) {
   EXPECT_EQ(manifest.iteration, saved.iteration());
   // And the rate goes on where it was.
   const AttemptSeen whole = Next(changes, lineage, &saved);
-  EXPECT_THAT(DoublesIn(whole.segments.at(1).records(), v1::Column::LEARNING_RATE), Each(1e-3));
+  EXPECT_THAT(DoublesIn(whole.segments.at(1).records(), v1::Column::LEARNING_RATE), ElementsAre(1e-3));
 }
 
 TEST_F(AttemptLineageTest, ARollbackSavesNothingAndStartsFromTheBitsOfItsCheckpoint) {
@@ -192,7 +192,7 @@ TEST_F(AttemptLineageTest, ARollbackSavesNothingAndStartsFromTheBitsOfItsCheckpo
   const std::string changes =
       Training("mode: FP32 on_failure: ROLLBACK",
                "optimizer { sgd { learning_rate: 3 momentum: 0 weight_decay: 1 } } iterations: 200 "
-               "checkpoint { every_steps: 20 keep: 1000 }");
+               "checkpoint { every_steps: 25 keep: 1000 }");
   const AttemptSeen seen = Run(changes);
   EXPECT_EQ(seen.ended.reason(), v1::Reason::NUMERIC_FAILURE) << seen.ended.message();
   ASSERT_TRUE(seen.ended.has_intervention());
