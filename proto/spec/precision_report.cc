@@ -1,8 +1,8 @@
 #include "proto/spec/precision_report.h"
 
-#include <algorithm>
 #include <map>
 #include <optional>
+#include <utility>
 
 #include "proto/spec/layer_plan.h"
 #include "proto/spec/module_match.h"

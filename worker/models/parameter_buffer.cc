@@ -52,7 +52,7 @@ at::Tensor BytesOn(at::Device device, const T* values, std::size_t count) {
 ParameterBuffer::ParameterBuffer(const std::vector<spec::Parameter>& shapes, at::Device device) {
   std::int64_t total = 0;
   for (const spec::Parameter& shape : shapes) {
-    parameters_.push_back({shape, total, {}});
+    parameters_.push_back({shape, total, {}, {}});
     total += AlignedSize(shape);
   }
   const at::TensorOptions options = at::TensorOptions(at::kFloat).device(device);

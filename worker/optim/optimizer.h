@@ -21,8 +21,8 @@ class Optimizer {
             ParameterBuffer& parameters, const spec::ParameterGroups& groups = {});
 
   // One update with the state's factor and step, at the schedule's rate (that of no group), which it writes into the
-  // state, and the stored weights after it. With found_inf
-  // or halt set no bit of parameters, weights and moments changes. `state`: see IterationState::state().
+  // state; stored weights follow. With found_inf or halt set no bit of parameters, weights and moments changes.
+  // `state`: see IterationState::state().
   void Step(const at::Tensor& state);
 
   // The moments as flat buffers in the parameters' layout: `exp_avg` and `exp_avg_sq`, or `momentum`; none for SGD

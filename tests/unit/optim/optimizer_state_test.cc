@@ -87,8 +87,9 @@ TEST(OptimizerSettingsTest, AJobThatNamesNoOptimizerGetsAdamWWithItsDefaults) {
 
 std::vector<std::pair<double, double>> RulesOf(const v1::OptimizerSpec& spec,
                                                const spec::ParameterGroups& groups = {}) {
+  const Subject subject(spec, Falling(), groups);
   std::vector<std::pair<double, double>> rules;
-  for (const UpdateRule& rule : Subject(spec, Falling(), groups).optimizer.rules()) {
+  for (const UpdateRule& rule : subject.optimizer.rules()) {
     rules.emplace_back(rule.rate_factor, rule.weight_decay);
   }
   return rules;

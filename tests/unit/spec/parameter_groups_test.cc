@@ -75,7 +75,8 @@ std::string FaultOf(const std::string& groups) {
   const std::vector<Violation> violations = ValidateJobSpec(SpecFrom(kGpt + groups + "}"));
   if (violations.empty()) return "";
   EXPECT_EQ(violations.size(), 1u) << groups;
-  return absl::StrCat(violations[0].field_path, " ", std::string(ReasonName(violations[0].reason)), " ", violations[0].description);
+  return absl::StrCat(violations[0].field_path, " ", std::string(ReasonName(violations[0].reason)), " ",
+                      violations[0].description);
 }
 
 TEST(ValidateParameterGroupsTest, GoodOnesPass) {

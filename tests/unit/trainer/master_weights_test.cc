@@ -15,7 +15,6 @@
 namespace mantissa::trainer {
 namespace {
 
-using ::testing::Contains;
 using ::testing::IsEmpty;
 
 struct Case {
@@ -38,9 +37,6 @@ std::vector<Case> Cases() {
   return cases;
 }
 
-// SmallSpec's data has a shape, which gpt's must not.
-std::string Changes(const std::string& training) { return training; }
-
 constexpr char kMasters[] = "precision { storage: MASTER_FP32 } ";
 
 std::string StoredBits(SmallRun& run) { return BytesIn(run.state().model().parameters().stored_weights()); }
@@ -55,7 +51,7 @@ std::string CastBits(SmallRun& run) {
 
 class MasterWeightsTest : public ::testing::TestWithParam<Case> {
  protected:
-  std::string training() const { return Changes(GetParam().training); }
+  std::string training() const { return GetParam().training; }
 };
 
 TEST_P(MasterWeightsTest, TrainAsCastsAtUseDoBitForBit) {
@@ -85,8 +81,7 @@ TEST_P(MasterWeightsTest, ASkippedIterationLeavesEveryBit) {
   run.TrainTo(30);
   const auto before = BitsOf(run.state());
   const std::string stored = StoredBits(run);
-  // A master that is no number: the loss is none either.
-  const at::Tensor values = run.state().model().parameters().values();
+  // A weight that is no number, and so a loss that is none.
   run.state().model().parameters().stored_weights()[0] = std::numeric_limits<float>::quiet_NaN();
   const std::string spoiled = StoredBits(run);
   const std::int64_t step = run.state().step_state().step;
