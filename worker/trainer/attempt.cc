@@ -317,9 +317,9 @@ class Attempt {
     }
     if (data_.eval) {
       // What fits for training fits here; a window at once may not.
-      const std::int32_t parts = ChoosesMicroBatch() ? training_.accumulation() : 1;
-      const EvaluationOptions options{MicroBatchOf(training_.batch_size(), parts),
-                                      std::int64_t{evaluation.max_batches()} * parts};
+      const std::int32_t pieces = ChoosesMicroBatch() ? training_.accumulation() : 1;
+      const EvaluationOptions options{MicroBatchOf(training_.batch_size(), pieces),
+                                      std::int64_t{evaluation.max_batches()} * pieces};
       parts.evaluate = [this, &policy, options](Control& control) {
         return Evaluate(state_->model(), *data_.eval, policy, options, control);
       };

@@ -186,32 +186,38 @@ void SubmitMany(Backend& backend, UnaryCall* call, const v1::SubmitJobsRequest& 
   }
   if (!violations.empty()) return call->Reply(InvalidSpec(violations));
 
+  std::vector<std::vector<Violation>> faults;
+  for (const v1::JobSpec& spec : request.specs()) faults.push_back(spec::ValidateJobSpec(spec));
+  const bool any_right = std::any_of(faults.begin(), faults.end(), [](const auto& of_spec) { return of_spec.empty(); });
+  std::optional<std::vector<std::string>> known;
+  if (any_right && !request.validate_only() && !request.request_id().empty()) {
+    auto found = FindKnown(backend, request.request_id(), RequestText(OnlySpecs(request)));
+    if (!found.ok()) return call->Reply(found.status());
+    known = *std::move(found);
+  }
+
   bool any_good = false;
-  std::vector<std::optional<v1::Checkpoint>> init_from;
-  for (const v1::JobSpec& spec : request.specs()) {
-    v1::SubmitOutcome& outcome = *response.add_outcomes();
-    std::vector<Violation> faults = spec::ValidateJobSpec(spec);
-    init_from.emplace_back();
-    if (faults.empty()) {
-      auto found = FindInitial(backend, spec, faults);
+  std::vector<std::optional<v1::Checkpoint>> init_from(faults.size());
+  for (int i = 0; i < request.specs_size(); ++i) {
+    // What the first call of this request accepted stays accepted, whatever has become of the checkpoint since.
+    const bool accepted = known && i < static_cast<int>(known->size()) && !(*known)[i].empty();
+    if (faults[i].empty() && !accepted) {
+      auto found = FindInitial(backend, request.specs(i), faults[i]);
       if (!found.ok()) return call->Reply(found.status());
-      init_from.back() = *std::move(found);
+      init_from[i] = *std::move(found);
     }
-    if (!faults.empty()) {
-      SetRefused(faults, kMaxViolationBytes / request.specs_size(), outcome);
+    v1::SubmitOutcome& outcome = *response.add_outcomes();
+    if (!faults[i].empty()) {
+      SetRefused(faults[i], kMaxViolationBytes / request.specs_size(), outcome);
     } else if (request.validate_only()) {
-      *outcome.mutable_job() = BasicView(Preview(spec));
+      *outcome.mutable_job() = BasicView(Preview(request.specs(i)));
     } else {
       any_good = true;
     }
   }
   if (!any_good) return call->Reply(absl::OkStatus());
-  if (request.request_id().empty()) return StoreMany(call, request, init_from, response);
-
-  auto known = FindKnown(backend, request.request_id(), RequestText(OnlySpecs(request)));
-  if (!known.ok()) return call->Reply(known.status());
-  if (!known->has_value()) return StoreMany(call, request, init_from, response);
-  call->Reply(AnswerAgain(backend, **known, response));
+  if (!known) return StoreMany(call, request, init_from, response);
+  call->Reply(AnswerAgain(backend, *known, response));
 }
 
 }  // namespace mantissa::server

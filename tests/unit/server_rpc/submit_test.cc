@@ -300,8 +300,8 @@ TEST_F(InitFromTest, AJobOrAStepThatIsNotThereIsRefusedByItsField) {
   EXPECT_THAT(Fault(From("01j00000000000000000000000")),
               testing::AllOf(testing::HasSubstr("training.init_from.job_id: "), testing::HasSubstr("no such job")));
   EXPECT_THAT(Fault(From(source_, 150)),
-              testing::AllOf(testing::HasSubstr("training.init_from.step: is 150"),
-                             testing::HasSubstr("it has 200"), testing::HasSubstr("leave it out for the newest")));
+              testing::AllOf(testing::HasSubstr("training.init_from.step: is 150"), testing::HasSubstr("it has 200"),
+                             testing::HasSubstr("leave it out for the newest")));
   EXPECT_THAT(Fault(From(source_, 300)), testing::HasSubstr("no finite checkpoint of it"));
   const std::string fresh = Submit().id();
   EXPECT_THAT(Fault(From(fresh)), testing::HasSubstr("training.init_from.job_id: has no finite checkpoint yet"));
@@ -326,6 +326,29 @@ TEST_F(InitFromTest, OneOfABatchIsRefusedAlone) {
   EXPECT_EQ(response.outcomes(0).job().init_from().step(), 200);
   EXPECT_EQ(response.outcomes(1).code(), static_cast<int>(grpc::StatusCode::INVALID_ARGUMENT));
   EXPECT_EQ(response.outcomes(1).violations(0).field(), "training.init_from.step");
+}
+
+TEST_F(InitFromTest, ARepeatedBatchIsAnsweredAsTheFirstWhateverBecameOfTheCheckpoint) {
+  v1::SubmitJobsRequest request;
+  *request.add_specs() = From(source_, 200).spec();
+  *request.add_specs() = From(source_, 7).spec();
+  request.set_request_id("batch");
+  v1::SubmitJobsResponse first;
+  ASSERT_TRUE(SubmitMany(request, &first).ok());
+  const std::string id = first.outcomes(0).job().id();
+  grpc::ClientContext context;
+  v1::CancelJobRequest cancel;
+  cancel.set_job_id(id);
+  v1::Job cancelled;
+  ASSERT_TRUE(jobs->CancelJob(&context, cancel, &cancelled).ok());
+  // Nobody begins from it any more, and two newer ones take its place.
+  Commit(400, /*finite=*/true);
+  Commit(500, /*finite=*/true);
+  v1::SubmitJobsResponse second;
+  ASSERT_TRUE(SubmitMany(request, &second).ok());
+  EXPECT_EQ(second.outcomes(0).code(), 0);
+  EXPECT_EQ(second.outcomes(0).job().id(), id);
+  EXPECT_EQ(second.outcomes(1).violations(0).field(), "training.init_from.step");
 }
 
 }  // namespace

@@ -46,7 +46,7 @@ class AttemptStartTest : public ::testing::Test {
 
   // Another job's end.
   v1::Checkpoint RunOtherJob() {
-    v1::RunAttempt other = AttemptOf("training { seed: 4 }");
+    v1::RunAttempt other = AttemptOf("training { seed: 4 optimizer { adamw { learning_rate: 0.05 } } }");
     other.set_job_id(kOtherJob);
     const AttemptSeen seen = RunIn(folder_, other);
     EXPECT_EQ(seen.ended.state(), v1::Attempt::SUCCEEDED) << seen.ended.message();
@@ -118,7 +118,7 @@ TEST_F(AttemptStartTest, AResumedAttemptFollowsTheChoiceSoThatItsBitsStay) {
   const std::string job =
       "training { micro_batch: AUTO batch_size: 4096 data { train { synthetic { samples: 4096 shape: 64 } } } "
       "model { mlp { hidden: 512 } } iterations: 6 }";
-  const auto limited = [] { return ResidentMemory() + (std::int64_t{8} << 20); };
+  const auto limited = [] { return ResidentMemory() + (std::int64_t{24} << 20); };
   FakeControl control(2, /*checkpoint=*/true);
   const AttemptSeen first = RunIn(folder_, AttemptOf(job), {.control = &control, .memory_limit_bytes = limited()});
   ASSERT_EQ(first.saved.size(), 1u) << first.ended.message();

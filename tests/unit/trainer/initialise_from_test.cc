@@ -1,6 +1,7 @@
 // Parameters from somebody else: all of them or none, every fault named at once.
 #include "worker/trainer/initialise_from.h"
 
+#include <cmath>
 #include <map>
 #include <string>
 #include <utility>
