@@ -196,9 +196,10 @@ absl::StatusOr<FileDescriptor> OpenRoot::MakeDirectories(std::string_view relati
       if (::mkdirat(parent->get(), part.c_str(), mode) != 0 && errno != EEXIST) {
         return PathError(errno, root_, prefix, field);
       }
-      if (::fsync(parent->get()) != 0) return PathError(errno, root_, prefix, field);
       child = OpenBeneath(prefix, O_RDONLY | O_DIRECTORY, field);
     }
+    // Where it was there already, too: who made it may have been killed before it was durable.
+    if (child.ok() && ::fsync(parent->get()) != 0) return PathError(errno, root_, prefix, field);
     parent = std::move(child);
   }
   return parent;

@@ -47,8 +47,8 @@ class OpenRoot {
   absl::StatusOr<FileDescriptor> OpenBeneath(std::string_view relative, int flags, std::string_view field,
                                              mode_t mode = 0640) const;
 
-  // Makes `relative` and the folders above it where they are missing, and returns the folder opened O_DIRECTORY. What
-  // is made is durable in its parent (fsync) before this returns.
+  // Makes `relative` and the folders above it where they are missing, and returns the folder opened O_DIRECTORY. Each
+  // of them, whoever made it, is durable in its parent (fsync) before this returns.
   absl::StatusOr<FileDescriptor> MakeDirectories(std::string_view relative, std::string_view field,
                                                  mode_t mode = 0750) const;
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs, builds and tests everything. Arguments go to ctest: tests/run.sh -L unit, tests/run.sh -R Scheduler.
+# Installs, builds and tests everything. Arguments go to ctest: tests/run.sh -L unit, tests/run.sh -L fault, tests/run.sh
+# -R Scheduler.
 # MANTISSA_PRESET=dev|release|asan|tsan|clang chooses the build; release by default.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -1,5 +1,6 @@
 #include "worker/checkpoint/checkpoint_path.h"
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
@@ -20,10 +21,12 @@ bool ConsumeDigits(std::string_view& text, std::size_t least) {
   return count >= least && count <= 19;
 }
 
+std::string AttemptFolder(std::int32_t attempt) { return absl::StrFormat("attempt-%04d", attempt); }
+
 }  // namespace
 
 std::string GenerationName(std::int32_t attempt, std::int64_t step) {
-  return absl::StrFormat("attempt-%04d/step-%08d", attempt, step);
+  return absl::StrCat(AttemptFolder(attempt), absl::StrFormat("/step-%08d", step));
 }
 
 std::string GenerationName(std::int32_t attempt, std::int64_t step, std::int64_t iteration) {
@@ -32,6 +35,14 @@ std::string GenerationName(std::int32_t attempt, std::int64_t step, std::int64_t
 
 std::string GenerationPath(std::string_view job_id, std::string_view name) {
   return absl::StrCat(std::string(job_id), "/", std::string(name));
+}
+
+std::optional<std::int32_t> AttemptOfFolder(std::string_view name) {
+  std::string_view digits = name;
+  std::int32_t attempt = 0;
+  if (!ConsumePrefix(digits, "attempt-") || !absl::SimpleAtoi(std::string(digits), &attempt)) return std::nullopt;
+  if (attempt < 1 || AttemptFolder(attempt) != name) return std::nullopt;
+  return attempt;
 }
 
 bool IsGenerationOf(std::string_view job_id, std::string_view path) {

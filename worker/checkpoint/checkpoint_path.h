@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -15,6 +16,9 @@ std::string GenerationName(std::int32_t attempt, std::int64_t step);
 std::string GenerationName(std::int32_t attempt, std::int64_t step, std::int64_t iteration);
 
 std::string GenerationPath(std::string_view job_id, std::string_view name);
+
+// The attempt whose folder `name` is: `attempt-0002`. Nothing for a name that no attempt's folder has.
+std::optional<std::int32_t> AttemptOfFolder(std::string_view name);
 
 // `path` is GenerationPath of this job and some name, and nothing else: no other job's, nothing above or beneath it.
 bool IsGenerationOf(std::string_view job_id, std::string_view path);

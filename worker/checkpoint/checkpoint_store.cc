@@ -4,6 +4,7 @@
 #include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
+#include <optional>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -41,31 +42,38 @@ absl::StatusOr<ManifestFile> WriteTensors(const process::FileDescriptor& folder,
   return ManifestFile{file.name, written->size_bytes, written->sha256};
 }
 
-// Regular files of the folder by name, hidden ones too.
-std::vector<std::string> NamesIn(const process::FileDescriptor& folder) {
-  std::vector<std::string> names;
+struct FolderEntry {
+  std::string name;
+  std::int64_t size_bytes = 0;
+};
+
+// What is of this type (S_IFREG, S_IFDIR), hidden ones too. Links are of neither.
+std::vector<FolderEntry> EntriesIn(const process::FileDescriptor& folder, mode_t type) {
+  std::vector<FolderEntry> found;
   const int copy = ::openat(folder.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   DIR* entries = copy < 0 ? nullptr : ::fdopendir(copy);
   if (entries == nullptr) {
     if (copy >= 0) ::close(copy);
-    return names;
+    return found;
   }
   while (const dirent* entry = ::readdir(entries)) {
     struct stat facts;
-    if (::fstatat(folder.get(), entry->d_name, &facts, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(facts.st_mode)) {
-      names.emplace_back(entry->d_name);
+    if (::fstatat(folder.get(), entry->d_name, &facts, AT_SYMLINK_NOFOLLOW) == 0 && (facts.st_mode & S_IFMT) == type) {
+      found.push_back({entry->d_name, facts.st_size});
     }
   }
   ::closedir(entries);
-  return names;
+  return found;
 }
 
 // The manifest goes first, so that no half of a generation looks whole.
 absl::Status EmptyFolder(const process::FileDescriptor& folder) {
   if (::unlinkat(folder.get(), kManifestName, 0) == 0) {
     if (absl::Status synced = SyncFolder(folder); !synced.ok()) return synced;
+  } else if (errno != ENOENT) {
+    return absl::UnavailableError(absl::StrCat("removing ", kManifestName, " failed: ", std::strerror(errno)));
   }
-  for (const std::string& name : NamesIn(folder)) ::unlinkat(folder.get(), name.c_str(), 0);
+  for (const FolderEntry& file : EntriesIn(folder, S_IFREG)) ::unlinkat(folder.get(), file.name.c_str(), 0);
   return absl::OkStatus();
 }
 
@@ -120,7 +128,10 @@ absl::StatusOr<SavedCheckpoint> CheckpointStore::Save(const Manifest& facts,
   }
   if (absl::Status room = CheckFreeSpace(root_, needed); !room.ok()) return room;
   auto folder = root_.MakeDirectories(saved.path, kField);
-  if (!folder.ok()) return folder.status();
+  if (!folder.ok()) {
+    Delete(saved.path).IgnoreError();
+    return folder.status();
+  }
 
   const auto write = [&]() -> absl::Status {
     for (const CheckpointFile& file : files) {
@@ -146,7 +157,8 @@ absl::StatusOr<SavedCheckpoint> CheckpointStore::Save(const Manifest& facts,
   return saved;
 }
 
-absl::StatusOr<LoadedCheckpoint> CheckpointStore::Load(std::string_view path, std::string_view manifest_sha256) const {
+absl::StatusOr<LoadedCheckpoint> CheckpointStore::Load(std::string_view path, std::string_view manifest_sha256,
+                                                       std::string_view only) const {
   if (!IsGenerationOf(job_id_, path)) {
     return absl::InvalidArgumentError(absl::StrCat(std::string(path), " is not a checkpoint of job ", job_id_));
   }
@@ -169,6 +181,7 @@ absl::StatusOr<LoadedCheckpoint> CheckpointStore::Load(std::string_view path, st
   }
   LoadedCheckpoint loaded{.manifest = *std::move(manifest), .files = {}};
   for (const ManifestFile& file : loaded.manifest.files) {
+    if (!only.empty() && file.name != only) continue;
     auto opened = root_.OpenBeneath(prefix + file.name, O_RDONLY, kField);
     if (!opened.ok()) return absl::DataLossError(opened.status().message());
     auto bytes = ReadExactly(*opened, file.name, file.size_bytes);
@@ -200,6 +213,35 @@ absl::Status CheckpointStore::Delete(std::string_view path) const {
     return absl::UnavailableError(absl::StrCat("removing ", std::string(path), " failed: ", std::strerror(errno)));
   }
   return SyncFolder(*parent);
+}
+
+absl::StatusOr<ReclaimedCheckpoints> CheckpointStore::Reclaim(std::int32_t attempt,
+                                                              const std::set<std::string>& committed) const {
+  constexpr int kFolder = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
+  ReclaimedCheckpoints reclaimed;
+  auto job = root_.OpenBeneath(job_id_, kFolder, kField);
+  if (absl::IsNotFound(job.status())) return reclaimed;
+  if (!job.ok()) return job.status();
+  for (const FolderEntry& of_attempt : EntriesIn(*job, S_IFDIR)) {
+    const std::optional<std::int32_t> number = AttemptOfFolder(of_attempt.name);
+    if (!number || *number >= attempt) continue;
+    auto folder = root_.OpenBeneath(GenerationPath(job_id_, of_attempt.name), kFolder, kField);
+    if (!folder.ok()) return folder.status();
+    for (const FolderEntry& generation : EntriesIn(*folder, S_IFDIR)) {
+      const std::string name = absl::StrCat(of_attempt.name, "/", generation.name);
+      const std::string path = GenerationPath(job_id_, name);
+      if (!IsGenerationOf(job_id_, path) || committed.contains(name)) continue;
+      auto files = root_.OpenBeneath(path, kFolder, kField);
+      if (!files.ok()) return files.status();
+      for (const FolderEntry& file : EntriesIn(*files, S_IFREG)) reclaimed.size_bytes += file.size_bytes;
+      if (absl::Status deleted = Delete(path); !deleted.ok()) return deleted;
+      ++reclaimed.generations;
+    }
+    // Stays where something is left in it.
+    if (::unlinkat(job->get(), of_attempt.name.c_str(), AT_REMOVEDIR) != 0) continue;
+    if (absl::Status synced = SyncFolder(*job); !synced.ok()) return synced;
+  }
+  return reclaimed;
 }
 
 }  // namespace mantissa::trainer

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -34,6 +35,12 @@ struct SavedCheckpoint {
   std::int64_t size_bytes = 0;  // of all files, the manifest's included
 };
 
+// What Reclaim removed.
+struct ReclaimedCheckpoints {
+  int generations = 0;
+  std::int64_t size_bytes = 0;
+};
+
 struct LoadedFile {
   std::string bytes;
   SafetensorsFile tensors;  // into bytes
@@ -43,6 +50,14 @@ struct LoadedCheckpoint {
   Manifest manifest;
   std::map<std::string, std::unique_ptr<LoadedFile>> files;
 };
+
+// Note [Reclaiming]
+// Only the server decides what may be deleted, because only it knows which generations are committed. An attempt that
+// starts is told all of them. Whatever else lies in the folders of *earlier* attempts has had its chance: those
+// attempts lost their lease when this one was made, so no generation of theirs can be committed any more, and one that
+// is still writing writes for nobody. Folders of this attempt and of later ones are left alone, so that an attempt
+// which starts late, itself long replaced, finds nothing of its successors to remove; and to what its own list lacks
+// they cannot go back, because that list was made after the last of those generations could be committed.
 
 // Reads and writes beneath `<job>/` of the root, and nowhere else. Not thread-safe; generations of other attempts may
 // be written by other processes meanwhile.
@@ -58,11 +73,16 @@ class CheckpointStore {
 
   // Everything is verified: the manifest against `manifest_sha256` (empty: unknown), every file's size, hash and
   // format. NOT_FOUND when it is not there, DATA_LOSS when it is damaged, INVALID_ARGUMENT for a path that is not a
-  // generation of this job.
-  absl::StatusOr<LoadedCheckpoint> Load(std::string_view path, std::string_view manifest_sha256) const;
+  // generation of this job. With `only`, the others of its files are not looked at.
+  absl::StatusOr<LoadedCheckpoint> Load(std::string_view path, std::string_view manifest_sha256,
+                                        std::string_view only = {}) const;
 
   // Removes a generation, its manifest first. Not being there is success.
   absl::Status Delete(std::string_view path) const;
+
+  // Removes what the attempts before `attempt` left and `committed` does not name: generations that a kill tore, and
+  // whole ones that nobody got to commit. See Note [Reclaiming].
+  absl::StatusOr<ReclaimedCheckpoints> Reclaim(std::int32_t attempt, const std::set<std::string>& committed) const;
 
  private:
   absl::StatusOr<std::string> FreeName(const Manifest& facts) const;

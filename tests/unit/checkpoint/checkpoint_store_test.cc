@@ -1,5 +1,7 @@
 #include "worker/checkpoint/checkpoint_store.h"
 
+#include <algorithm>
+#include <random>
 #include <sched.h>
 #include <string>
 #include <sys/mount.h>
@@ -101,6 +103,38 @@ TEST_F(CheckpointStoreTest, EveryBitFlipOfEveryFileIsNoticed) {
     }
     folder_.Write(path, whole);
   }
+}
+
+// A generation of the size that real ones have in 4 KiB blocks, without the word of the server that hashes the manifest.
+TEST_F(CheckpointStoreTest, AThousandFlippedBitsAndEveryLostBlockAreNoticedByTheManifestAlone) {
+  constexpr unsigned kSeed = 8;
+  constexpr std::size_t kBlock = 4096;
+  std::vector<std::string> storage;
+  const auto saved = folder_.Store().Save(FactsAt(1, 1), FilesOf('a', storage, 16 * kBlock));
+  ASSERT_TRUE(saved.ok()) << saved.status();
+  const auto is_damage = [&] { return absl::IsDataLoss(folder_.Store().Load(saved->path, "").status()); };
+  std::mt19937 random(kSeed);
+  for (const std::string name : {"model.safetensors", "optimizer.safetensors"}) {
+    const std::string path = saved->path + "/" + name;
+    const std::string whole = folder_.Read(path);
+    for (int flip = 0; flip < 500; ++flip) {
+      std::string flipped = whole;
+      const std::size_t bit = random() % (whole.size() * 8);
+      flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << (bit % 8)));
+      folder_.Write(path, flipped);
+      ASSERT_TRUE(is_damage()) << name << " bit " << bit << ", seed " << kSeed;
+    }
+    for (std::size_t begin = 0; begin < whole.size(); begin += kBlock) {
+      folder_.Write(path, whole.substr(0, begin));
+      EXPECT_TRUE(is_damage()) << name << " cut at " << begin;
+      std::string zeroed = whole;
+      std::fill_n(zeroed.begin() + static_cast<std::ptrdiff_t>(begin), std::min(kBlock, whole.size() - begin), '\0');
+      folder_.Write(path, zeroed);
+      EXPECT_TRUE(is_damage()) << name << " zeros from " << begin;
+    }
+    folder_.Write(path, whole);
+  }
+  EXPECT_TRUE(folder_.Store().Load(saved->path, saved->manifest_sha256).ok());
 }
 
 TEST_F(CheckpointStoreTest, AMissingFileIsDamageAndAMissingGenerationIsNotFound) {
