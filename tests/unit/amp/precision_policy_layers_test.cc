@@ -87,7 +87,9 @@ TEST_P(PrecisionPolicyLayersTest, ConvolutionsAgreeWithTheirDefinitionInBothDire
     EXPECT_LE(Apart(y, reference), one_rounding_);
     EXPECT_LE(Apart(x.grad(), x64.grad()), one_rounding_);
     EXPECT_LE(Apart(weight.grad(), weight64.grad()), one_rounding_);
-    if (each.bias) EXPECT_LE(Apart(bias.grad(), bias64.grad()), one_rounding_);
+    if (each.bias) {
+      EXPECT_LE(Apart(bias.grad(), bias64.grad()), one_rounding_);
+    }
   }
 }
 

@@ -168,10 +168,11 @@ TEST(ValidateLayersTest, Tokens) {
   EXPECT_THAT(Faults(tokens("gpt {}", "files: 'a.bin'", "files: 'b.bin'")), IsEmpty());
   EXPECT_THAT(Faults(tokens("gpt {}", "")), ElementsAre(at + "files REQUIRED"));
   EXPECT_THAT(Faults(tokens("gpt {}", "files: '../a'")), ElementsAre(at + "files[0] INVALID_FORMAT"));
-  EXPECT_THAT(Faults(tokens("gpt {}", "files: 'a' vocabulary: 1")), ElementsAre(at + "vocabulary OUT_OF_RANGE"));
+  EXPECT_THAT(Faults(tokens("gpt { vocabulary: 300 }", "files: 'a' vocabulary: 1")),
+              ElementsAre(at + "vocabulary OUT_OF_RANGE"));
   EXPECT_THAT(Faults(tokens("gpt { vocabulary: 50256 }", "files: 'a'")), ElementsAre("training.data.train CONFLICT"));
   EXPECT_THAT(Faults(tokens("mlp {}", "files: 'a'")), ElementsAre("training.data.train.tokens CONFLICT"));
-  EXPECT_THAT(Faults(tokens("gpt {}", "files: 'a'", "files: 'b' vocabulary: 128256")),
+  EXPECT_THAT(Faults(tokens("gpt {}", "files: 'a'", "files: 'b' vocabulary: 50000")),
               ElementsAre("training.data.eval.tokens.vocabulary CONFLICT"));
 }
 
