@@ -92,7 +92,7 @@ Json JsonOf(const spec::ModelBytes& bytes, bool activations_known) {
   return json;
 }
 
-Json Document(const v1::JobSpec& job, const spec::PrecisionReport& report) {
+Json ReportDocument(const v1::JobSpec& job, const spec::PrecisionReport& report) {
   const v1::PrecisionSpec& precision = job.training().precision();
   Json json = {{"name", job.name()},
                {"mode", v1::PrecisionSpec::Mode_Name(precision.mode())},
@@ -143,7 +143,7 @@ int DescribePrecision(const Context& context, const SpecSource& source) {
                                       "synthetic data of the same shape"));
   }
   if (IsStructured(context.format)) {
-    PrintJson(console, context.format, Document(*job, report).dump(2) + "\n");
+    PrintJson(console, context.format, ReportDocument(*job, report).dump(2) + "\n");
     return kExitOk;
   }
   if (context.format == OutputFormat::kName) {
