@@ -16,7 +16,7 @@ namespace mantissa::trainer {
 struct AdviserSettings {
   v1::PrecisionSpec::Mode mode = v1::PrecisionSpec::FP32;
   bool has_bf16 = true;
-  ScalerSettings scaler;
+  ScalerSettings scaler = {};
   std::int32_t every = 100;              // iterations between two rounds; a skip or a jump of the loss is one, too
   std::int32_t quiet_iterations = 1000;  // in which a rule that has spoken stays silent
 };
