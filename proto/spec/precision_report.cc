@@ -55,6 +55,7 @@ class Rows {
     ModulePrecision& row = RowOf(WithoutIndices(module), parameter.module);
     if (module != last_module_) row.modules += 1;
     last_module_ = module;
+    if (IsProductOperand(parameter)) row.weight_format = ComputeFormat(mode_);
     if (!size_known) {
       row.sizes_known = false;
       return;
@@ -64,9 +65,7 @@ class Rows {
     row.parameter_bytes = SaturatingAdd(row.parameter_bytes, bytes);
     row.gradient_bytes = row.parameter_bytes;
     row.optimizer_bytes = SaturatingMultiply(row.parameter_bytes, moments_);
-    if (!IsProductOperand(parameter)) return;
-    row.weight_format = ComputeFormat(mode_);
-    if (IsLow(row.weight_format)) {
+    if (IsProductOperand(parameter) && IsLow(row.weight_format)) {
       const std::int64_t cast = SaturatingMultiply(parameter.elements(), FactsOf(row.weight_format).bytes);
       row.weight_bytes = SaturatingAdd(row.weight_bytes, cast);
     }

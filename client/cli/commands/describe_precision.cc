@@ -24,7 +24,7 @@ std::string FormatAndSize(spec::NumberFormat format, std::int64_t bytes) {
   return absl::StrCat(NameOf(format), " ", SizeText(bytes));
 }
 
-std::string ModulesTable(const spec::PrecisionReport& report, int width) {
+std::string ModulesTable(const spec::PrecisionReport& report, bool keeps_moments, int width) {
   Table table({"MODULE", "TYPE", ">COUNT", ">PARAMETERS", ">READ AS", ">GRADIENTS", ">OPTIMIZER", "ACTIVATIONS"});
   for (const spec::ModulePrecision& row : report.modules) {
     const std::string type(spec::ModuleTypeName(row.type));
@@ -34,7 +34,7 @@ std::string ModulesTable(const spec::PrecisionReport& report, int width) {
     table.Add({row.path, row.modules > 1 ? absl::StrCat(row.modules, " x ", type) : type,
                row.sizes_known ? GroupedCount(row.parameters) : "?", size(kFull, row.parameter_bytes),
                spec::IsLow(row.weight_format) ? size(row.weight_format, row.weight_bytes) : NameOf(row.weight_format),
-               size(kFull, row.gradient_bytes), row.optimizer_bytes > 0 ? size(kFull, row.optimizer_bytes) : "-",
+               size(kFull, row.gradient_bytes), keeps_moments ? size(kFull, row.optimizer_bytes) : "-",
                NameOf(row.activation_format)});
   }
   return table.Text(width);
@@ -66,7 +66,7 @@ std::string Summary(const v1::TrainingSpec& training, const spec::PrecisionRepor
   std::string text = absl::StrCat("mode ", v1::PrecisionSpec::Mode_Name(precision.mode()));
   if (masters) {
     absl::StrAppend(&text, ": weights stored in ", low, " beside float32 masters");
-  } else if (report.bytes.casts > 0) {
+  } else if (spec::IsLow(spec::ComputeFormat(precision.mode()))) {
     absl::StrAppend(&text, ": weights in float32, cast to ", low, " where they are used");
   }
   absl::StrAppend(&text, "\nparameters ", SizeText(report.bytes.parameters), ", gradients ",
@@ -151,8 +151,8 @@ int DescribePrecision(const Context& context, const SpecSource& source) {
     return kExitOk;
   }
   // Never cut: a line that ends in a size must not lose its digits.
-  console.out.Write(absl::StrCat(ModulesTable(report, 0), "\n", Summary(training, report), "\n",
-                                 OperationsTable(training.precision().mode(), 0)));
+  console.out.Write(absl::StrCat(ModulesTable(report, spec::MomentsOf(training.optimizer()) > 0, 0), "\n",
+                                 Summary(training, report), "\n", OperationsTable(training.precision().mode(), 0)));
   return kExitOk;
 }
 

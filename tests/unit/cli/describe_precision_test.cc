@@ -54,8 +54,8 @@ TEST_F(DescribePrecisionTest, SaysWhatTheFilesDecide) {
   const CliRun run =
       Describe("training: {model: {mlp: {hidden: [8]}}, data: {train: {idx: {images: data:a, labels: data:b}}}}\n");
   EXPECT_EQ(run.code, kExitOk);
-  EXPECT_THAT(run.out, AllOf(HasSubstr("float32 ?"), HasSubstr("the data's files decide what is marked ?"),
-                             Not(HasSubstr("in all"))));
+  EXPECT_THAT(run.out, AllOf(HasSubstr("float32 ?"), HasSubstr("bfloat16 ?"), Not(HasSubstr("-  bfloat16")),
+                             HasSubstr("the data's files decide what is marked ?"), Not(HasSubstr("in all"))));
 }
 
 TEST_F(DescribePrecisionTest, PrintsOneDocumentForMachines) {

@@ -133,18 +133,24 @@ TEST(StoredWeightsTest, WhatProductsReadIsKeptInTheLowFormatAndNothingElse) {
     EXPECT_FALSE(buffer.LinearAt("b").stored_weight().defined());
     const LinearParameters before = buffer.LinearAt("a");
     buffer.StoreWeights(low);
+    std::int64_t stored = 0;
     for (const Parameter& parameter : buffer.parameters()) {
-      const bool weight = spec::IsDecayed(parameter.shape.kind);  // the table is a head as well
-      ASSERT_EQ(parameter.stored.defined(), weight) << parameter.shape.path;
-      if (!weight) continue;
+      ASSERT_EQ(parameter.stored.defined(), spec::IsProductOperand(parameter.shape)) << parameter.shape.path;
+      if (!parameter.stored.defined()) continue;
+      stored += (parameter.shape.elements() + 15) / 16 * 16;
       EXPECT_TRUE(at::equal(parameter.stored, parameter.value.detach().to(low))) << parameter.shape.path;
       EXPECT_FALSE(parameter.stored.requires_grad());
       EXPECT_EQ(reinterpret_cast<std::uintptr_t>(parameter.stored.const_data_ptr()) % 16, 0u);
     }
     EXPECT_TRUE(buffer.LinearAt("b").stored_weight().is_same(buffer.parameters()[5].stored));
     EXPECT_TRUE(before.stored_weight().is_same(buffer.parameters()[0].stored));  // looked up before it was kept
-    EXPECT_TRUE(buffer.TiedLinear("head", "table.weight").stored_weight().is_same(buffer.parameters()[4].stored));
-    EXPECT_EQ(buffer.stored_weights().numel(), 16 + (257 * 300 + 15) / 16 * 16 + 256 * 512);
+    EXPECT_TRUE(buffer.TiedLinear("head", "b.weight").stored_weight().is_same(buffer.parameters()[5].stored));
+    EXPECT_TRUE(buffer.TiedLinear("head", "b.weight").weight.is_same(buffer.parameters()[5].value));
+    EXPECT_FALSE(buffer.TiedLinear("head", "b.weight").bias.defined());
+    EXPECT_FALSE(buffer.parameters()[1].stored.defined());
+    EXPECT_FALSE(buffer.parameters()[2].stored.defined());
+    EXPECT_GE(stored, 16 + 256 * 512);
+    EXPECT_EQ(buffer.stored_weights().numel(), stored);
   }
 }
 

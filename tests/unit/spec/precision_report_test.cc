@@ -87,8 +87,9 @@ TEST(PrecisionReportTest, WhatTheFilesDecideIsSaidToBeUnknown) {
   const PrecisionReport report = ReportOf(idx);
   EXPECT_FALSE(report.sizes_known);
   ASSERT_THAT(Paths(report), ElementsAre("layers.*", "head"));
-  EXPECT_FALSE(report.modules[0].sizes_known);  // the first reads the images
-  EXPECT_FALSE(report.modules[1].sizes_known);  // as many outputs as classes
+  EXPECT_FALSE(report.modules[0].sizes_known);                          // the first reads the images
+  EXPECT_FALSE(report.modules[1].sizes_known);                          // as many outputs as classes
+  EXPECT_EQ(report.modules[0].weight_format, NumberFormat::kBfloat16);  // that much is certain
   EXPECT_EQ(report.bytes.activations, 0);
   EXPECT_TRUE(ReportOf(idx + " data { train { idx { classes: 10 } } }").modules[1].sizes_known);
 
