@@ -10,16 +10,13 @@
 #include <gtest/gtest.h>
 
 #include "tests/unit/trainer/attempt_run.h"
-#include "tests/unit/trainer/bits.h"
 #include "worker/trainer/machine/host.h"
 
 namespace mantissa::trainer {
 namespace {
 
 using ::testing::Contains;
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using ::testing::Not;
 
 constexpr char kOtherJob[] = "01j00000000000000000000009";
@@ -39,9 +36,6 @@ class AttemptStartTest : public ::testing::Test {
     }
     ADD_FAILURE() << "no loss";
     return 0;
-  }
-  std::string FinalModel(const AttemptSeen& seen) {
-    return RunFolder::Read(folder_.checkpoints() / seen.saved.back().path() / "model.safetensors");
   }
 
   // Another job's end.

@@ -1,6 +1,7 @@
 #include "worker/trainer/micro_batch.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
