@@ -112,7 +112,7 @@ void ResolveTraining(v1::TrainingSpec& training) {
     training.mutable_schedule()->mutable_constant();
   }
   DEFAULT(training, batch_size, 64);
-  DEFAULT(training, accumulation, 1);
+  if (training.micro_batch() != v1::MicroBatch::AUTO) DEFAULT(training, accumulation, 1);
   DEFAULT(training, max_grad_norm, 1.0);
   if (training.length_case() == v1::TrainingSpec::LENGTH_NOT_SET) training.set_epochs(1);
   if (const std::int64_t iterations = KnownIterations(training); data.has_eval() && iterations > 0) {

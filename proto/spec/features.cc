@@ -50,6 +50,7 @@ void AddTraining(const v1::TrainingSpec& training, std::set<std::string>& featur
   if (training.execution().deterministic()) features.insert("execution.deterministic");
   if (training.parameter_groups_size() > 0) features.insert("training.parameter_groups");
   if (training.has_init_from()) features.insert("training.init_from");
+  if (training.micro_batch() == v1::MicroBatch::AUTO) features.insert("training.micro_batch");
 }
 
 }  // namespace
@@ -82,6 +83,8 @@ const std::vector<std::string>& BuiltFeatures() {
       "schedule.constant",
       "schedule.cosine",
       "schedule.linear",
+      "training.init_from",
+      "training.micro_batch",
       "workload.training",
   };
   return features;

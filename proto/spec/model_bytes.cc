@@ -96,7 +96,9 @@ std::int64_t ModelBytes::Total() const {
 ModelBytes EstimateModelBytes(const v1::TrainingSpec& training, const SampleShape& sample) {
   const std::vector<Parameter> parameters = ModelParameters(training.model(), sample);
   const std::int64_t low = FactsOf(ComputeFormat(training.precision().mode())).bytes;
-  const std::int64_t micro_batch = (training.batch_size() - 1) / training.accumulation() + 1;
+  // Without an accumulation it is the trainer's to choose, down to a single sample.
+  const std::int64_t micro_batch =
+      training.has_accumulation() ? (training.batch_size() - 1) / training.accumulation() + 1 : 1;
   ModelBytes bytes;
   bytes.parameters = SaturatingMultiply(ParameterCount(parameters), kFullBytes);
   bytes.gradients = bytes.parameters;

@@ -66,7 +66,7 @@ struct ModelBytes {
   std::int64_t Total() const;
 };
 
-// `training` has its defaults resolved and is valid.
+// `training` has its defaults resolved and is valid. With micro_batch AUTO: of a micro-batch of one sample.
 ModelBytes EstimateModelBytes(const v1::TrainingSpec& training, const SampleShape& sample);
 
 }  // namespace mantissa::spec

@@ -1,3 +1,9 @@
+#include <algorithm>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
 
 #include "proto/spec/defaults.h"
@@ -51,6 +57,74 @@ void CheckSize(const v1::TrainingSpec& training, Checker& checker) {
                            " GiB are allowed: lower its widths or layers, or batch_size"));
 }
 
+constexpr int kMaxRenames = 10'000;
+constexpr std::size_t kJobIdSize = 26;
+
+void CheckJobId(const std::string& id, Checker& checker) {
+  const bool right = id.size() == kJobIdSize && std::all_of(id.begin(), id.end(), [](char c) {
+                       return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z');
+                     });
+  if (right) return;
+  checker.Add(
+      "job_id", ViolationReason::kInvalidFormat,
+      absl::StrCat("is ", Shown(id), "; a job's id has 26 digits and lower-case letters, as `mantissa list` shows"));
+}
+
+void CheckRenames(const v1::InitFrom& init_from, Checker& checker) {
+  if (init_from.rename_size() > kMaxRenames) {
+    checker.Add("rename", ViolationReason::kOutOfRange,
+                absl::StrCat("has ", init_from.rename_size(), " entries; at most ", kMaxRenames, " are allowed"));
+    return;
+  }
+  // In order, so that the same spec gets the same answer.
+  const std::map<std::string, std::string> renames(init_from.rename().begin(), init_from.rename().end());
+  std::map<std::string, std::string> taken;
+  for (const auto& [from, to] : renames) {
+    const std::string field = absl::StrCat("rename[", Shown(from), "]");
+    if (from.empty() || to.empty()) {
+      checker.Add(field, ViolationReason::kRequired,
+                  "has an empty name; write the source's name, then ours, such as {fc.weight: head.weight}");
+    } else if (const auto [other, is_new] = taken.try_emplace(to, from); !is_new) {
+      checker.Add(field, ViolationReason::kConflict,
+                  absl::StrCat("becomes ", Shown(to), ", as ", Shown(other->second), " does; leave one of them out"));
+    }
+  }
+}
+
+void CheckInitFrom(const v1::InitFrom& init_from, Checker checker) {
+  switch (init_from.source_case()) {
+    case v1::InitFrom::kJobId:
+      CheckJobId(init_from.job_id(), checker);
+      break;
+    case v1::InitFrom::kPath:
+      checker.Path("path", init_from.path());
+      if (init_from.step() != 0) {
+        checker.Add("step", ViolationReason::kConflict,
+                    "is given, but a file has no steps; remove it, or name a job_id");
+      }
+      break;
+    case v1::InitFrom::SOURCE_NOT_SET:
+      checker.Add("", ViolationReason::kRequired,
+                  "names no source; give the job_id of a job, or the path of a safetensors file");
+      break;
+  }
+  checker.Whole("step", init_from.step(), 0, kMaxIterations, 200);
+  CheckRenames(init_from, checker);
+}
+
+// True when it is right, so that sizes can be worked out.
+bool CheckAccumulation(const v1::TrainingSpec& training, Checker& checker) {
+  const auto choice = training.micro_batch();
+  if (!checker.KnownEnum("micro_batch", choice, v1::MicroBatch::Choice_IsValid(choice))) return false;
+  if (choice == v1::MicroBatch::AUTO) {
+    if (!training.has_accumulation()) return true;
+    checker.Add("accumulation", ViolationReason::kConflict,
+                "is given beside micro_batch AUTO, which chooses it; remove one of the two");
+    return false;
+  }
+  return checker.Whole("accumulation", training.accumulation(), 1, kMaxBatch, 4);
+}
+
 }  // namespace
 
 void CheckTraining(const v1::TrainingSpec& training, Checker checker) {
@@ -60,7 +134,7 @@ void CheckTraining(const v1::TrainingSpec& training, Checker checker) {
   CheckOptimizer(training.optimizer(), checker.Beneath("optimizer"));
   CheckSchedule(training.schedule(), KnownIterations(training), checker.Beneath("schedule"));
   const bool batch = checker.Whole("batch_size", training.batch_size(), 1, kMaxBatch, 64);
-  const bool accumulation = checker.Whole("accumulation", training.accumulation(), 1, kMaxBatch, 4);
+  const bool accumulation = CheckAccumulation(training, checker);
   if (batch && accumulation && training.accumulation() > training.batch_size()) {
     checker.Add(
         "accumulation", ViolationReason::kConflict,
@@ -82,9 +156,7 @@ void CheckTraining(const v1::TrainingSpec& training, Checker checker) {
   if (training.parameter_groups_size() > 0) {
     checker.Unimplemented("parameter_groups", "a learning rate by parameter group", "remove it");
   }
-  if (training.has_init_from()) {
-    checker.Unimplemented("init_from", "starting from another job's parameters", "remove it");
-  }
+  if (training.has_init_from()) CheckInitFrom(training.init_from(), checker.Beneath("init_from"));
   if (model && data && batch && accumulation) CheckSize(training, checker);
 }
 

@@ -71,4 +71,13 @@ std::vector<size_t> DeletableCheckpoints(const std::vector<v1::Checkpoint>& chec
   return deletable;
 }
 
+const v1::Checkpoint* ChooseInitial(const std::vector<v1::Checkpoint>& checkpoints,
+                                    const std::vector<size_t>& deletable, int32_t step) {
+  for (size_t i = checkpoints.size(); i-- > 0;) {
+    if (!checkpoints[i].finite() || (step > 0 && checkpoints[i].step() != step)) continue;
+    if (!std::binary_search(deletable.begin(), deletable.end(), i)) return &checkpoints[i];
+  }
+  return nullptr;
+}
+
 }  // namespace mantissa::server

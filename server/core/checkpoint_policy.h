@@ -26,4 +26,9 @@ bool IsSha256Hex(const std::string& text);
 std::vector<size_t> DeletableCheckpoints(const std::vector<v1::Checkpoint>& checkpoints, int32_t keep,
                                          const std::string& resumed_from);
 
+// What a job may begin from: of `checkpoints`, oldest first, the newest finite one, or with a `step` above 0 the newest
+// of that step, were it finite. Those of `deletable` may vanish at any time and do not count. Null when there is none.
+const v1::Checkpoint* ChooseInitial(const std::vector<v1::Checkpoint>& checkpoints,
+                                    const std::vector<size_t>& deletable, int32_t step);
+
 }  // namespace mantissa::server

@@ -40,15 +40,17 @@ JobNeeds NeedsOf(const v1::JobSpec& resolved) {
     needs.compute_capability = std::max(needs.compute_capability, ComputeCapability{8, 0});
   }
   needs.features = spec::RequiredFeatures(resolved);
-  needs.storage_optional = resolved.retry().restart_without_checkpoint();
+  // Starting again takes the checkpoint that the job began from, which no other storage is known to have.
+  needs.storage_optional = resolved.retry().restart_without_checkpoint() &&
+                           resolved.training().init_from().source_case() != v1::InitFrom::kJobId;
   return needs;
 }
 
 std::string JobNeeds::ClassKey() const {
   // Lengths before texts keep two different sets of needs from running into one key.
-  std::string key =
-      absl::StrCat(device, "/", precision, "/", cpu_threads, "/", memory_bytes, "/", gpu_memory_bytes, "/",
-                   compute_capability.major, ".", compute_capability.minor, "/", storage_optional, "/", labels.size());
+  std::string key = absl::StrCat(device, "/", precision, "/", cpu_threads, "/", memory_bytes, "/", gpu_memory_bytes,
+                                 "/", compute_capability.major, ".", compute_capability.minor, "/", storage_optional,
+                                 "/", initialises, "/", labels.size());
   auto add = [&key](const std::string& text) { absl::StrAppend(&key, "/", text.size(), ":", text); };
   add(gpu_model);
   add(storage_id);

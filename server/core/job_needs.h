@@ -30,8 +30,10 @@ struct JobNeeds {
   int64_t gpu_memory_bytes = 0;
   ComputeCapability compute_capability;
   std::vector<std::string> features;
-  // Where the checkpoint lies that the next attempt resumes from; empty: from scratch, anywhere.
+  // Where the checkpoint lies that the next attempt resumes or begins from; empty: from scratch, anywhere.
   std::string storage_id;
+  // It is another job's, named by training.init_from.
+  bool initialises = false;
   // Start from scratch rather than wait for that storage.
   bool storage_optional = false;
 

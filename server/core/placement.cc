@@ -176,10 +176,11 @@ WaitReason ExplainWait(const JobNeeds& needs, const std::vector<WorkerView>& wor
   if (storage_binds && std::none_of(workers.begin(), workers.end(), [&](const WorkerView& worker) {
         return worker.takes_work && Reaches(needs, worker);
       })) {
-    return {v1::Reason::CHECKPOINT_UNREACHABLE,
-            absl::StrCat("its checkpoint is on storage ", needs.storage_id,
-                         ", which no worker that takes work reaches; start one there, or submit with "
-                         "retry.restart_without_checkpoint")};
+    return {
+        v1::Reason::CHECKPOINT_UNREACHABLE,
+        absl::StrCat(needs.initialises ? "the checkpoint that training.init_from names" : "its checkpoint",
+                     " is on storage ", needs.storage_id, ", which no worker that takes work reaches; start one there",
+                     needs.initialises ? "" : ", or submit with retry.restart_without_checkpoint")};
   }
   std::vector<std::string> obstacles;
   for (const WorkerView& worker : workers) {

@@ -58,6 +58,7 @@ void Scheduler::State::LoadJob(LiveJob loaded, Moment now) {
   JobEntry& entry = jobs[loaded.job.id()];
   entry.job = std::move(loaded.job);
   entry.needs = NeedsOf(entry.job.resolved_spec());
+  Pin(entry.job);
   entry.checkpoints = std::move(loaded.checkpoints);
   entry.last_sequence = loaded.last_sequence;
   entry.times = loaded.times;

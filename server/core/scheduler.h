@@ -82,6 +82,9 @@ class Scheduler {
   struct Submission {
     v1::JobSpec spec;
     v1::JobSpec resolved;
+    // What training.init_from names where it names a job, by the store; confirmed here and kept until this job ends.
+    // UNAVAILABLE when it is being deleted just now.
+    std::optional<v1::Checkpoint> init_from = std::nullopt;
   };
   absl::StatusOr<std::vector<v1::Job>> SubmitBatch(const std::vector<std::optional<Submission>>& submissions,
                                                    const std::string& tenant, const std::string& request_id,

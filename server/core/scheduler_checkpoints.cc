@@ -23,12 +23,51 @@ std::vector<v1::Artifact>::const_iterator FindWanted(const HeldAttempt& held, co
   });
 }
 
-std::vector<size_t> Deletable(const JobEntry& entry) {
+}  // namespace
+
+std::vector<size_t> Scheduler::State::Deletable(const JobEntry& entry) const {
   const int32_t keep = entry.job.resolved_spec().training().checkpoint().keep();
-  return DeletableCheckpoints(entry.checkpoints, keep, entry.live ? entry.live->attempt.resumed_from() : "");
+  std::vector<size_t> deletable =
+      DeletableCheckpoints(entry.checkpoints, keep, entry.live ? entry.live->attempt.resumed_from() : "");
+  if (auto pinned = pins.find(entry.job.id()); pinned != pins.end()) {
+    std::erase_if(deletable, [&](size_t i) { return pinned->second.contains(entry.checkpoints[i].name()); });
+  }
+  return deletable;
 }
 
-}  // namespace
+absl::StatusOr<v1::Checkpoint> Scheduler::State::ConfirmInitial(const v1::InitFrom& init_from,
+                                                                const v1::Checkpoint& found) const {
+  const auto gone = [&] {
+    return absl::UnavailableError(absl::StrCat("training.init_from: checkpoint ", found.name(), " of job ",
+                                               found.job_id(), " was being replaced; try again"));
+  };
+  if (auto source = jobs.find(found.job_id()); source != jobs.end()) {
+    const v1::Checkpoint* checkpoint =
+        ChooseInitial(source->second.checkpoints, Deletable(source->second), init_from.step());
+    if (checkpoint == nullptr) return gone();
+    return *checkpoint;
+  }
+  // The job has ended, and nothing of it will be deleted that is not on its way already.
+  for (const auto& [id, worker] : workers) {
+    for (const OwedDeletion& owed : worker.deletions) {
+      if (owed.deletion.ref().job_id() == found.job_id() && owed.deletion.name() == found.name()) return gone();
+    }
+  }
+  return found;
+}
+
+void Scheduler::State::Pin(const v1::Job& job) {
+  if (job.has_init_from()) ++pins[job.init_from().job_id()][job.init_from().name()];
+}
+
+void Scheduler::State::Unpin(const v1::Job& job) {
+  if (!job.has_init_from()) return;
+  const auto source = pins.find(job.init_from().job_id());
+  Require(source != pins.end(), "a job whose beginning was not kept for it");
+  const auto pinned = source->second.find(job.init_from().name());
+  if (--pinned->second == 0) source->second.erase(pinned);
+  if (source->second.empty()) pins.erase(source);
+}
 
 std::vector<v1::Checkpoint> Scheduler::State::ResumeFrom(const JobEntry& entry, const WorkerEntry& worker) const {
   const std::vector<size_t> deletable = Deletable(entry);
@@ -41,7 +80,9 @@ std::vector<v1::Checkpoint> Scheduler::State::ResumeFrom(const JobEntry& entry, 
 }
 
 void Scheduler::State::RefreshStorage(JobEntry& entry) const {
-  entry.needs.storage_id = entry.checkpoints.empty() ? "" : entry.checkpoints.back().storage_id();
+  entry.needs.initialises = entry.checkpoints.empty() && entry.job.has_init_from();
+  entry.needs.storage_id =
+      entry.checkpoints.empty() ? entry.job.init_from().storage_id() : entry.checkpoints.back().storage_id();
 }
 
 absl::StatusOr<v1::CommitCheckpointResponse> Scheduler::CommitCheckpoint(const v1::CommitCheckpointRequest& request,

@@ -56,6 +56,9 @@ v1::SynchronizeResponse Scheduler::DesiredState(const std::string& worker_id, Mo
       for (v1::Checkpoint& checkpoint : s.ResumeFrom(entry, worker))
         *assignment.add_resume_from() = std::move(checkpoint);
     }
+    if (entry.job.has_init_from()) *assignment.mutable_init_from() = entry.job.init_from();
+    v1::CommittedCheckpoints& committed = *assignment.mutable_committed();
+    for (const v1::Checkpoint& checkpoint : entry.checkpoints) committed.add_names(checkpoint.name());
     assignment.set_tenant(entry.job.tenant());
     assignment.set_trace_id(entry.job.trace_id());
     Set(assignment.mutable_start_timeout(), StartTimeout(entry));

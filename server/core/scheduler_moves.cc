@@ -220,6 +220,7 @@ void Scheduler::State::Sweep() {
     if (entry == jobs.end()) continue;
     if (entry->second.deadline != SteadyTime::max()) deadlines.erase({entry->second.deadline, id});
     queue.Remove(id);
+    Unpin(entry->second.job);
     jobs.erase(entry);
   }
   ended.clear();

@@ -121,6 +121,9 @@ struct Scheduler::State {
 
   std::vector<std::string> ended;  // jobs for Sweep
 
+  // Checkpoints that live jobs begin from, by the job that made them: how many begin from each.
+  std::map<std::string, std::map<std::string, int>> pins;
+
   // Requests too young to be sure to be found in the store; oldest first, bounded.
   std::map<std::pair<std::string, std::string>, IdempotencyWrite> recent_requests;  // (tenant, request id)
   std::deque<std::pair<std::string, std::string>> recent_order;
@@ -167,6 +170,11 @@ struct Scheduler::State {
   void RefreshStorage(JobEntry& entry) const;
   void OweDeletions(JobEntry& entry, WorkerEntry& worker, Changes& changes);
   void ForgetCheckpoint(const v1::CheckpointDeletion& deletion, Changes& changes);
+  std::vector<size_t> Deletable(const JobEntry& entry) const;
+  // What `init_from` names as of now; `found` is what the store said a moment ago.
+  absl::StatusOr<v1::Checkpoint> ConfirmInitial(const v1::InitFrom& init_from, const v1::Checkpoint& found) const;
+  void Pin(const v1::Job& job);
+  void Unpin(const v1::Job& job);
 
   // scheduler_place.cc
   std::vector<WorkerView> WorkerViews() const;

@@ -38,9 +38,19 @@ absl::StatusOr<std::vector<v1::Job>> Scheduler::SubmitBatch(const std::vector<st
                            absl::StrCat("the queue is full (", s.options.max_queued_jobs, " jobs); try again later"));
   }
 
+  // Before anything is made: all or none.
+  std::vector<std::optional<v1::Checkpoint>> initial(submissions.size());
+  for (size_t i = 0; i < submissions.size(); ++i) {
+    if (!submissions[i] || !submissions[i]->init_from) continue;
+    auto confirmed = s.ConfirmInitial(submissions[i]->resolved.training().init_from(), *submissions[i]->init_from);
+    if (!confirmed.ok()) return confirmed.status();
+    initial[i] = *std::move(confirmed);
+  }
+
   std::vector<v1::Job> made;
   IdempotencyWrite write{tenant, request_id, request, {}};
-  for (const std::optional<Submission>& submission : submissions) {
+  for (size_t i = 0; i < submissions.size(); ++i) {
+    const std::optional<Submission>& submission = submissions[i];
     if (!submission) {
       made.emplace_back();
       write.job_ids.emplace_back();
@@ -58,6 +68,8 @@ absl::StatusOr<std::vector<v1::Job>> Scheduler::SubmitBatch(const std::vector<st
     job.set_spec_revision(1);
     job.set_trace_id(process::HexEncode(s.ids.token()));
     Set(job.mutable_create_time(), now.wall);
+    if (initial[i]) *job.mutable_init_from() = *initial[i];
+    s.Pin(job);
     entry.needs = NeedsOf(submission->resolved);
     entry.times_at = now.steady;
     entry.ready_at = now.steady;

@@ -319,6 +319,10 @@ void Agent::StartAttempt(const v1::DesiredAttempt& desired) {
     for (const v1::Checkpoint& checkpoint : assignment.resume_from()) {
       if (checkpoint.storage_id() == StorageIdOf(options_.roots)) *order.command.add_resume_from() = checkpoint;
     }
+    if (assignment.has_init_from() && assignment.init_from().storage_id() == StorageIdOf(options_.roots)) {
+      *order.command.mutable_init_from() = assignment.init_from();
+    }
+    if (assignment.has_committed()) *order.command.mutable_committed() = assignment.committed();
     run = trainers_.Run(std::move(order), now_);
   }
   if (!run.ok()) OnLost({key, {v1::Reason::TRAINER_LOST, std::string(run.message())}, /*as_asked=*/false});

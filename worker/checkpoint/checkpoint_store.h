@@ -53,11 +53,11 @@ struct LoadedCheckpoint {
 
 // Note [Reclaiming]
 // Only the server decides what may be deleted, because only it knows which generations are committed. An attempt that
-// starts is told all of them. Whatever else lies in the folders of *earlier* attempts has had its chance: those
-// attempts lost their lease when this one was made, so no generation of theirs can be committed any more, and one that
-// is still writing writes for nobody. Folders of this attempt and of later ones are left alone, so that an attempt
-// which starts late, itself long replaced, finds nothing of its successors to remove; and to what its own list lacks
-// they cannot go back, because that list was made after the last of those generations could be committed.
+// starts is told all of them. Whatever else lies in the folders of earlier attempts has had its chance: they lost their
+// lease when this attempt was made, so no generation of theirs can be committed after that list was, and one that still
+// writes there writes for nobody. Folders of this attempt and of later ones are left alone, so that an attempt that
+// comes late, long replaced itself, has nothing of its successors to remove. Where a server does not say what is
+// committed, nothing is reclaimed.
 
 // Reads and writes beneath `<job>/` of the root, and nowhere else. Not thread-safe; generations of other attempts may
 // be written by other processes meanwhile.

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <limits>
 #include <memory>
 #include <new>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -17,16 +17,17 @@
 #include <torch/headeronly/version.h>
 
 #include "proto/spec/defaults.h"
-#include "proto/spec/validate.h"
 #include "worker/amp/cpu_arithmetic.h"
 #include "worker/amp/loss_scaler.h"
-#include "worker/data/data_size.h"
 #include "worker/data/load_data.h"
+#include "worker/trainer/attempt_checks.h"
 #include "worker/trainer/eager_engine.h"
 #include "worker/trainer/evaluate.h"
 #include "worker/trainer/execution_plan.h"
+#include "worker/trainer/initialise_from.h"
 #include "worker/trainer/machine/host.h"
 #include "worker/trainer/machine/process_globals.h"
+#include "worker/trainer/micro_batch.h"
 #include "worker/trainer/report/run_events.h"
 #include "worker/trainer/report/telemetry_sink.h"
 
@@ -34,59 +35,6 @@ namespace mantissa::trainer {
 namespace {
 
 constexpr char kCheckpointsRoot[] = "checkpoints";
-constexpr char kReasonPayload[] = "mantissa.dev/reason";
-
-absl::Status Because(v1::Reason::Code reason, absl::Status status) {
-  status.SetPayload(kReasonPayload, absl::Cord(v1::Reason::Code_Name(reason)));
-  return status;
-}
-
-v1::Reason::Code ReasonOf(const absl::Status& status) {
-  v1::Reason::Code reason = v1::Reason::INTERNAL_ERROR;
-  if (const auto payload = status.GetPayload(kReasonPayload)) v1::Reason::Code_Parse(std::string(*payload), &reason);
-  return reason;
-}
-
-absl::Status DataError(const absl::Status& status) {
-  return Because(absl::IsResourceExhausted(status) ? v1::Reason::OUT_OF_DEVICE_MEMORY : v1::Reason::BAD_DATA, status);
-}
-
-absl::Status CheckSpec(const v1::JobSpec& spec) {
-  const std::vector<spec::Violation> violations = spec::ValidateJobSpec(spec);
-  if (violations.empty() && spec.has_training()) return absl::OkStatus();
-  if (violations.empty()) {
-    return Because(v1::Reason::BAD_SPEC,
-                   absl::InvalidArgumentError("training: is missing; this trainer runs nothing else"));
-  }
-  std::string all = absl::StrJoin(violations, "; ", [](std::string* out, const spec::Violation& violation) {
-    absl::StrAppend(out, violation.field_path, ": ", violation.description);
-  });
-  return Because(v1::Reason::BAD_SPEC, absl::InvalidArgumentError(all));
-}
-
-absl::StatusOr<std::int64_t> TotalIterations(const v1::TrainingSpec& training, std::int64_t windows_per_epoch) {
-  if (training.length_case() == v1::TrainingSpec::kIterations) return training.iterations();
-  const std::int64_t total = SaturatingProduct(training.epochs(), windows_per_epoch);
-  constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
-  if (total <= kMost) return total;
-  return Because(v1::Reason::BAD_SPEC,
-                 absl::InvalidArgumentError(absl::StrCat("training.epochs: ", training.epochs(), " epochs of ",
-                                                         windows_per_epoch, " windows are more than ", kMost,
-                                                         " iterations; give fewer, or a larger batch_size")));
-}
-
-absl::Status CheckMemory(const v1::TrainingSpec& training, const DataShape& shape, const AttemptEnvironment& env) {
-  const spec::ModelBytes bytes = spec::EstimateModelBytes(training, shape.sample);
-  const std::int64_t free = FreeMemory(env.device, env.memory_limit_bytes);
-  if (bytes.Total() <= free) return absl::OkStatus();
-  return Because(v1::Reason::OUT_OF_DEVICE_MEMORY,
-                 absl::ResourceExhaustedError(absl::StrCat(
-                     "training.model: training it takes about ", BytesText(bytes.Total()), " (parameters ",
-                     BytesText(bytes.parameters), ", gradients ", BytesText(bytes.gradients), ", optimizer state ",
-                     BytesText(bytes.optimizer_state), ", casts ", BytesText(bytes.casts), ", activations ",
-                     BytesText(bytes.activations), ") and ", BytesText(free), " are free on ", env.device_name,
-                     "; use a smaller model, a smaller batch_size, more accumulation, or a device with more memory")));
-}
 
 BatchPlan PlanBatches(const v1::TrainingSpec& training, const Dataset& data) {
   return BatchPlan({.samples = data.size(),
@@ -99,13 +47,15 @@ BatchPlan PlanBatches(const v1::TrainingSpec& training, const Dataset& data) {
 class Attempt {
  public:
   Attempt(const v1::RunAttempt& run, const v1::JobSpec& spec, const AttemptEnvironment& env, TelemetrySink& sink)
-      : run_(run), spec_(spec), training_(spec.training()), env_(env), sink_(sink) {}
+      : run_(run), spec_(spec), env_(env), sink_(sink) {}
 
   absl::StatusOr<RunOutcome> Run() {
-    for (const auto part : {&Attempt::ReadData, &Attempt::BuildState, &Attempt::Resume}) {
+    for (const auto part : {&Attempt::ReadData, &Attempt::FitMemory, &Attempt::BuildState, &Attempt::Resume,
+                            &Attempt::Initialise, &Attempt::TryMicroBatches, &Attempt::Reclaim}) {
       if (absl::Status done = (this->*part)(); !done.ok()) return done;
     }
     Announce();
+    ResetPeakMemory(env_.device);
     return Train();
   }
 
@@ -114,14 +64,31 @@ class Attempt {
     auto data = LoadTrainingData(training_, env_.roots, AvailableMemory(env_.memory_limit_bytes));
     if (!data.ok()) return DataError(data.status());
     data_ = *std::move(data);
-    windows_per_epoch_ = PlanBatches(training_, *data_.train).windows_per_epoch();
+    windows_per_epoch_ = spec::IterationsPerEpoch(data_.train->size(), training_.batch_size());
     auto total = TotalIterations(training_, windows_per_epoch_);
     if (!total.ok()) return total.status();
     total_iterations_ = *total;
-    if (absl::Status fits = CheckMemory(training_, data_.train->shape(), env_); !fits.ok()) return fits;
+    free_bytes_ = FreeMemory(env_.device, env_.memory_limit_bytes);
     data_.train->MoveTo(env_.device);
     if (data_.eval) data_.eval->MoveTo(env_.device);
     return absl::OkStatus();
+  }
+
+  bool ChoosesMicroBatch() const { return training_.micro_batch() == v1::MicroBatch::AUTO; }
+
+  // From here on the spec has an accumulation, chosen or given.
+  absl::Status FitMemory() {
+    const spec::SampleShape& sample = data_.train->shape().sample;
+    absl::Status fits;
+    if (ChoosesMicroBatch()) {
+      auto chosen = ChooseMicroBatch(training_, sample, free_bytes_, env_.device_name, nullptr);
+      fits = chosen.status();
+      if (fits.ok()) chosen_ = *std::move(chosen);
+      if (fits.ok()) spec_.mutable_training()->set_accumulation(chosen_->accumulation());
+    } else {
+      fits = CheckMemory(training_, sample, free_bytes_, env_.device_name);
+    }
+    return fits.ok() ? fits : Because(v1::Reason::OUT_OF_DEVICE_MEMORY, fits);
   }
 
   absl::Status BuildState() {
@@ -151,8 +118,72 @@ class Attempt {
     if (run_.resume_from_size() > 0) {
       if (absl::Status resumed = RestoreFrom(RunCheckpoints(*root, options)); !resumed.ok()) return resumed;
     }
-    options.execution_plan = PlanFields(plan_);
-    checkpoints_.emplace(*root, options);
+    checkpoint_options_ = std::move(options);
+    return absl::OkStatus();
+  }
+
+  // Parameters to begin with, where nothing was resumed.
+  absl::Status Initialise() {
+    if (!training_.has_init_from() || !resumed_from_.empty()) return absl::OkStatus();
+    const InitialSources sources{.roots = env_.roots,
+                                 .checkpoints = *env_.roots.Find(kCheckpointsRoot),
+                                 .checkpoint = run_.has_init_from() ? &run_.init_from() : nullptr,
+                                 .max_bytes = AvailableMemory(env_.memory_limit_bytes)};
+    auto from = InitialiseFrom(training_.init_from(), sources, *state_);
+    if (from.ok()) {
+      notices_.push_back(Notice(v1::JobEvent::INFO, "INITIALISED", *from));
+      return absl::OkStatus();
+    }
+    if (absl::IsFailedPrecondition(from.status())) return Because(v1::Reason::BAD_SPEC, from.status());
+    if (training_.init_from().source_case() == v1::InitFrom::kPath) return DataError(from.status());
+    return Because(v1::Reason::CHECKPOINT_FAILED, from.status());
+  }
+
+  // Where the micro-batch is ours to choose: an attempt that goes on follows the job's first one; else a device whose
+  // allocator can say no has the last word.
+  absl::Status TryMicroBatches() {
+    if (ChoosesMicroBatch() && resumed_from_.empty()) {
+      if (!env_.device.is_cpu()) {
+        const RunSnapshot before = state_->Snapshot();
+        auto chosen = ChooseMicroBatch(training_, data_.train->shape().sample, free_bytes_, env_.device_name,
+                                       [this](std::int64_t micro_batch) { return PeakOfOneIteration(micro_batch); });
+        if (absl::Status restored = state_->Restore(before); !restored.ok()) return restored;
+        if (!chosen.ok()) return Because(v1::Reason::OUT_OF_DEVICE_MEMORY, chosen.status());
+        chosen_ = *std::move(chosen);
+        FollowMicroBatch(chosen_->micro_batch());
+      }
+      notices_.push_back(MicroBatchEvent(WallNanos(), *chosen_));
+    }
+    checkpoint_options_.execution_plan = PlanFields(plan_);
+    checkpoints_.emplace(*env_.roots.Find(kCheckpointsRoot), checkpoint_options_);
+    return absl::OkStatus();
+  }
+
+  std::optional<std::int64_t> PeakOfOneIteration(std::int64_t micro_batch) {
+    FollowMicroBatch(micro_batch);
+    ReleaseMemory(env_.device);
+    ResetPeakMemory(env_.device);
+    try {
+      StepProgram program(*state_, {*data_.train, PlanBatches(training_, *data_.train),
+                                    PrecisionPolicy(training_.precision().mode()), training_.seed()});
+      program.Run(/*window=*/0, env_.control);
+      state_->step_state();  // waits for the device
+      return PeakMemory(env_.device);
+    } catch (const c10::OutOfMemoryError&) {
+      return std::nullopt;
+    }
+  }
+
+  void FollowMicroBatch(std::int64_t micro_batch) {
+    plan_.micro_batch = micro_batch;
+    spec_.mutable_training()->set_accumulation(AccumulationFor(training_.batch_size(), micro_batch));
+  }
+
+  // What earlier attempts left and nobody can want any more. Failing to is no reason not to train.
+  absl::Status Reclaim() {
+    if (!run_.has_committed()) return absl::OkStatus();
+    const auto reclaimed = checkpoints_->Reclaim(run_.committed());
+    if (!reclaimed.ok() || reclaimed->generations > 0) notices_.push_back(ReclaimedEvent(WallNanos(), reclaimed));
     return absl::OkStatus();
   }
 
@@ -174,7 +205,12 @@ class Attempt {
     }
     resumed_from_ = loaded->name;
     const std::map<std::string, std::string>& saved = loaded->manifest.execution_plan;
+    const std::int64_t micro_batch = plan_.micro_batch;
     plan_ = FollowPlan(plan_, saved, spec_, machine_);
+    if (ChoosesMicroBatch()) {
+      const bool fits = EstimateAt(training_, data_.train->shape().sample, plan_.micro_batch).Total() <= free_bytes_;
+      FollowMicroBatch(fits ? plan_.micro_batch : micro_batch);
+    }
     ResetProcess(plan_.threads);
     std::vector<std::string> differences = PlanDifferences(saved, plan_);
     if (loaded->manifest.data_cursor.windows_per_epoch != windows_per_epoch_) {
@@ -206,6 +242,10 @@ class Attempt {
     started.set_torch_version(TORCH_VERSION);
     started.set_cpu_capability(machine_.cpu_capability);
     started.set_windows_per_epoch(static_cast<std::int32_t>(windows_per_epoch_));
+    started.set_micro_batch(static_cast<std::int32_t>(plan_.micro_batch));
+    started.set_accumulation(training_.accumulation());
+    *started.mutable_memory() =
+        MemoryEstimateOf(EstimateAt(training_, data_.train->shape().sample, plan_.micro_batch), free_bytes_);
     sink_.Write(StartedEvent(WallNanos(), started));
     for (v1::JobEvent& notice : notices_) sink_.Write(std::move(notice));
   }
@@ -239,7 +279,10 @@ class Attempt {
                           .has_evaluation = data_.eval != nullptr}),
         .scaled = training_.precision().mode() == v1::PrecisionSpec::FP16};
     if (data_.eval) {
-      const EvaluationOptions options{training_.batch_size(), evaluation.max_batches()};
+      // What fits for training fits here; a window at once may not.
+      const std::int32_t pieces = ChoosesMicroBatch() ? training_.accumulation() : 1;
+      const EvaluationOptions options{MicroBatchOf(training_.batch_size(), pieces),
+                                      std::int64_t{evaluation.max_batches()} * pieces};
       parts.evaluate = [this, &policy, options](Control& control) {
         return Evaluate(state_->model(), *data_.eval, policy, options, control);
       };
@@ -256,8 +299,8 @@ class Attempt {
   }
 
   const v1::RunAttempt& run_;
-  const v1::JobSpec& spec_;
-  const v1::TrainingSpec& training_;
+  v1::JobSpec spec_;
+  const v1::TrainingSpec& training_ = spec_.training();
   const AttemptEnvironment& env_;
   TelemetrySink& sink_;
   const Machine machine_{env_.threads, env_.device_name, CpuCapability(), TORCH_VERSION};
@@ -265,8 +308,11 @@ class Attempt {
   TrainingData data_;
   std::int64_t windows_per_epoch_ = 1;
   std::int64_t total_iterations_ = 0;
+  std::int64_t free_bytes_ = 0;                 // on the device, before the run took any
+  std::optional<v1::MicroBatchChosen> chosen_;  // where it is ours to choose
   ExecutionPlan plan_;
   std::optional<RunState> state_;
+  RunCheckpointOptions checkpoint_options_;
   std::optional<RunCheckpoints> checkpoints_;
   std::string resumed_from_;
   std::vector<v1::JobEvent> notices_;  // said once the start has been

@@ -12,6 +12,7 @@ namespace {
 constexpr std::int64_t kOperationsPerThread = std::int64_t{60} * 1000 * 1000;
 
 constexpr char kThreads[] = "threads";
+constexpr char kMicroBatch[] = "micro_batch";
 
 std::int64_t SaturatingTimes(std::int64_t a, std::int64_t b) {
   std::int64_t product = 0;
@@ -50,9 +51,9 @@ ExecutionPlan MakePlan(const v1::JobSpec& spec, const spec::SampleShape& sample,
 }
 
 std::map<std::string, std::string> PlanFields(const ExecutionPlan& plan) {
-  return {{kThreads, absl::StrCat(plan.threads)},          {"deterministic", plan.deterministic ? "true" : "false"},
-          {"micro_batch", absl::StrCat(plan.micro_batch)}, {"device", plan.device},
-          {"cpu_capability", plan.cpu_capability},         {"torch_version", plan.torch_version}};
+  return {{kThreads, absl::StrCat(plan.threads)},        {"deterministic", plan.deterministic ? "true" : "false"},
+          {kMicroBatch, absl::StrCat(plan.micro_batch)}, {"device", plan.device},
+          {"cpu_capability", plan.cpu_capability},       {"torch_version", plan.torch_version}};
 }
 
 ExecutionPlan FollowPlan(const ExecutionPlan& wanted, const std::map<std::string, std::string>& saved,
@@ -63,6 +64,12 @@ ExecutionPlan FollowPlan(const ExecutionPlan& wanted, const std::map<std::string
   if (spec.resources().cpu_threads() == 0 && found != saved.end() && absl::SimpleAtoi(found->second, &threads) &&
       threads >= 1 && threads <= machine.threads) {
     plan.threads = threads;
+  }
+  const auto micro_batch = saved.find(kMicroBatch);
+  std::int64_t samples = 0;
+  if (spec.training().micro_batch() == v1::MicroBatch::AUTO && micro_batch != saved.end() &&
+      absl::SimpleAtoi(micro_batch->second, &samples) && samples >= 1 && samples <= spec.training().batch_size()) {
+    plan.micro_batch = samples;
   }
   return plan;
 }

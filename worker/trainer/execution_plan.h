@@ -48,7 +48,8 @@ ExecutionPlan MakePlan(const v1::JobSpec& spec, const spec::SampleShape& sample,
 std::map<std::string, std::string> PlanFields(const ExecutionPlan& plan);
 
 // The plan of a job that goes on: the saved thread count where the machine has as many and the spec does not ask for
-// another. What cannot be followed stays as this machine has it.
+// another, and the saved micro-batch where the spec leaves it open. What cannot be followed stays as this machine has
+// it.
 ExecutionPlan FollowPlan(const ExecutionPlan& wanted, const std::map<std::string, std::string>& saved,
                          const v1::JobSpec& spec, const Machine& machine);
 

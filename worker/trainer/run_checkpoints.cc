@@ -8,39 +8,10 @@
 #include "absl/strings/str_join.h"
 #include <ATen/ATen.h>
 
+#include "worker/trainer/tensor_type.h"
+
 namespace mantissa::trainer {
 namespace {
-
-std::optional<TensorType> TypeOf(at::ScalarType type) {
-  switch (type) {
-    case at::kFloat:
-      return TensorType::kF32;
-    case at::kDouble:
-      return TensorType::kF64;
-    case at::kHalf:
-      return TensorType::kF16;
-    case at::kBFloat16:
-      return TensorType::kBF16;
-    case at::kLong:
-      return TensorType::kI64;
-    case at::kInt:
-      return TensorType::kI32;
-    case at::kByte:
-      return TensorType::kU8;
-    case at::kBool:
-      return TensorType::kBool;
-    default:
-      return std::nullopt;
-  }
-}
-
-std::optional<at::ScalarType> ScalarTypeOf(TensorType type) {
-  for (const at::ScalarType candidate :
-       {at::kFloat, at::kDouble, at::kHalf, at::kBFloat16, at::kLong, at::kInt, at::kByte, at::kBool}) {
-    if (TypeOf(candidate) == type) return candidate;
-  }
-  return std::nullopt;
-}
 
 // Tensors on the CPU, contiguous, and views of their bytes. `kept` owns what had to be copied.
 absl::StatusOr<CheckpointFile> FileOf(const std::string& name, const std::vector<NamedTensor>& tensors,
@@ -124,6 +95,7 @@ v1::Checkpoint RunCheckpoints::Describe(const SavedCheckpoint& saved) const {
   checkpoint.set_manifest_sha256(saved.manifest_sha256);
   checkpoint.set_finite(saved.manifest.finite);
   checkpoint.set_final(saved.manifest.final);
+  checkpoint.set_lineage(saved.manifest.lineage);
   return checkpoint;
 }
 
@@ -151,6 +123,10 @@ absl::StatusOr<LoadedState> RunCheckpoints::Load(
     damaged.push_back(absl::StrCat("checkpoint ", candidate.name(), " cannot be used: ", status.message()));
   }
   return absl::DataLossError(absl::StrJoin(damaged, "; "));
+}
+
+absl::StatusOr<ReclaimedCheckpoints> RunCheckpoints::Reclaim(const v1::CommittedCheckpoints& committed) const {
+  return store_.Reclaim(options_.attempt, {committed.names().begin(), committed.names().end()});
 }
 
 }  // namespace mantissa::trainer

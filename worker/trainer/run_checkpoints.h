@@ -52,6 +52,9 @@ class RunCheckpoints {
   // The first of `candidates` (newest first) that verifies. DATA_LOSS with every reason when there is none.
   absl::StatusOr<LoadedState> Load(const google::protobuf::RepeatedPtrField<v1::Checkpoint>& candidates) const;
 
+  // What earlier attempts left beside `committed`. See Note [Reclaiming].
+  absl::StatusOr<ReclaimedCheckpoints> Reclaim(const v1::CommittedCheckpoints& committed) const;
+
  private:
   const RunCheckpointOptions options_;
   const CheckpointStore store_;

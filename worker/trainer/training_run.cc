@@ -133,8 +133,7 @@ void TrainingRun::SampleMemory(process::SteadyTime now, IterationRecord& record)
   if (now - memory_sampled_ < kMemorySampling) return;
   memory_sampled_ = now;
   record.memory_bytes = MemoryInUse(parts_.state.device());
-  peak_memory_ = std::max(peak_memory_, record.memory_bytes);
-  record.peak_memory_bytes = peak_memory_;
+  record.peak_memory_bytes = PeakMemory(parts_.state.device());
 }
 
 RunOutcome TrainingRun::NotSaved(const absl::Status& status) {
@@ -160,7 +159,7 @@ RunOutcome TrainingRun::End(v1::Attempt::State state, v1::Reason::Code reason, s
   result.mutable_training_time()->set_nanos(
       static_cast<std::int32_t>((training_seconds_ - static_cast<double>(whole_seconds)) * 1e9));
   if (training_seconds_ > 0) result.set_samples_per_second(samples_ / training_seconds_);
-  result.set_peak_memory_bytes(peak_memory_);
+  result.set_peak_memory_bytes(PeakMemory(parts_.state.device()));
   if (outcome.last_checkpoint) result.set_checkpoint(outcome.last_checkpoint->name);
   return outcome;
 }

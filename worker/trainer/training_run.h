@@ -90,7 +90,6 @@ class TrainingRun {
   int failed_saves_ = 0;  // in a row
   double training_seconds_ = 0;
   double samples_ = 0;
-  std::int64_t peak_memory_ = 0;
   process::SteadyTime memory_sampled_;
 };
 

@@ -1,5 +1,8 @@
 #include "client/cli/commands/history.h"
 
+#include <algorithm>
+#include <chrono>
+#include <string>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -115,11 +118,13 @@ int Checkpoints(const Context& context, const std::string& job) {
     PrintItems(context, "checkpoints", *checkpoints);
     return kExitOk;
   }
-  Table table({"NAME", ">STEP", ">ITERATION", ">SIZE", "FINITE", "FINAL", "SAVED", "STORAGE", "PATH"});
+  Table table({"NAME", ">STEP", ">ITERATION", ">LINEAGE", ">SIZE", "FINITE", "FINAL", ">AGE", "STORAGE", "PATH"});
+  const auto now = std::chrono::system_clock::now();
   for (const v1::Checkpoint& checkpoint : *checkpoints) {
     table.Add({checkpoint.name(), std::to_string(checkpoint.step()), std::to_string(checkpoint.iteration()),
-               SizeText(checkpoint.size_bytes()), checkpoint.finite() ? "yes" : "NO", checkpoint.final() ? "yes" : "no",
-               LocalDateTime(checkpoint.create_time()), checkpoint.storage_id(), checkpoint.path()});
+               std::to_string(std::max(1, checkpoint.lineage())), SizeText(checkpoint.size_bytes()),
+               checkpoint.finite() ? "yes" : "NO", checkpoint.final() ? "yes" : "no",
+               AgeText(checkpoint.create_time(), now), checkpoint.storage_id(), checkpoint.path()});
   }
   if (table.empty()) {
     console.Note("no checkpoint yet");

@@ -75,6 +75,18 @@ std::string CheckpointText(const v1::CheckpointEvent& checkpoint) {
                       SpanText(checkpoint.seconds()), ")");
 }
 
+std::string MicroBatchText(const v1::MicroBatchChosen& chosen) {
+  std::string text =
+      absl::StrCat("micro-batches of ", chosen.micro_batch(), chosen.micro_batch() == 1 ? " sample" : " samples",
+                   " (accumulation ", chosen.accumulation(), "): about ", SizeText(chosen.estimated_bytes()), " of ",
+                   SizeText(chosen.free_bytes()), " free");
+  if (chosen.measured_peak_bytes() > 0) {
+    absl::StrAppend(&text, ", ", SizeText(chosen.measured_peak_bytes()), " measured");
+  }
+  if (chosen.refused_size() > 0) absl::StrAppend(&text, "; ", absl::StrJoin(chosen.refused(), ", "), " did not fit");
+  return text;
+}
+
 std::string StartedText(const v1::TrainingStarted& started) {
   std::vector<std::string> parts;
   if (started.precision() != v1::PrecisionSpec::MODE_UNSPECIFIED) {
@@ -85,6 +97,11 @@ std::string StartedText(const v1::TrainingStarted& started) {
   parts.push_back(absl::StrCat(GroupedCount(started.parameter_count()), " parameters"));
   if (started.total_iterations() > 0)
     parts.push_back(absl::StrCat(GroupedCount(started.total_iterations()), " iterations"));
+  if (started.accumulation() > 1) parts.push_back(absl::StrCat("micro-batches of ", started.micro_batch()));
+  if (started.memory().total() > 0) {
+    parts.push_back(
+        absl::StrCat("about ", SizeText(started.memory().total()), " of ", SizeText(started.memory().free()), " free"));
+  }
   std::string text = absl::StrCat("training on ", started.device(), ": ", absl::StrJoin(parts, ", "));
   if (started.resumed_from_step() > 0) absl::StrAppend(&text, ", resumed from step ", started.resumed_from_step());
   return text;
@@ -116,6 +133,8 @@ std::string EventText(const v1::JobEvent& event) {
         return CheckpointText(event.checkpoint());
       case v1::JobEvent::kStarted:
         return StartedText(event.started());
+      case v1::JobEvent::kMicroBatch:
+        return MicroBatchText(event.micro_batch());
       case v1::JobEvent::DETAIL_NOT_SET:
         return PlainText(event);
     }

@@ -12,6 +12,7 @@
 #include "proto/spec/validate.h"
 #include "server/core/errors.h"
 #include "server/core/idempotency.h"
+#include "server/rpc/job/find_initial.h"
 #include "server/rpc/job/read_job.h"
 #include "server/rpc/status.h"
 #include "server/telemetry/telemetry_hub.h"
@@ -61,14 +62,16 @@ absl::StatusOr<std::optional<std::vector<std::string>>> FindKnown(Backend& backe
   return std::move((*known)->job_ids);
 }
 
-void StoreOne(Backend& backend, UnaryCall* call, const v1::SubmitJobRequest& request, v1::Job& job) {
+void StoreOne(Backend& backend, UnaryCall* call, const v1::SubmitJobRequest& request,
+              const std::optional<v1::Checkpoint>& init_from, v1::Job& job) {
   const process::SteadyTime arrived = backend.clock.Now();
+  Scheduler::Submission submission{request.spec(), spec::ResolveDefaults(request.spec()), init_from};
   call->Commit(
-      [&request, &job, resolved = spec::ResolveDefaults(request.spec())](Scheduler& scheduler, Moment now,
-                                                                         Changes& changes) {
-        absl::StatusOr<v1::Job> submitted =
-            scheduler.Submit(request.spec(), resolved, kDefaultTenant, request.request_id(), now, changes);
-        if (submitted.ok()) job = *std::move(submitted);
+      [&request, &job, submission = std::move(submission)](Scheduler& scheduler, Moment now, Changes& changes) {
+        const std::string text = request.request_id().empty() ? "" : RequestText(request.spec());
+        absl::StatusOr<std::vector<v1::Job>> submitted =
+            scheduler.SubmitBatch({submission}, kDefaultTenant, request.request_id(), text, now, changes);
+        if (submitted.ok()) job = std::move(submitted->front());
         return submitted.status();
       },
       [&backend, call, arrived](const absl::Status& status) {
@@ -102,10 +105,12 @@ v1::SubmitJobsRequest OnlySpecs(const v1::SubmitJobsRequest& request) {
   return specs;
 }
 
-void StoreMany(UnaryCall* call, const v1::SubmitJobsRequest& request, v1::SubmitJobsResponse& response) {
+void StoreMany(UnaryCall* call, const v1::SubmitJobsRequest& request,
+               const std::vector<std::optional<v1::Checkpoint>>& init_from, v1::SubmitJobsResponse& response) {
   std::vector<std::optional<Scheduler::Submission>> submissions(request.specs_size());
   for (int i = 0; i < request.specs_size(); ++i) {
-    if (response.outcomes(i).code() == 0) submissions[i] = {request.specs(i), spec::ResolveDefaults(request.specs(i))};
+    if (response.outcomes(i).code() != 0) continue;
+    submissions[i] = {request.specs(i), spec::ResolveDefaults(request.specs(i)), init_from[i]};
   }
   call->ReplyAfterCommit(
       [&request, &response, submissions = std::move(submissions)](Scheduler& scheduler, Moment now, Changes& changes) {
@@ -144,20 +149,31 @@ void SubmitOne(Backend& backend, UnaryCall* call, const v1::SubmitJobRequest& re
     violations.insert(violations.end(), in_spec.begin(), in_spec.end());
   }
   if (!violations.empty()) return call->Reply(InvalidSpec(violations));
-  if (request.validate_only()) {
+  const bool from_a_job = request.spec().training().init_from().source_case() == v1::InitFrom::kJobId;
+  if (request.validate_only() && !from_a_job) {
     job = Preview(request.spec());
     return call->Reply(absl::OkStatus());
   }
-  if (request.request_id().empty()) return StoreOne(backend, call, request, job);
+  if (request.request_id().empty() && !from_a_job) return StoreOne(backend, call, request, std::nullopt, job);
 
   backend.pool.Post([&backend, call, &request, &job] {
-    auto known = FindKnown(backend, request.request_id(), RequestText(request.spec()));
-    if (!known.ok()) return call->Reply(known.status());
-    if (!known->has_value()) return StoreOne(backend, call, request, job);
-    // A batch of one spec may stand under the id; a batch of none can't.
-    absl::StatusOr<v1::Job> stored = backend.store.GetJob((*known)->front(), kDefaultTenant);
-    if (stored.ok()) job = *std::move(stored);
-    call->Reply(stored.status());
+    if (!request.request_id().empty() && !request.validate_only()) {
+      auto known = FindKnown(backend, request.request_id(), RequestText(request.spec()));
+      if (!known.ok()) return call->Reply(known.status());
+      if (known->has_value()) {
+        // A batch of one spec may stand under the id; a batch of none can't.
+        absl::StatusOr<v1::Job> stored = backend.store.GetJob((*known)->front(), kDefaultTenant);
+        if (stored.ok()) job = *std::move(stored);
+        return call->Reply(stored.status());
+      }
+    }
+    std::vector<Violation> faults;
+    auto init_from = FindInitial(backend, request.spec(), faults);
+    if (!init_from.ok()) return call->Reply(init_from.status());
+    if (!faults.empty()) return call->Reply(InvalidSpec(faults));
+    if (!request.validate_only()) return StoreOne(backend, call, request, *init_from, job);
+    job = Preview(request.spec());
+    call->Reply(absl::OkStatus());
   });
 }
 
@@ -170,25 +186,38 @@ void SubmitMany(Backend& backend, UnaryCall* call, const v1::SubmitJobsRequest& 
   }
   if (!violations.empty()) return call->Reply(InvalidSpec(violations));
 
+  std::vector<std::vector<Violation>> faults;
+  for (const v1::JobSpec& spec : request.specs()) faults.push_back(spec::ValidateJobSpec(spec));
+  const bool any_right = std::any_of(faults.begin(), faults.end(), [](const auto& of_spec) { return of_spec.empty(); });
+  std::optional<std::vector<std::string>> known;
+  if (any_right && !request.validate_only() && !request.request_id().empty()) {
+    auto found = FindKnown(backend, request.request_id(), RequestText(OnlySpecs(request)));
+    if (!found.ok()) return call->Reply(found.status());
+    known = *std::move(found);
+  }
+
   bool any_good = false;
-  for (const v1::JobSpec& spec : request.specs()) {
+  std::vector<std::optional<v1::Checkpoint>> init_from(faults.size());
+  for (int i = 0; i < request.specs_size(); ++i) {
+    // What the first call of this request accepted stays accepted, whatever has become of the checkpoint since.
+    const bool accepted = known && i < static_cast<int>(known->size()) && !(*known)[i].empty();
+    if (faults[i].empty() && !accepted) {
+      auto found = FindInitial(backend, request.specs(i), faults[i]);
+      if (!found.ok()) return call->Reply(found.status());
+      init_from[i] = *std::move(found);
+    }
     v1::SubmitOutcome& outcome = *response.add_outcomes();
-    const std::vector<Violation> faults = spec::ValidateJobSpec(spec);
-    if (!faults.empty()) {
-      SetRefused(faults, kMaxViolationBytes / request.specs_size(), outcome);
+    if (!faults[i].empty()) {
+      SetRefused(faults[i], kMaxViolationBytes / request.specs_size(), outcome);
     } else if (request.validate_only()) {
-      *outcome.mutable_job() = BasicView(Preview(spec));
+      *outcome.mutable_job() = BasicView(Preview(request.specs(i)));
     } else {
       any_good = true;
     }
   }
   if (!any_good) return call->Reply(absl::OkStatus());
-  if (request.request_id().empty()) return StoreMany(call, request, response);
-
-  auto known = FindKnown(backend, request.request_id(), RequestText(OnlySpecs(request)));
-  if (!known.ok()) return call->Reply(known.status());
-  if (!known->has_value()) return StoreMany(call, request, response);
-  call->Reply(AnswerAgain(backend, **known, response));
+  if (!known) return StoreMany(call, request, init_from, response);
+  call->Reply(AnswerAgain(backend, *known, response));
 }
 
 }  // namespace mantissa::server

@@ -4,9 +4,10 @@
 #include <chrono>
 #include <csignal>
 #include <cstdint>
-#include <cstring>
+#include <fcntl.h>
 #include <filesystem>
 #include <random>
+#include <set>
 #include <string>
 #include <sys/wait.h>
 #include <time.h>
@@ -57,7 +58,7 @@ struct Answer {
     const auto saved = store.Save(facts, FilesOf(static_cast<char>('a' + step % 20), storage, 4096));
     if (!saved.ok()) ::_exit(4);
     Said word{step, {}};
-    std::strncpy(word.manifest_sha256, saved->manifest_sha256.c_str(), sizeof(word.manifest_sha256) - 1);
+    saved->manifest_sha256.copy(word.manifest_sha256, sizeof(word.manifest_sha256) - 1);
     if (::write(said, &word, sizeof(word)) != sizeof(word)) ::_exit(5);
     Answer answer;
     if (::read(answers, &answer, sizeof(answer)) != sizeof(answer)) ::_exit(6);

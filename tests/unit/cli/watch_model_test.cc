@@ -257,6 +257,33 @@ TEST(EventText, TellsAnOverflow) {
   EXPECT_EQ(EventText(guard), "iteration 9 skipped: the loss is not finite");
 }
 
+TEST(EventText, TellsWhatTrainingTakesAndTheMicroBatchItChose) {
+  v1::JobEvent started = StartedEvent();
+  started.mutable_started()->set_micro_batch(16);
+  started.mutable_started()->set_accumulation(4);
+  started.mutable_started()->mutable_memory()->set_total(7 << 19);
+  started.mutable_started()->mutable_memory()->set_free(int64_t{5} << 29);
+  EXPECT_EQ(EventText(started),
+            "training on cpu: FP16, 1 thread, 9,610 parameters, 690 iterations, micro-batches of 16, about 3.50 MiB of "
+            "2.50 GiB free");
+  v1::JobEvent event;
+  v1::MicroBatchChosen& chosen = *event.mutable_micro_batch();
+  chosen.set_micro_batch(1);
+  chosen.set_accumulation(64);
+  chosen.set_estimated_bytes(7 << 19);
+  chosen.set_free_bytes(9 << 19);
+  EXPECT_EQ(EventText(event), "micro-batches of 1 sample (accumulation 64): about 3.50 MiB of 4.50 MiB free");
+  chosen.set_micro_batch(16);
+  chosen.set_accumulation(4);
+  chosen.set_measured_peak_bytes(5 << 19);
+  chosen.add_refused(64);
+  chosen.add_refused(32);
+  EXPECT_EQ(
+      EventText(event),
+      "micro-batches of 16 samples (accumulation 4): about 3.50 MiB of 4.50 MiB free, 2.50 MiB measured; 64, 32 did "
+      "not fit");
+}
+
 TEST(EventText, TellsTheOthers) {
   EXPECT_EQ(EventText(StartedEvent()), "training on cpu: FP16, 1 thread, 9,610 parameters, 690 iterations");
   v1::JobEvent state;

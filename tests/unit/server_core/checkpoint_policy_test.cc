@@ -36,6 +36,22 @@ TEST(CheckpointPolicy, KeepsWhatARunningAttemptMayStillRead) {
   EXPECT_THAT(DeletableCheckpoints(Checkpoints({true, true, true, true}), 2, CheckpointName(1, 100)), ElementsAre(1));
 }
 
+TEST(CheckpointPolicy, AJobBeginsFromTheNewestFiniteOneThatStays) {
+  std::vector<v1::Checkpoint> checkpoints = Checkpoints({true, true, true, false});
+  for (size_t i = 0; i < checkpoints.size(); ++i) checkpoints[i].set_step(static_cast<int32_t>(i + 1) * 100);
+  const auto step_of = [&](const std::vector<size_t>& deletable, int32_t step) {
+    const v1::Checkpoint* chosen = ChooseInitial(checkpoints, deletable, step);
+    return chosen == nullptr ? 0 : chosen->step();
+  };
+  EXPECT_EQ(step_of({}, 0), 300) << "400 is not finite";
+  EXPECT_EQ(step_of({}, 200), 200);
+  EXPECT_EQ(step_of({}, 400), 0);
+  EXPECT_EQ(step_of({}, 250), 0);
+  EXPECT_EQ(step_of({1, 2}, 0), 100) << "what may be deleted does not count";
+  EXPECT_EQ(step_of({1, 2}, 200), 0);
+  EXPECT_EQ(ChooseInitial({}, {}, 0), nullptr);
+}
+
 TEST(CheckpointPolicy, NamesAreStable) { EXPECT_EQ(CheckpointName(1, 200), "attempt-0001/step-00000200"); }
 
 TEST(CheckpointPolicy, RefusesPathsThatLeaveTheRoot) {

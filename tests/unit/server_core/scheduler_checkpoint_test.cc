@@ -1,5 +1,6 @@
 // Checkpoints: committed once, resumed from newest first, deleted only by the server's word.
 #include "control_plane.h"
+#include "server/core/job_state.h"
 
 namespace mantissa::server {
 namespace {
@@ -152,6 +153,122 @@ TEST_F(SchedulerCheckpoint, TheLastOneMayBeMarkedAsTheLast) {
   EXPECT_TRUE(response->checkpoint().final());
   EXPECT_TRUE(plane_.store.ListCheckpoints(job_)->front().final());
   EXPECT_EQ(plane_.store.ListCheckpoints(job_)->size(), 1u);
+}
+
+TEST_F(SchedulerCheckpoint, AnAssignmentNamesEveryCommittedCheckpointSoThatTheRestCanBeReclaimed) {
+  ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 100, true, 'a', "storage-9").ok());
+  for (int step : {200, 300, 400}) ASSERT_TRUE(plane_.CommitCheckpoint(ref_, step).ok());
+  const v1::Assignment assignment = NextAttempt(worker_);
+  ASSERT_TRUE(assignment.has_committed());
+  // Those on their way out and those on other storage, too: nothing named is anybody's to reclaim.
+  EXPECT_THAT(assignment.committed().names(), ElementsAre("attempt-0001/step-00000100", "attempt-0001/step-00000200",
+                                                          "attempt-0001/step-00000300", "attempt-0001/step-00000400"));
+}
+
+// A job that begins from another job's checkpoint.
+class SchedulerInitFrom : public SchedulerCheckpoint {
+ protected:
+  v1::Checkpoint CheckpointOf(int32_t step) {
+    for (const v1::Checkpoint& checkpoint : plane_.store.ListCheckpoints(job_).value()) {
+      if (checkpoint.step() == step) return checkpoint;
+    }
+    ADD_FAILURE() << "no checkpoint at " << step;
+    return {};
+  }
+  absl::StatusOr<std::string> SubmitFrom(int32_t step, const v1::Checkpoint& found,
+                                         const v1::JobSpec& base = SyntheticSpec()) {
+    v1::JobSpec spec = base;
+    spec.mutable_training()->mutable_init_from()->set_job_id(job_);
+    spec.mutable_training()->mutable_init_from()->set_step(step);
+    auto jobs = plane_.scheduler->SubmitBatch({Scheduler::Submission{spec, spec::ResolveDefaults(spec), found}},
+                                              "default", "", "", plane_.now, plane_.changes);
+    if (!jobs.ok()) return jobs.status();
+    plane_.Commit();
+    return jobs->front().id();
+  }
+  void EndSource() { ASSERT_TRUE(worker_.End(v1::Attempt::SUCCEEDED).ok()); }
+};
+
+TEST_F(SchedulerInitFrom, TheAssignmentCarriesTheCheckpointAndTheJobShowsIt) {
+  ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 100).ok());
+  const v1::Checkpoint source = CheckpointOf(100);
+  EndSource();
+  const auto id = SubmitFrom(0, source);
+  ASSERT_TRUE(id.ok()) << id.status();
+  EXPECT_EQ(plane_.Job(*id).init_from().name(), "attempt-0001/step-00000100");
+  ASSERT_TRUE(worker_.Sync().ok());
+  const v1::Assignment* assignment = nullptr;
+  for (const auto& desired : worker_.answer().attempts()) {
+    if (desired.ref().job_id() == *id) assignment = &desired.assignment();
+  }
+  ASSERT_NE(assignment, nullptr);
+  EXPECT_EQ(assignment->init_from().SerializeAsString(), source.SerializeAsString());
+  EXPECT_EQ(assignment->resume_from_size(), 0);
+}
+
+TEST_F(SchedulerInitFrom, RunsOnlyWhereTheCheckpointIs) {
+  ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 100, true, 'a', "storage-9").ok());
+  const v1::Checkpoint source = CheckpointOf(100);
+  EndSource();
+  v1::JobSpec spec = SyntheticSpec();
+  spec.mutable_retry()->set_restart_without_checkpoint(true);
+  const auto id = SubmitFrom(0, source, spec);
+  ASSERT_TRUE(id.ok());
+  EXPECT_EQ(plane_.StateOf(*id), v1::Job::QUEUED);
+  EXPECT_EQ(plane_.Job(*id).reason(), v1::Reason::CHECKPOINT_UNREACHABLE);
+  EXPECT_THAT(plane_.Job(*id).state_message(),
+              testing::AllOf(testing::HasSubstr("the checkpoint that training.init_from names is on storage storage-9"),
+                             testing::Not(testing::HasSubstr("restart_without_checkpoint"))));
+  FakeWorker near(plane_, "ws-9");
+  near.request().mutable_roots(0)->set_storage_id("storage-9");
+  ASSERT_TRUE(near.Sync().ok());
+  EXPECT_EQ(plane_.StateOf(*id), v1::Job::STARTING);
+}
+
+TEST_F(SchedulerInitFrom, IsNotDeletedBeforeTheJobThatBeginsFromItHasEnded) {
+  for (int step : {100, 200}) ASSERT_TRUE(plane_.CommitCheckpoint(ref_, step).ok());
+  const auto first = SubmitFrom(100, CheckpointOf(100));
+  const auto second = SubmitFrom(100, CheckpointOf(100));
+  ASSERT_TRUE(first.ok() && second.ok());
+  for (int step : {300, 400}) ASSERT_TRUE(plane_.CommitCheckpoint(ref_, step).ok());
+  worker_.Read();
+  EXPECT_THAT(Deletions(), ElementsAre("attempt-0001/step-00000200"));
+  plane_.Restart();
+  ASSERT_TRUE(worker_.Sync().ok());
+  ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 500).ok());
+  worker_.Read();
+  EXPECT_THAT(Deletions(), testing::Not(testing::Contains("attempt-0001/step-00000100"))) << "after a restart, too";
+  ASSERT_TRUE(plane_.Cancel(*first).ok());
+  ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 600).ok());
+  worker_.Read();
+  EXPECT_THAT(Deletions(), testing::Not(testing::Contains("attempt-0001/step-00000100"))) << "one still begins from it";
+  ASSERT_TRUE(plane_.Cancel(*second).ok());
+  ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 700).ok());
+  worker_.Read();
+  EXPECT_THAT(Deletions(), testing::Contains("attempt-0001/step-00000100"));
+}
+
+TEST_F(SchedulerInitFrom, TakesTheNewestAsOfNowWhereTheJobStillRuns) {
+  ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 100).ok());
+  const v1::Checkpoint seen = CheckpointOf(100);
+  ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 200).ok());
+  const auto id = SubmitFrom(0, seen);
+  ASSERT_TRUE(id.ok());
+  EXPECT_EQ(plane_.Job(*id).init_from().step(), 200);
+}
+
+TEST_F(SchedulerInitFrom, WhatIsBeingDeletedIsRefusedAndNothingIsMade) {
+  ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 100).ok());
+  const v1::Checkpoint seen = CheckpointOf(100);
+  for (int step : {200, 300}) ASSERT_TRUE(plane_.CommitCheckpoint(ref_, step).ok());
+  EXPECT_TRUE(absl::IsUnavailable(SubmitFrom(100, seen).status())) << "of a job that runs";
+  EXPECT_FALSE(plane_.changes.NeedsCommit());
+  // The worker has ended the job, and not yet said that it carried the deletion out.
+  worker_.held.at(0).set_state(v1::Attempt::SUCCEEDED);
+  worker_.request().set_report_number(worker_.request().report_number() + 1);
+  ASSERT_TRUE(worker_.Send().ok());
+  ASSERT_TRUE(IsTerminal(plane_.StateOf(job_)));
+  EXPECT_TRUE(absl::IsUnavailable(SubmitFrom(100, seen).status())) << "of one that has ended";
 }
 
 }  // namespace

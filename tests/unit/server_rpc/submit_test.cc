@@ -1,5 +1,6 @@
 #include "gmock/gmock.h"
 
+#include "server/core/checkpoint_policy.h"
 #include "tests/unit/server_rpc/server_fixture.h"
 
 namespace mantissa::server {
@@ -229,6 +230,125 @@ TEST_F(SubmitTest, AWholeBatchIsStored) {
   v1::SubmitJobsResponse response;
   ASSERT_TRUE(SubmitMany(request, &response).ok());
   EXPECT_EQ(CountJobs(), 1000);
+}
+
+class InitFromTest : public SubmitTest {
+ protected:
+  // A job that has ended and left a checkpoint.
+  InitFromTest() {
+    source_ = Submit().id();
+    worker_.TakeAttempt();
+    worker_.Run();
+    Commit(100, /*finite=*/true);
+    Commit(200, /*finite=*/true);
+    Commit(300, /*finite=*/false);
+  }
+
+  void Commit(int32_t step, bool finite) {
+    v1::CommitCheckpointRequest request;
+    *request.mutable_ref() = worker_.ref;
+    v1::Checkpoint& checkpoint = *request.mutable_checkpoint();
+    checkpoint.set_step(step);
+    checkpoint.set_iteration(step);
+    checkpoint.set_name(CheckpointName(worker_.ref.attempt(), step));
+    checkpoint.set_path(source_ + "/" + checkpoint.name());
+    checkpoint.set_storage_id("storage-1");
+    checkpoint.set_manifest_sha256(std::string(64, 'a'));
+    checkpoint.set_finite(finite);
+    v1::CommitCheckpointResponse response;
+    grpc::ClientContext context;
+    const grpc::Status status = workers->CommitCheckpoint(&context, request, &response);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+  }
+  static v1::SubmitJobRequest From(const std::string& job_id, int32_t step = 0) {
+    v1::SubmitJobRequest request = Request();
+    request.mutable_spec()->mutable_training()->mutable_init_from()->set_job_id(job_id);
+    request.mutable_spec()->mutable_training()->mutable_init_from()->set_step(step);
+    return request;
+  }
+  // The field that is wrong, and why.
+  std::string Fault(const v1::SubmitJobRequest& request) {
+    v1::Job job;
+    const grpc::Status status = SubmitOne(request, &job);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << status.error_message();
+    const google::rpc::BadRequest bad = BadRequestOf(status);
+    if (bad.field_violations_size() != 1) return "";
+    return bad.field_violations(0).field() + ": " + bad.field_violations(0).description();
+  }
+
+  FakeWorker worker_{*workers};
+  std::string source_;
+};
+
+TEST_F(InitFromTest, FindsTheCheckpointAtSubmitAndKeepsItInTheJob) {
+  v1::Job newest;
+  ASSERT_TRUE(SubmitOne(From(source_), &newest).ok());
+  EXPECT_EQ(newest.init_from().step(), 200) << "the newest that is finite";
+  EXPECT_EQ(Get(newest.id()).init_from().name(), "attempt-0001/step-00000200");
+  Restart();
+  EXPECT_EQ(Get(newest.id()).init_from().storage_id(), "storage-1");
+  v1::SubmitJobRequest again = From(source_, 200);
+  again.set_request_id("again");
+  v1::Job first;
+  v1::Job second;
+  ASSERT_TRUE(SubmitOne(again, &first).ok());
+  ASSERT_TRUE(SubmitOne(again, &second).ok());
+  EXPECT_EQ(first.id(), second.id());
+}
+
+TEST_F(InitFromTest, AJobOrAStepThatIsNotThereIsRefusedByItsField) {
+  EXPECT_THAT(Fault(From("01j00000000000000000000000")),
+              testing::AllOf(testing::HasSubstr("training.init_from.job_id: "), testing::HasSubstr("no such job")));
+  EXPECT_THAT(Fault(From(source_, 150)),
+              testing::AllOf(testing::HasSubstr("training.init_from.step: is 150"), testing::HasSubstr("it has 200"),
+                             testing::HasSubstr("leave it out for the newest")));
+  EXPECT_THAT(Fault(From(source_, 300)), testing::HasSubstr("no finite checkpoint of it"));
+  const std::string fresh = Submit().id();
+  EXPECT_THAT(Fault(From(fresh)), testing::HasSubstr("training.init_from.job_id: has no finite checkpoint yet"));
+  v1::SubmitJobRequest only_checked = From(source_, 150);
+  only_checked.set_validate_only(true);
+  EXPECT_THAT(Fault(only_checked), testing::HasSubstr("training.init_from.step"));
+  only_checked = From(source_, 200);
+  only_checked.set_validate_only(true);
+  v1::Job preview;
+  EXPECT_TRUE(SubmitOne(only_checked, &preview).ok());
+  EXPECT_EQ(preview.id(), "");
+}
+
+TEST_F(InitFromTest, OneOfABatchIsRefusedAlone) {
+  v1::SubmitJobsRequest request;
+  *request.add_specs() = From(source_).spec();
+  *request.add_specs() = From(source_, 7).spec();
+  v1::SubmitJobsResponse response;
+  ASSERT_TRUE(SubmitMany(request, &response).ok());
+  ASSERT_EQ(response.outcomes_size(), 2);
+  EXPECT_EQ(response.outcomes(0).code(), 0);
+  EXPECT_EQ(response.outcomes(0).job().init_from().step(), 200);
+  EXPECT_EQ(response.outcomes(1).code(), static_cast<int>(grpc::StatusCode::INVALID_ARGUMENT));
+  EXPECT_EQ(response.outcomes(1).violations(0).field(), "training.init_from.step");
+}
+
+TEST_F(InitFromTest, ARepeatedBatchIsAnsweredAsTheFirstWhateverBecameOfTheCheckpoint) {
+  v1::SubmitJobsRequest request;
+  *request.add_specs() = From(source_, 200).spec();
+  *request.add_specs() = From(source_, 7).spec();
+  request.set_request_id("batch");
+  v1::SubmitJobsResponse first;
+  ASSERT_TRUE(SubmitMany(request, &first).ok());
+  const std::string id = first.outcomes(0).job().id();
+  grpc::ClientContext context;
+  v1::CancelJobRequest cancel;
+  cancel.set_job_id(id);
+  v1::Job cancelled;
+  ASSERT_TRUE(jobs->CancelJob(&context, cancel, &cancelled).ok());
+  // Nobody begins from it any more, and two newer ones take its place.
+  Commit(400, /*finite=*/true);
+  Commit(500, /*finite=*/true);
+  v1::SubmitJobsResponse second;
+  ASSERT_TRUE(SubmitMany(request, &second).ok());
+  EXPECT_EQ(second.outcomes(0).code(), 0);
+  EXPECT_EQ(second.outcomes(0).job().id(), id);
+  EXPECT_EQ(second.outcomes(1).violations(0).field(), "training.init_from.step");
 }
 
 }  // namespace

@@ -48,7 +48,8 @@ TEST(FeaturesTest, EverythingASpecCanAskForHasItsFeature) {
       {"execution { mode: GRAPH }", "execution.graph"},
       {"execution { deterministic: true }", "execution.deterministic"},
       {"parameter_groups {}", "training.parameter_groups"},
-      {"init_from {}", "training.init_from"}};
+      {"init_from {}", "training.init_from"},
+      {"micro_batch: AUTO", "training.micro_batch"}};
   for (const auto& [changes, feature] : rows) {
     EXPECT_THAT(FeaturesOf("training { " + changes + " }"), Contains(feature)) << changes;
     EXPECT_THAT(FeaturesOf(""), Not(Contains(feature))) << changes;
@@ -72,6 +73,11 @@ TEST(FeaturesTest, EverySpecThatPassesValidationNeedsOnlyWhatIsBuilt) {
       }
     }
   }
+  for (const char* more : {"init_from { path: 'a' }", "micro_batch: AUTO"}) {
+    const v1::JobSpec spec = MlpSpec(std::string("training { ") + more + " }");
+    ASSERT_THAT(ValidateJobSpec(spec), IsEmpty());
+    EXPECT_THAT(MissingFeatures(RequiredFeatures(ResolveDefaults(spec)), BuiltFeatures()), IsEmpty());
+  }
   for (const char* source : {"idx { images: 'a' labels: 'b' }", "text { files: 'a' }"}) {
     const v1::JobSpec spec = SpecFrom(std::string("training { data { train { ") + source + " } } }");
     EXPECT_THAT(MissingFeatures(RequiredFeatures(ResolveDefaults(spec)), BuiltFeatures()), IsEmpty());
@@ -82,7 +88,7 @@ TEST(FeaturesTest, WhatValidationCallsUnimplementedIsNotBuilt) {
   for (const char* changes :
        {"precision { mode: TF32 }", "precision { on_failure: ROLLBACK }", "precision { on_failure: FALLBACK }",
         "precision { storage: MASTER_FP32 }", "precision { overrides {} }", "precision { emulate: true }",
-        "execution { mode: GRAPH }", "parameter_groups {}", "init_from {}"}) {
+        "execution { mode: GRAPH }", "parameter_groups {}"}) {
     const v1::JobSpec spec = MlpSpec(std::string("training { ") + changes + " }");
     EXPECT_TRUE(OnlyUnimplemented(ValidateJobSpec(spec))) << changes;
     EXPECT_THAT(MissingFeatures(RequiredFeatures(ResolveDefaults(spec)), BuiltFeatures()), testing::SizeIs(1))

@@ -163,7 +163,7 @@ TEST(ValidateJobTest, ReportsEverythingAtOnceInTheOrderOfTheFields) {
           "training.accumulation OUT_OF_RANGE", "training.max_grad_norm OUT_OF_RANGE", "training.epochs OUT_OF_RANGE",
           "training.evaluation.max_batches OUT_OF_RANGE", "training.checkpoint.keep OUT_OF_RANGE",
           "training.telemetry.every_iterations OUT_OF_RANGE", "training.execution.mode UNIMPLEMENTED",
-          "training.parameter_groups UNIMPLEMENTED", "training.init_from UNIMPLEMENTED"));
+          "training.parameter_groups UNIMPLEMENTED", "training.init_from REQUIRED"));
 }
 
 TEST(ValidateJobTest, AViolationSaysWhatIsWrongWhatIsAllowedAndAnExample) {

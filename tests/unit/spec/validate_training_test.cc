@@ -28,6 +28,53 @@ TEST(ValidateTrainingTest, BatchSizeAndAccumulation) {
                         {"accumulation: 2147483647", "training.accumulation OUT_OF_RANGE"}});
 }
 
+TEST(ValidateTrainingTest, AMicroBatchIsChosenOrGivenNotBoth) {
+  ExpectTrainingFaults({{"micro_batch: AUTO", ""},
+                        {"micro_batch: AUTO batch_size: 1", ""},
+                        {"micro_batch: AUTO accumulation: 1", "training.accumulation CONFLICT"},
+                        {"micro_batch: CHOICE_UNSPECIFIED accumulation: 4", ""}});
+  v1::JobSpec unknown = MlpSpec();
+  unknown.mutable_training()->set_micro_batch(static_cast<v1::MicroBatch::Choice>(7));
+  EXPECT_THAT(Faults(unknown), ElementsAre("training.micro_batch UNKNOWN_VALUE"));
+}
+
+TEST(ValidateTrainingTest, WhatCountsIsWhetherOneSampleFitsWhereTheMicroBatchIsChosen) {
+  const std::string wide = "batch_size: 1048576 data { train { synthetic { shape: [1024, 1048576] } } } ";
+  ExpectTrainingFaults(
+      {{wide + "accumulation: 1048576", ""}, {wide + "micro_batch: AUTO", ""}, {wide, "training.model OUT_OF_RANGE"}});
+}
+
+TEST(ValidateTrainingTest, InitFromNamesOneSource) {
+  const std::string id = "job_id: '01j00000000000000000000000' ";
+  ExpectTrainingFaults(
+      {{"init_from { " + id + " }", ""},
+       {"init_from { " + id + " step: 200 }", ""},
+       {"init_from { path: 'models:a/model.safetensors' }", ""},
+       {"init_from {}", "training.init_from REQUIRED"},
+       {"init_from { job_id: '' }", "training.init_from.job_id INVALID_FORMAT"},
+       {"init_from { job_id: '01J00000000000000000000000' }", "training.init_from.job_id INVALID_FORMAT"},
+       {"init_from { job_id: '../../../../../etc/passwd1' }", "training.init_from.job_id INVALID_FORMAT"},
+       {"init_from { path: '' }", "training.init_from.path REQUIRED"},
+       {"init_from { path: '../secret' }", "training.init_from.path INVALID_FORMAT"},
+       {"init_from { path: 'a' step: 3 }", "training.init_from.step CONFLICT"},
+       {"init_from { " + id + " step: -1 }", "training.init_from.step OUT_OF_RANGE"}});
+}
+
+TEST(ValidateTrainingTest, RenamesAreOneToOne) {
+  const auto rename = [](const std::string& entries) { return "init_from { path: 'a' " + entries + " }"; };
+  ExpectTrainingFaults(
+      {{rename("rename { key: 'fc.weight' value: 'head.weight' } rename { key: 'fc.bias' value: 'head.bias' }"), ""},
+       {rename("rename { key: 'a' value: '' }"), "training.init_from.rename[\"a\"] REQUIRED"},
+       {rename("rename { key: '' value: 'a' }"), "training.init_from.rename[\"\"] REQUIRED"},
+       {rename("rename { key: 'b' value: 'x' } rename { key: 'a' value: 'x' }"),
+        "training.init_from.rename[\"b\"] CONFLICT"}});
+  v1::JobSpec many = MlpSpec("training { init_from { path: 'a' } }");
+  for (int i = 0; i <= 10'000; ++i) {
+    (*many.mutable_training()->mutable_init_from()->mutable_rename())[absl::StrCat(i)] = absl::StrCat("x", i);
+  }
+  EXPECT_THAT(Faults(many), ElementsAre("training.init_from.rename OUT_OF_RANGE"));
+}
+
 TEST(ValidateTrainingTest, MaxGradNorm) {
   ExpectTrainingFaults({{"max_grad_norm: 0", ""},
                         {"max_grad_norm: 1e30", ""},
@@ -86,8 +133,7 @@ TEST(ValidateTrainingTest, CheckpointAndTelemetry) {
 TEST(ValidateTrainingTest, WhatIsNotBuiltIsRefusedAsSuch) {
   ExpectTrainingFaults({{"execution { mode: EAGER deterministic: true }", ""},
                         {"execution { mode: GRAPH }", "training.execution.mode UNIMPLEMENTED"},
-                        {"parameter_groups { match: 'head' }", "training.parameter_groups UNIMPLEMENTED"},
-                        {"init_from { job_id: 'x' }", "training.init_from UNIMPLEMENTED"}});
+                        {"parameter_groups { match: 'head' }", "training.parameter_groups UNIMPLEMENTED"}});
   v1::JobSpec unknown = MlpSpec();
   unknown.mutable_training()->mutable_execution()->set_mode(static_cast<v1::ExecutionSpec::Mode>(9));
   EXPECT_THAT(Faults(unknown), ElementsAre("training.execution.mode UNKNOWN_VALUE"));

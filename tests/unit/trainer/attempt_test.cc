@@ -236,7 +236,19 @@ TEST_F(AttemptTest, AModelThatDoesNotFitIsRefusedBeforeItIsBuilt) {
   ExpectFailed(seen, v1::Reason::OUT_OF_DEVICE_MEMORY);
   EXPECT_THAT(seen.ended.message(),
               AllOf(HasSubstr("training.model: training it takes about 1."), HasSubstr("free on cpu"),
-                    HasSubstr("use a smaller model, a smaller batch_size")));
+                    HasSubstr("not even one sample fits; use a smaller model")));
+}
+
+TEST_F(AttemptTest, AMicroBatchThatDoesNotFitIsRefusedWithTheOneThatWould) {
+  // Activations of 4096 samples are 64 MiB, and the state takes 16 MiB more.
+  const AttemptSeen seen =
+      Run("training { batch_size: 4096 data { train { synthetic { samples: 4096 } } } model { mlp { hidden: 1024 "
+          "hidden: 1024 } } precision { mode: FP32 } }",
+          {.memory_limit_bytes = ResidentMemory() + (std::int64_t{64} << 20)});
+  ExpectFailed(seen, v1::Reason::OUT_OF_DEVICE_MEMORY);
+  EXPECT_THAT(seen.ended.message(),
+              AllOf(HasSubstr("with micro-batches of 4096 samples"),
+                    HasSubstr("samples would fit; set accumulation to "), HasSubstr("micro_batch: AUTO")));
 }
 
 TEST_F(AttemptTest, AWorkerThatCannotKeepCheckpointsSaysSo) {

@@ -116,6 +116,16 @@ TEST_F(FollowPlanTest, EverythingElseStaysAsThisMachineHasIt) {
   EXPECT_EQ(FollowPlan(wanted_, saved, spec_, kMachine), wanted_);
 }
 
+TEST_F(FollowPlanTest, AMicroBatchThatTheJobChoseForItselfIsFollowed) {
+  spec_.mutable_training()->set_micro_batch(v1::MicroBatch::AUTO);
+  const auto followed = [this](const std::string& saved) {
+    return FollowPlan(wanted_, {{"micro_batch", saved}}, spec_, kMachine).micro_batch;
+  };
+  EXPECT_EQ(wanted_.micro_batch, 8);
+  EXPECT_EQ(followed("3"), 3);
+  for (const char* none : {"0", "-1", "9", "many", ""}) EXPECT_EQ(followed(none), 8) << none;
+}
+
 TEST(PlanDifferencesTest, APlanThatWasFollowedHasNone) {
   const ExecutionPlan plan = MakePlan(SmallSpec(), Features({6}), kMachine);
   EXPECT_THAT(PlanDifferences(PlanFields(plan), plan), IsEmpty());

@@ -30,6 +30,18 @@ TEST(HostTest, TheCpuDevicesMemoryIsTheHosts) {
   EXPECT_GT(MemoryInUse(at::kCPU), 0);
 }
 
+TEST(HostTest, ThePeakIsOfWhatWasHeldBetweenTwoLooks) {
+  constexpr std::int64_t kMore = std::int64_t{64} << 20;
+  ResetPeakMemory(at::kCPU);
+  const std::int64_t before = ResidentMemory();
+  at::ones({kMore / 4});  // and gone again
+  EXPECT_GE(PeakMemory(at::kCPU), before + kMore * 9 / 10);
+  EXPECT_LT(MemoryInUse(at::kCPU), before + kMore / 2) << "nobody who looks now sees it";
+  ResetPeakMemory(at::kCPU);
+  EXPECT_LT(PeakMemory(at::kCPU), before + kMore / 2);
+  EXPECT_GE(PeakMemory(at::kCPU), MemoryInUse(at::kCPU) - (std::int64_t{1} << 20));
+}
+
 TEST(ProcessGlobalsTest, EveryAttemptBeginsWithTheSameGlobals) {
   ResetProcess(1);
   const at::Tensor drawn = at::rand({4});

@@ -7,6 +7,8 @@
 namespace mantissa::trainer {
 namespace {
 
+using ::testing::HasSubstr;
+
 constexpr std::int64_t kTime = 1'790'000'000'000'000'007;
 
 std::vector<Parameter> Parameters(int count = 2) {
@@ -168,6 +170,37 @@ TEST(RunEventsTest, ACheckpointSaysItsNameSizeAndTime) {
   EXPECT_EQ(event.reason(), "CHECKPOINT_SAVED");
   EXPECT_EQ(event.iteration(), 203);
   EXPECT_EQ(event.checkpoint().size_bytes(), 39456);
+}
+
+TEST(RunEventsTest, AMicroBatchSaysWhatItTakesAndWhatDidNotFit) {
+  v1::MicroBatchChosen chosen;
+  chosen.set_micro_batch(16);
+  chosen.set_accumulation(4);
+  chosen.set_estimated_bytes(1000);
+  chosen.set_free_bytes(5000);
+  EXPECT_EQ(MicroBatchEvent(kTime, chosen).message(),
+            "micro-batches of 16 samples, accumulation 4: about 1000 of 5000 free bytes");
+  chosen.set_measured_peak_bytes(900);
+  chosen.add_refused(64);
+  chosen.add_refused(32);
+  const v1::JobEvent event = MicroBatchEvent(kTime, chosen);
+  EXPECT_EQ(event.message(),
+            "micro-batches of 16 samples, accumulation 4: about 1000 of 5000 free bytes, 900 measured; 64, 32 did not "
+            "fit");
+  EXPECT_EQ(event.reason(), "MICRO_BATCH_CHOSEN");
+  EXPECT_EQ(event.severity(), v1::JobEvent::INFO);
+  EXPECT_EQ(event.micro_batch().micro_batch(), 16);
+}
+
+TEST(RunEventsTest, ReclaimingSaysWhatWasRemovedOrWhyItWasNot) {
+  const v1::JobEvent removed = ReclaimedEvent(kTime, ReclaimedCheckpoints{2, 300});
+  EXPECT_EQ(removed.message(), "removed 2 unfinished or uncommitted checkpoints (300 bytes) of earlier attempts");
+  EXPECT_EQ(removed.reason(), "CHECKPOINTS_RECLAIMED");
+  EXPECT_EQ(removed.severity(), v1::JobEvent::INFO);
+  const v1::JobEvent not_removed = ReclaimedEvent(kTime, absl::UnavailableError("broken"));
+  EXPECT_THAT(not_removed.message(), HasSubstr("could not be removed: broken; check the storage"));
+  EXPECT_EQ(not_removed.reason(), "CHECKPOINTS_NOT_RECLAIMED");
+  EXPECT_EQ(not_removed.severity(), v1::JobEvent::WARNING);
 }
 
 }  // namespace

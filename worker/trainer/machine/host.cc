@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdlib>
 #include <fstream>
 #include <limits>
 #include <sched.h>
@@ -26,6 +27,15 @@ std::int64_t MemoryInfo(const std::string& key) {
     if (name == key + ":") return kilobytes * 1024;
   }
   return kUnlimited;
+}
+
+// The value of a line of /proc/self/status, `VmHWM:   123 kB`; 0 when it is not there.
+std::int64_t StatusBytes(const std::string& key) {
+  std::ifstream file("/proc/self/status");
+  for (std::string line; std::getline(file, line);) {
+    if (line.rfind(key + ":", 0) == 0) return std::atoll(line.c_str() + key.size() + 1) * 1024;
+  }
+  return 0;
 }
 
 // A file with one number, where `max` and absence mean none.
@@ -88,6 +98,20 @@ std::int64_t MemoryInUse(c10::Device device) {
   if (device.is_cpu()) return ResidentMemory();
   constexpr auto kAll = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
   return at::accelerator::getDeviceStats(device.index()).allocated_bytes[kAll].current;
+}
+
+std::int64_t PeakMemory(c10::Device device) {
+  if (device.is_cpu()) return std::max(StatusBytes("VmHWM"), ResidentMemory());
+  constexpr auto kAll = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+  return at::accelerator::getDeviceStats(device.index()).allocated_bytes[kAll].peak;
+}
+
+void ResetPeakMemory(c10::Device device) {
+  if (device.is_cpu()) {
+    std::ofstream("/proc/self/clear_refs") << "5";  // the high-water mark, and nothing else
+  } else {
+    at::accelerator::resetPeakStats(device.index());
+  }
 }
 
 std::string CpuModel() {

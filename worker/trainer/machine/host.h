@@ -24,6 +24,11 @@ std::int64_t FreeMemory(c10::Device device, std::int64_t limit_bytes);
 // Bytes that the run holds on its device: ResidentMemory on the CPU.
 std::int64_t MemoryInUse(c10::Device device);
 
+// The most that MemoryInUse has been since the last reset, between two looks at it, too. On the CPU the kernel keeps it
+// for the process; where it does not let the process reset it, it is that of the process's whole life.
+std::int64_t PeakMemory(c10::Device device);
+void ResetPeakMemory(c10::Device device);
+
 // As the vendor calls the processor.
 std::string CpuModel();
 

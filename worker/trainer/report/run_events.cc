@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 
 namespace mantissa::trainer {
 namespace {
@@ -131,6 +132,30 @@ v1::JobEvent EvaluationEvent(std::int64_t time_unix_nanos, std::int64_t iteratio
   v1::JobEvent event = MakeEvent(time_unix_nanos, v1::JobEvent::INFO, "EVALUATED", message);
   event.set_iteration(static_cast<std::int32_t>(iteration));
   *event.mutable_evaluation() = result;
+  return event;
+}
+
+v1::JobEvent ReclaimedEvent(std::int64_t time_unix_nanos, const absl::StatusOr<ReclaimedCheckpoints>& reclaimed) {
+  if (!reclaimed.ok()) {
+    return MakeEvent(time_unix_nanos, v1::JobEvent::WARNING, "CHECKPOINTS_NOT_RECLAIMED",
+                     absl::StrCat("what earlier attempts left could not be removed: ", reclaimed.status().message(),
+                                  "; check the storage of the root named checkpoints"));
+  }
+  return MakeEvent(time_unix_nanos, v1::JobEvent::INFO, "CHECKPOINTS_RECLAIMED",
+                   absl::StrCat("removed ", reclaimed->generations, " unfinished or uncommitted checkpoints (",
+                                reclaimed->size_bytes, " bytes) of earlier attempts"));
+}
+
+v1::JobEvent MicroBatchEvent(std::int64_t time_unix_nanos, const v1::MicroBatchChosen& chosen) {
+  std::string message = absl::StrCat(
+      "micro-batches of ", chosen.micro_batch(), chosen.micro_batch() == 1 ? " sample" : " samples", ", accumulation ",
+      chosen.accumulation(), ": about ", chosen.estimated_bytes(), " of ", chosen.free_bytes(), " free bytes");
+  if (chosen.measured_peak_bytes() > 0) absl::StrAppend(&message, ", ", chosen.measured_peak_bytes(), " measured");
+  if (chosen.refused_size() > 0) {
+    absl::StrAppend(&message, "; ", absl::StrJoin(chosen.refused(), ", "), " did not fit");
+  }
+  v1::JobEvent event = MakeEvent(time_unix_nanos, v1::JobEvent::INFO, "MICRO_BATCH_CHOSEN", message);
+  *event.mutable_micro_batch() = chosen;
   return event;
 }
 

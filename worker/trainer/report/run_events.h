@@ -4,7 +4,10 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
+
 #include "mantissa/v1/telemetry.pb.h"
+#include "worker/checkpoint/checkpoint_store.h"
 #include "worker/models/parameter_buffer.h"
 #include "worker/trainer/engine.h"
 
@@ -23,6 +26,9 @@ v1::JobEvent PhaseEvent(const IterationRecord& record, Phase from);
 
 v1::JobEvent EvaluationEvent(std::int64_t time_unix_nanos, std::int64_t iteration, const v1::EvaluationResult& result);
 
+// What earlier attempts left was removed, or could not be.
+v1::JobEvent ReclaimedEvent(std::int64_t time_unix_nanos, const absl::StatusOr<ReclaimedCheckpoints>& reclaimed);
+v1::JobEvent MicroBatchEvent(std::int64_t time_unix_nanos, const v1::MicroBatchChosen& chosen);
 v1::JobEvent StartedEvent(std::int64_t time_unix_nanos, const v1::TrainingStarted& started);
 
 v1::JobEvent CheckpointSavedEvent(std::int64_t time_unix_nanos, std::int64_t iteration,
