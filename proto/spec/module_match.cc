@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -117,7 +118,15 @@ MatchableNames::MatchableNames(const std::vector<std::string>& paths, const std:
 
 std::string MatchableNames::Nearest(const std::string& pattern) const {
   std::vector<std::string> kinds;
-  for (const auto& [kind, names] : alike_) kinds.push_back(kind);
+  for (const auto& [kind, names] : alike_) {
+    if (IsType(kind) && absl::EqualsIgnoreCase(kind, pattern)) return kind;
+    kinds.push_back(kind);
+  }
+  // The end of a path, which `**` would let it begin with.
+  const std::string end = absl::StrCat(".", WithoutIndices(pattern));
+  if (std::any_of(kinds.begin(), kinds.end(), [&](const std::string& kind) { return kind.ends_with(end); })) {
+    return absl::StrCat("**", end);
+  }
   const auto nearest = alike_.find(process::NearestName(WithoutIndices(pattern), kinds));
   if (nearest == alike_.end()) return "";
   if (pattern.find('*') != std::string::npos) return nearest->first;

@@ -130,6 +130,11 @@ TEST(MatchableNamesTest, TheNearestIsAPathThatThereIsOrAType) {
   EXPECT_EQ(names.Nearest("heads"), "head");
   EXPECT_EQ(names.Nearest("bias"), "Bias");
   EXPECT_EQ(names.Nearest("Layernorm"), "LayerNorm");
+  EXPECT_EQ(names.Nearest("linear"), "Linear");
+  // Somewhere below the top.
+  EXPECT_EQ(names.Nearest("attention"), "**.attention");
+  EXPECT_EQ(names.Nearest("attention.qkv"), "**.attention.qkv");
+  EXPECT_EQ(names.Nearest("3.norm1"), "**.*.norm1");
   EXPECT_EQ(names.Nearest("something_else"), "");
 }
 
