@@ -130,7 +130,9 @@ TEST_P(LinearTest, AStoredWeightGivesTheBitsOfACastAtUseAndTheGradientIsTheMaste
     EXPECT_TRUE(at::equal(stored.weight.grad(), cast.weight.grad()));
     EXPECT_EQ(stored.weight.grad().scalar_type(), at::kFloat);
     EXPECT_GT(stored.weight.grad().abs().max().item<float>(), 0);
-    if (with_bias) EXPECT_TRUE(at::equal(stored.bias.grad(), cast.bias.grad()));
+    if (with_bias) {
+      EXPECT_TRUE(at::equal(stored.bias.grad(), cast.bias.grad()));
+    }
   }
 }
 

@@ -149,6 +149,42 @@ TEST(InitialiseTest, AnEncoderStartsLikePyTorchsAttentionAndNorms) {
   initial.ExpectUniform("head.weight", 1 / std::sqrt(64.0));
 }
 
+TEST(InitialiseTest, ConvolutionsStartLikePyTorchsFromWhatOneKernelSees) {
+  SampleModel sample;
+  v1::Layer::Convolution& convolution = *sample.spec.mutable_sequential()->add_layers()->mutable_conv2d();
+  convolution.set_out(64);
+  convolution.set_kernel(5);
+  convolution.set_stride(1);
+  convolution.set_groups(2);
+  convolution.set_bias(true);
+  v1::Layer::BatchNorm& norm = *sample.spec.mutable_sequential()->add_layers()->mutable_batch_norm2d();
+  norm.set_epsilon(1e-5);
+  norm.set_momentum(0.1);
+  sample.spec.mutable_sequential()->add_layers()->mutable_flatten();
+  sample.spec.mutable_sequential()->add_layers()->mutable_linear()->set_bias(true);
+  sample.sample = {.features = {8, 6, 6}, .classes = 32};
+  const Initial initial(sample);
+  initial.ExpectUniform("layers.0.weight", 1 / std::sqrt(4 * 25.0));
+  initial.ExpectUniform("layers.0.bias", 1 / std::sqrt(4 * 25.0));
+  initial.ExpectConstant("layers.1.weight", 1);
+  initial.ExpectConstant("layers.1.bias", 0);
+  initial.ExpectUniform("layers.3.weight", 1 / std::sqrt(64 * 4.0));
+}
+
+TEST(InitialiseTest, EmbeddingsOfLayersStartLikeGpt2s) {
+  SampleModel sample;
+  v1::Layer::Embedding& embedding = *sample.spec.mutable_sequential()->add_layers()->mutable_embedding();
+  embedding.set_width(32);
+  embedding.set_context(100);
+  embedding.set_vocabulary(300);
+  embedding.set_positions(true);
+  sample.spec.mutable_sequential()->add_layers()->mutable_linear();
+  sample.sample.classes = 300;
+  const Initial initial(sample);
+  initial.ExpectNormal("layers.0.weight", 0.02);
+  initial.ExpectNormal("layers.0.positions", 0.02);
+}
+
 TEST(InitialiseTest, AGptStartsLikeGpt2) {
   const Initial initial(SampleGpt(8, 32, 4, 50, 300));
   initial.ExpectNormal("token_embedding.weight", 0.02);

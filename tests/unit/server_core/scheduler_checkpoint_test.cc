@@ -169,7 +169,8 @@ TEST_F(SchedulerCheckpoint, AnAssignmentNamesEveryCommittedCheckpointSoThatTheRe
 class SchedulerInitFrom : public SchedulerCheckpoint {
  protected:
   v1::Checkpoint CheckpointOf(int32_t step) {
-    for (const v1::Checkpoint& checkpoint : plane_.store.ListCheckpoints(job_).value()) {
+    const std::vector<v1::Checkpoint> checkpoints = plane_.store.ListCheckpoints(job_).value();
+    for (const v1::Checkpoint& checkpoint : checkpoints) {
       if (checkpoint.step() == step) return checkpoint;
     }
     ADD_FAILURE() << "no checkpoint at " << step;

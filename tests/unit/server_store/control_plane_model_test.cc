@@ -105,7 +105,8 @@ class Simulation {
     ASSERT_EQ(spec::LineageOf(job).number(), 1 + interventions) << "each is recorded once, with its lineage";
     interventions_ += spec::LineageOf(job).number() - (before.has_lineage() ? before.lineage().number() : 1);
     std::map<std::string, v1::Checkpoint> kept;
-    for (v1::Checkpoint& checkpoint : store_->ListCheckpoints(job.id()).value()) {
+    std::vector<v1::Checkpoint> checkpoints = store_->ListCheckpoints(job.id()).value();
+    for (v1::Checkpoint& checkpoint : checkpoints) {
       kept[checkpoint.name()] = std::move(checkpoint);
     }
     const bool begun = job.lineage().number() > before.lineage().number();

@@ -29,6 +29,10 @@ TEST(FeaturesTest, EverythingASpecCanAskForHasItsFeature) {
   const std::vector<std::pair<std::string, std::string>> rows = {
       {"model { transformer_encoder {} }", "model.transformer_encoder"},
       {"model { gpt {} }", "model.gpt"},
+      {"model { convnet {} }", "model.convnet"},
+      {"model { sequential {} }", "model.sequential"},
+      {"model { pathological {} }", "model.pathological"},
+      {"data { train { tokens {} } }", "data.tokens"},
       {"data { train { idx {} } }", "data.idx"},
       {"data { train { text {} } }", "data.text"},
       {"data { eval { text {} } }", "data.text"},

@@ -73,8 +73,39 @@ TEST(ModelBytesTest, DropoutKeepsItsMasks) {
             BytesOf("model { mlp { hidden: 8 } } data { train { synthetic {} } }").activations);
 }
 
+// Of 8 x 8 in 10 classes.
+const std::string kLayers =
+    "data { train { synthetic { shape: [8, 8] } } } batch_size: 1 model { sequential { layers { conv2d { out: 4 } } "
+    "layers { batch_norm2d {} } layers { relu {} } layers { max_pool2d {} } layers { flatten {} } layers { linear {} } "
+    "} } ";
+
+TEST(ModelBytesTest, RunningStatisticsAreKeptTwice) {
+  EXPECT_EQ(BytesOf(kMlp).buffers, 0);
+  EXPECT_EQ(BytesOf(kLayers).buffers, 2 * (4 + 4) * 4);
+}
+
+TEST(ModelBytesTest, LayersCastTheWeightsThatProductsRead) {
+  EXPECT_EQ(BytesOf(kLayers + "precision { mode: BF16 }").casts, 2 * (4 * 9 + 10 * 36));
+  // A table of tokens is looked up.
+  EXPECT_EQ(
+      BytesOf("data { train { text { files: 'a' } } } model { sequential { layers { embedding { width: 8 positions: "
+              "true } } layers { linear {} } } }")
+          .casts,
+      2 * 256 * 8);
+}
+
+TEST(ModelBytesTest, ActivationsOfLayersAreCountedLayerByLayer) {
+  // In FP32: the input as it is and as an operand, the convolution's result, the norm's input and result, the ReLU's,
+  // the pool's with its indices; the head's input and result, and the logits three times.
+  const std::int64_t image = 4 * 6 * 6;
+  EXPECT_EQ(BytesOf(kLayers + "precision { mode: FP32 }").activations,
+            64 * 8 + image * 4 + image * 8 + image * 4 + 36 * 12 + 36 * 4 + 10 * 4 + 10 * 12);
+  EXPECT_LT(BytesOf(kLayers + "precision { mode: BF16 }").activations,
+            BytesOf(kLayers + "precision { mode: FP32 }").activations);
+}
+
 TEST(ModelBytesTest, TheTotalIsTheSumAndSaturates) {
-  EXPECT_EQ((ModelBytes{1, 2, 3, 4, 5}).Total(), 15);
+  EXPECT_EQ((ModelBytes{1, 2, 3, 4, 5, 6}).Total(), 21);
   constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
   EXPECT_EQ((ModelBytes{kMax, 1, 0, 0, 0}).Total(), kMax);
 }

@@ -50,6 +50,12 @@ TEST(ExecutionPlanTest, ASequenceModelMeetsARowForEveryTimeStep) {
   EXPECT_EQ(EstimateOperations(flat, Features({6}), 8), one);
 }
 
+TEST(ExecutionPlanTest, AKernelIsUsedAtEveryPlace) {
+  const v1::TrainingSpec convnet = SmallSpec("model { convnet { channels: 4 } }").training();
+  // 9 products for each of 4 x 8 x 8 results, and a head of 4 x 3.
+  EXPECT_EQ(EstimateOperations(convnet, Features({8, 8}), 8), (4 * 8 * 8 * 9 + 4 * 3) * 8 * 3);
+}
+
 TEST(ExecutionPlanTest, AnEnormousModelReadsAsEnormous) {
   const v1::TrainingSpec huge =
       SmallSpec("model { mlp { hidden: 1048576 hidden: 1048576 } } batch_size: 1048576").training();

@@ -100,7 +100,7 @@ TEST(RunningStatisticsOfARunTest, DataThatIsNotFiniteDoesNotReachThem) {
 }
 
 TEST(RunningStatisticsOfARunTest, AHaltedRunLeavesThem) {
-  SmallRun run(std::string(kModel));
+  SmallRun run(kModel);
   run.TrainTo(2);
   StepState step = run.state().step_state();
   step.halt = static_cast<std::int32_t>(Halt::kSkipsInRow);
