@@ -95,7 +95,7 @@ def test_a_fallback_finishes_in_the_next_precision(cluster):
     cluster.start_worker()
     submitted = cluster.cli("submit", EXAMPLES / "digits_fallback.yaml", "--watch")
     assert submitted.returncode == 0, submitted.stderr
-    assert "falls back from FP16 to BF16" in submitted.stdout + submitted.stderr
+    assert "falls back from FP16 to BF16" in " ".join(submitted.stdout.split()), "above the block, wrapped"
     job = json.loads(cluster.cli("get", "digits-fallback", "-o", "json").stdout)
     assert job["state"] == "SUCCEEDED" and job["result"]["precision"] == "BF16"
     assert job["result"]["eval_accuracy"] >= 0.95
