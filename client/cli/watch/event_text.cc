@@ -117,6 +117,7 @@ std::string EventText(const v1::JobEvent& event) {
       case v1::JobEvent::kStarted:
         return StartedText(event.started());
       case v1::JobEvent::kIntervention:
+        return PlainText(event);
       case v1::JobEvent::DETAIL_NOT_SET:
         return PlainText(event);
     }
