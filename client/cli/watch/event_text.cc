@@ -137,6 +137,7 @@ std::string EventText(const v1::JobEvent& event) {
       case v1::JobEvent::kIntervention:
       case v1::JobEvent::kRanges:
       case v1::JobEvent::kAdvice:
+        return PlainText(event);
       case v1::JobEvent::kMicroBatch:
         return MicroBatchText(event.micro_batch());
       case v1::JobEvent::DETAIL_NOT_SET:
