@@ -192,15 +192,15 @@ TEST(ReplayTest, NanAloneStaysNan) {
   EXPECT_EQ(CauseAt(location, SkipCause::kNanBackward), SkipCause::kNanBackward);
 }
 
-// Counts its forward passes in a buffer, as batch norm would keep statistics.
+// Counts its forward passes, as batch norm keeps statistics.
 class CountingModel final : public Model {
  public:
   CountingModel(const v1::Model& model, const spec::SampleShape& sample)
       : Model(spec::ModelParameters(model, sample), at::kCPU), head_(parameters_.LinearAt("head")) {
-    buffers_.push_back({"passes", at::zeros({1})});
+    statistics_ = RunningStatistics({{"passes", {1}, spec::ParameterKind::kNorm}}, at::kCPU);
   }
   at::Tensor Forward(const at::Tensor& input, const ForwardContext& context) override {
-    buffers_[0].tensor.add_(1);
+    statistics_.pending("passes").add_(1);
     return context.Linear(head_, input);
   }
 
@@ -208,7 +208,7 @@ class CountingModel final : public Model {
   LinearParameters head_;
 };
 
-TEST(ReplayTest, BatchStatisticsArePutBack) {
+TEST(ReplayTest, RunningStatisticsStayAsTheyWere) {
   const SmallRun plan("accumulation: 2");
   const auto data = DataWithOneBadSample();
   ScalerSettings scaler = ScalerSettingsFrom(plan.training().precision(), 1);

@@ -1,6 +1,7 @@
 #include "worker/trainer/run_checkpoints.h"
 
 #include <limits>
+#include <optional>
 #include <string>
 
 #include <ATen/ATen.h>
@@ -9,6 +10,7 @@
 
 #include "tests/unit/trainer/run_folder.h"
 #include "tests/unit/trainer/small_run.h"
+#include "worker/trainer/tensor_type.h"
 
 namespace mantissa::trainer {
 namespace {
@@ -207,47 +209,14 @@ TEST_F(RunCheckpointsTest, AnotherModelsCheckpointIsRefusedByTheState) {
   EXPECT_THAT(std::string(restored.message()), HasSubstr("layers.0.weight"));
 }
 
-TEST_F(RunCheckpointsTest, TensorsOfEveryTypeComeBackAsTheyWere) {
-  // Types that no model has today, through the same files.
+TEST(TensorTypeTest, EveryTypeOfAFileIsNamedThereAndBack) {
   for (const at::ScalarType type :
        {at::kFloat, at::kDouble, at::kHalf, at::kBFloat16, at::kLong, at::kInt, at::kByte, at::kBool}) {
-    class TypedModel final : public Model {
-     public:
-      explicit TypedModel(at::ScalarType type) : Model({{"weight", {2}, spec::ParameterKind::kWeight}}, at::kCPU) {
-        buffers_.push_back({"buffer", at::arange(6).view({3, 2}).t().to(type)});
-      }
-      at::Tensor Forward(const at::Tensor& input, const ForwardContext&) override { return input; }
-    };
-    RunFolder folder;
-    const RunStateOptions options = {run_.training().optimizer(), run_.training().schedule(), 1, ScalerSettings()};
-    RunState state(std::make_unique<TypedModel>(type), options, at::kCPU);
-    const RunCheckpoints checkpoints(folder.checkpoint_root(), CheckpointsOf(kJob));
-    const auto saved = checkpoints.Save(state, false, kTime);
-    ASSERT_TRUE(saved.ok()) << saved.status();
-    Generations generations;
-    *generations.Add() = checkpoints.Describe(*saved);
-    const auto loaded = checkpoints.Load(generations);
-    ASSERT_TRUE(loaded.ok()) << loaded.status();
-    const at::Tensor& buffer = loaded->snapshot.model[1].tensor;
-    EXPECT_EQ(buffer.scalar_type(), type);
-    EXPECT_TRUE(at::equal(buffer, state.model().buffers()[0].tensor)) << "a view that is not contiguous";
+    const std::optional<TensorType> name = TypeOf(type);
+    ASSERT_TRUE(name.has_value()) << type;
+    EXPECT_EQ(ScalarTypeOf(*name), type);
   }
-}
-
-TEST_F(RunCheckpointsTest, ATypeThatNoFileHasIsSaidByName) {
-  class ComplexModel final : public Model {
-   public:
-    ComplexModel() : Model({{"weight", {2}, spec::ParameterKind::kWeight}}, at::kCPU) {
-      buffers_.push_back({"phases", at::zeros({2}, at::kComplexFloat)});
-    }
-    at::Tensor Forward(const at::Tensor& input, const ForwardContext&) override { return input; }
-  };
-  const RunStateOptions options = {run_.training().optimizer(), run_.training().schedule(), 1, ScalerSettings()};
-  const RunState state(std::make_unique<ComplexModel>(), options, at::kCPU);
-  const auto saved = Of().Save(state, false, kTime);
-  EXPECT_TRUE(absl::IsInternal(saved.status()));
-  EXPECT_THAT(std::string(saved.status().message()), HasSubstr("phases"));
-  EXPECT_TRUE(std::filesystem::is_empty(folder_.checkpoints()));
+  EXPECT_EQ(TypeOf(at::kComplexFloat), std::nullopt);
 }
 
 }  // namespace

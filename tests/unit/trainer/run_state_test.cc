@@ -20,12 +20,13 @@ using ::testing::IsEmpty;
 
 constexpr char kLayered[] = "model { mlp { hidden: 4 } } precision { mode: FP16 loss_scale { growth_interval: 2 } } ";
 
-// A model with what none of the built-in ones has: state that is not trained.
+// With state that is not trained.
 class BufferedModel final : public Model {
  public:
   BufferedModel() : Model({{"weight", {2}, spec::ParameterKind::kWeight}}, at::kCPU) {
-    buffers_.push_back({"norm.mean", at::zeros({2})});
-    buffers_.push_back({"norm.batches", at::zeros({}, at::kLong)});
+    statistics_ = RunningStatistics(
+        {{"norm.running_mean", {2}, spec::ParameterKind::kNorm}, {"norm.running_var", {2}, spec::ParameterKind::kNorm}},
+        at::kCPU);
   }
   at::Tensor Forward(const at::Tensor& input, const ForwardContext&) override { return input; }
 };
@@ -50,7 +51,7 @@ TEST(RunStateTest, HoldsParametersInForwardOrderThenBuffersAndTheMomentsOfEach) 
               ElementsAre("exp_avg.layers.0.weight", "exp_avg.layers.0.bias", "exp_avg.head.weight",
                           "exp_avg.head.bias", "exp_avg_sq.layers.0.weight", "exp_avg_sq.layers.0.bias",
                           "exp_avg_sq.head.weight", "exp_avg_sq.head.bias"));
-  EXPECT_THAT(Names(BufferedState().View().model), ElementsAre("weight", "norm.mean", "norm.batches"));
+  EXPECT_THAT(Names(BufferedState().View().model), ElementsAre("weight", "norm.running_mean", "norm.running_var"));
 }
 
 TEST(RunStateTest, ASnapshotStaysWhatItWasAndAViewDoesNot) {
@@ -87,7 +88,7 @@ TEST(RunStateTest, BuffersAreRestoredToo) {
   snapshot.model[2].tensor.fill_(9);
   ASSERT_TRUE(state.Restore(snapshot).ok());
   EXPECT_EQ(state.model().buffers()[0].tensor[1].item<float>(), 4);
-  EXPECT_EQ(state.model().buffers()[1].tensor.item<std::int64_t>(), 9);
+  EXPECT_EQ(state.model().buffers()[1].tensor[0].item<float>(), 9);
 }
 
 TEST(RunStateTest, ARestoredStateTrainsOn) {
@@ -167,7 +168,7 @@ TEST(RunStateFiniteTest, EveryParameterAndMomentCounts) {
   }
 }
 
-TEST(RunStateFiniteTest, EveryBufferCountsAndWholeNumbersAreFinite) {
+TEST(RunStateFiniteTest, EveryBufferCounts) {
   RunState state = BufferedState();
   EXPECT_TRUE(state.IsFinite());
   state.model().buffers()[0].tensor[1] = std::numeric_limits<float>::quiet_NaN();

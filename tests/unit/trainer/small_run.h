@@ -50,7 +50,7 @@ inline std::unique_ptr<Dataset> OneClassData() {
 }
 
 struct SmallRunOptions {
-  std::unique_ptr<Dataset> data;  // null: the spec's own
+  std::unique_ptr<Dataset> data = nullptr;  // the spec's own
   ActivationProbe* probe = nullptr;
   std::int32_t replay_after = 0;  // see ScalerSettings
 };
