@@ -204,7 +204,9 @@ TEST_P(GpuRunTest, CutAnywhereItIsTheSameRunBitForBit) {
   std::optional<RunSnapshot> at_cut;
   for (const std::int64_t cut : cuts) {
     GpuRun piece(kGpu, GetParam().training, GetParam().mode, scale);
-    if (at_cut) ASSERT_TRUE(piece.state().Restore(*at_cut).ok());
+    if (at_cut) {
+      ASSERT_TRUE(piece.state().Restore(*at_cut).ok());
+    }
     while (piece.state().step_state().iteration < cut) piece.Iterate();
     at_cut = piece.state().Snapshot();
   }

@@ -18,6 +18,7 @@
 #include "worker/trainer/evaluate.h"
 #include "worker/trainer/lineage_start.h"
 #include "worker/trainer/machine/host.h"
+#include "worker/trainer/machine/process_globals.h"
 #include "worker/trainer/micro_batch.h"
 #include "worker/trainer/replay.h"
 #include "worker/trainer/report/run_events.h"

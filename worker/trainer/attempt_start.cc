@@ -45,7 +45,7 @@ BatchPlan AttemptStart::Batches() const {
                     .lineage = lineage_});
 }
 
-v1::TrainingStarted AttemptStart::Describe() const {
+v1::TrainingStarted AttemptStart::Describe() {
   v1::TrainingStarted started;
   started.set_device(env_.device_name);
   started.set_precision(training_.precision().mode());

@@ -45,7 +45,7 @@ class AttemptStart {
   // The checkpoint it goes on from; empty: none.
   const std::string& resumed_from() const { return resumed_from_; }
   bool ChoosesMicroBatch() const { return training_.micro_batch() == v1::MicroBatch::AUTO; }
-  v1::TrainingStarted Describe() const;
+  v1::TrainingStarted Describe();
   // What there is to say of it, in order.
   const std::vector<v1::JobEvent>& notices() const { return notices_; }
 

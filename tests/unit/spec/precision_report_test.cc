@@ -91,7 +91,9 @@ TEST(PrecisionReportTest, WhatTheFilesDecideIsSaidToBeUnknown) {
   EXPECT_FALSE(report.modules[1].sizes_known);                          // as many outputs as classes
   EXPECT_EQ(report.modules[0].weight_format, NumberFormat::kBfloat16);  // that much is certain
   EXPECT_EQ(report.bytes.activations, 0);
-  EXPECT_TRUE(ReportOf(idx + " data { train { idx { classes: 10 } } }").modules[1].sizes_known);
+  const std::string with_classes =
+      "data { train { idx { images: 'a' labels: 'b' classes: 10 } } } model { mlp { hidden: [128, 32] } }";
+  EXPECT_TRUE(ReportOf(with_classes).modules[1].sizes_known);
 
   const PrecisionReport encoder =
       ReportOf("data { train { idx { images: 'a' labels: 'b' } } } model { transformer_encoder { d_model: 16 } }");
