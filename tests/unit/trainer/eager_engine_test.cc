@@ -86,6 +86,17 @@ TEST(EagerEngineHaltTest, TheIterationThatHaltsIsTheLastOne) {
   EXPECT_EQ(reports[49].record.halt, Halt::kSkipsInRow);
 }
 
+TEST(EagerEngineBoundaryTest, AStepThatNoRunReachesIsNoBoundaryAlsoAfterASkip) {
+  SmallRun run("precision { mode: FP16 loss_scale { init: 1099511627776 } }");
+  FakeControl control;
+  process::FakeClock clock;
+  EagerEngine engine(run.state(), run.program(), clock);
+  EXPECT_TRUE(engine.RunUntil({.iteration = 3, .step = std::numeric_limits<std::int64_t>::max()}, control));
+  const std::vector<IterationReport> reports = engine.Poll();
+  EXPECT_THAT(Iterations(reports), ElementsAre(1, 2, 3));
+  EXPECT_FALSE(reports[0].record.applied);
+}
+
 TEST(EagerEngineSliceTest, ReturnsAfterFiveMillisecondsWithTheBoundaryStillAhead) {
   SmallRun run;
   FakeControl control;
