@@ -15,7 +15,8 @@ std::int64_t Nanos(std::chrono::nanoseconds duration) { return duration.count();
 
 // The first iteration that may reach the boundary: should every one from here on be applied, its step falls there.
 std::int64_t EarliestReach(const Boundary& boundary, const StepState& known) {
-  return std::min(boundary.iteration, known.iteration + (boundary.step - known.step));
+  // A boundary without a step has the largest there is, to which nothing can be added.
+  return known.iteration + std::min(boundary.iteration - known.iteration, boundary.step - known.step);
 }
 
 }  // namespace
