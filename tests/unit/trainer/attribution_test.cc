@@ -1,7 +1,6 @@
 // Overflow planted in a random place of a random model: the skip says why, and the replay says where.
 #include <array>
 #include <cmath>
-#include <iostream>
 #include <limits>
 #include <random>
 #include <string>
@@ -228,11 +227,6 @@ TEST(AttributionTest, TheSkipNamesTheCauseAndTheReplayThePlace) {
     const IterationRecord& record = outcome.report.record;
     ASSERT_FALSE(record.applied);
     named += record.cause == outcome.cause ? 1 : 0;
-    if (record.cause != outcome.cause) {
-      std::cerr << "case " << number << " " << drawn.mode << " " << drawn.model << " stage "
-                << static_cast<int>(drawn.stage) << " " << outcome.module << " cause " << static_cast<int>(record.cause)
-                << "\n";
-    }
     ASSERT_TRUE(outcome.location.has_value());
     EXPECT_EQ(outcome.location->stage, drawn.stage);
     EXPECT_EQ(outcome.location->module, outcome.module);
