@@ -22,7 +22,7 @@ class GpuGoldenTest : public testing::TestWithParam<std::string> {
 };
 
 TEST_P(GpuGoldenTest, EachRecordedIterationHasPyTorchsLossGradientsAndSkip) {
-  ExpectRecordedIterations(golden_, subject_);
+  ExpectRecordedIterations(golden_, subject_, Sums::kAnyOrder);
 }
 
 TEST_P(GpuGoldenTest, TwoHundredIterationsEndAsCloseAsPyTorchsOwnRunsDo) { ExpectTrajectory(golden_, subject_); }

@@ -6,6 +6,8 @@
 
 #include <c10/util/Exception.h>
 
+#include "worker/trainer/overflow_cause.h"
+
 namespace mantissa::trainer {
 namespace {
 
@@ -78,7 +80,11 @@ void EagerEngine::Report(const StepState& step, process::SteadyTime began) {
     report.record.samples_per_second =
         static_cast<double>(program_.SamplesIn(step.iteration - 1)) / report.record.seconds;
   }
-  if (!report.record.applied) report.offenders = Offenders(readback_.stats());
+  if (!report.record.applied) {
+    report.offenders = Offenders(readback_.stats());
+    const std::vector<Parameter>& parameters = state_.model().parameters().parameters();
+    report.record.cause = CauseOf(report.record.cause, report.offenders, parameters);
+  }
   reports_.push_back(std::move(report));
 }
 

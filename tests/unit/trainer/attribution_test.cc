@@ -12,6 +12,7 @@
 
 #include "tests/unit/trainer/faults.h"
 #include "tests/unit/trainer/small_run.h"
+#include "worker/trainer/overflow_cause.h"
 #include "worker/trainer/replay.h"
 
 namespace mantissa::trainer {
@@ -95,6 +96,8 @@ class PlantedRun {
     const StepState step = run_->state().step_state();
     outcome_.report.record = RecordFrom(step);
     outcome_.report.offenders = Offenders(run_->state().iteration_state().ReadStats());
+    outcome_.report.record.cause = CauseOf(outcome_.report.record.cause, outcome_.report.offenders,
+                                           run_->state().model().parameters().parameters());
     outcome_.cause = std::isfinite(step.loss) ? SkipCause::kOverflow : SkipCause::kNanForward;
     if (outcome_.report.record.halt == Halt::kReplay) {
       outcome_.location = Replay(run_->state(), run_->program()).Locate(outcome_.report.record, control);
@@ -233,7 +236,25 @@ TEST(AttributionTest, TheSkipNamesTheCauseAndTheReplayThePlace) {
     EXPECT_EQ(outcome.location->micro_batch, outcome.micro_batch);
     EXPECT_EQ(CauseAt(*outcome.location, record.cause), outcome.cause);
   }
-  EXPECT_GE(named, kCases * 95 / 100) << named << " of " << kCases;
+  EXPECT_GE(named * 100, kCases * 95) << named << " of " << kCases;
+  RecordProperty("cause_named_by_the_skip_alone", named);
+}
+
+TEST(OverflowCauseTest, NanInAWeightWhoseBiasIsFiniteIsAProductWithAnOverflow) {
+  SmallRun run("model { mlp { hidden: 4 } }");
+  const std::vector<Parameter>& parameters = run.state().model().parameters().parameters();
+  constexpr std::size_t kWeight = 0, kBias = 1, kHead = 2;
+  ASSERT_EQ(parameters[kBias].shape.path, "layers.0.bias");
+  const auto cause = [&](SkipCause counted, const std::vector<Offender>& offenders) {
+    return CauseOf(counted, offenders, parameters);
+  };
+  EXPECT_EQ(cause(SkipCause::kNanBackward, {{kWeight, 0, 3}}), SkipCause::kOverflow);
+  EXPECT_EQ(cause(SkipCause::kNanBackward, {{kHead, 0, 1}, {kBias, 0, 1}, {kWeight, 0, 3}}), SkipCause::kOverflow)
+      << "the head's own bias is finite";
+  EXPECT_EQ(cause(SkipCause::kNanBackward, {{kBias, 0, 1}, {kWeight, 0, 3}}), SkipCause::kNanBackward);
+  EXPECT_EQ(cause(SkipCause::kNanBackward, {{kWeight, 0, 3}, {kBias, 0, 1}}), SkipCause::kNanBackward);
+  EXPECT_EQ(cause(SkipCause::kNanForward, {{kWeight, 0, 3}}), SkipCause::kNanForward);
+  EXPECT_EQ(cause(SkipCause::kNanBackward, {}), SkipCause::kNanBackward);
 }
 
 // Adds `value` to one element of a parameter's gradient in every backward pass.
