@@ -99,8 +99,8 @@ TEST_F(InitialiseFromTest, TakesExactlyTheParametersAndNothingElse) {
 }
 
 TEST_F(InitialiseFromTest, ConvertsFloatsToFp32AndSaysSo) {
-  source_.Set("head.bias", at::tensor({1.5, 2.0, -0.25}, at::kHalf));
-  source_.Set("layers.0.bias", at::tensor({1.0, 2.0, 3.0, 4.0}, at::kBFloat16));
+  source_.Set("head.bias", at::tensor({1.5f, 2.0f, -0.25f}).to(at::kHalf));
+  source_.Set("layers.0.bias", at::tensor({1.0f, 2.0f, 3.0f, 4.0f}).to(at::kBFloat16));
   source_.Set("head.weight", source_.At("head.weight").to(at::kDouble));
   const auto taken = Take(source_);
   ASSERT_TRUE(taken.ok()) << taken.status();
