@@ -57,6 +57,11 @@ function(mantissa_test)
   else()
     _mantissa_label_targets(${T_NAME} ${T_LABELS} without_torch)
   endif()
+  # Tests run side by side, and OpenMP's threads wait for each other by spinning: one each, unless a test asks for more.
+  set(environment)
+  if(torch)
+    set(environment ENVIRONMENT OMP_NUM_THREADS=1)
+  endif()
   gtest_discover_tests(${T_NAME}
     DISCOVERY_MODE PRE_TEST
     DISCOVERY_TIMEOUT 60
@@ -64,7 +69,7 @@ function(mantissa_test)
     WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}"
     TEST_PREFIX "${T_NAME}."
     TEST_LIST ${T_NAME}_cases
-    PROPERTIES TIMEOUT ${T_TIMEOUT})
+    PROPERTIES TIMEOUT ${T_TIMEOUT} ${environment})
   # gtest_discover_tests takes apart a property that is a list, so labels are set after it, when ctest starts.
   set(labelling "${CMAKE_CURRENT_BINARY_DIR}/${T_NAME}_labels.cmake")
   file(WRITE "${labelling}"

@@ -70,11 +70,18 @@ struct Point {
   std::int64_t micro_batch = 0;  // of the next one, begun and given up
 };
 
-// The run asks before every micro-batch; the number of the question at this point, from 1.
-int QuestionAt(const Point& point) {
+// The run asks before every micro-batch, a replay before each of its own; the number of the question at this point,
+// from
+// 1. `whole`: the same run to its end.
+int QuestionAt(const Point& point, const AttemptSeen& whole) {
   const BatchPlan plan({.samples = kSamples, .batch_size = kBatch, .accumulation = kAccumulation});
   std::int64_t questions = 1 + point.micro_batch;
   for (std::int64_t window = 0; window < point.iteration; ++window) questions += plan.MicroBatches(window);
+  for (const v1::JobEvent& event : whole.events()) {
+    if (!event.overflow().has_location() || event.iteration() > point.iteration) continue;
+    const v1::OverflowLocation& found = event.overflow().location();
+    questions += found.stage() == v1::OverflowLocation::NOT_REPRODUCED ? found.micro_batches() : found.micro_batch();
+  }
   return static_cast<int>(questions);
 }
 
@@ -127,7 +134,7 @@ TEST_P(ResumePointsTest, AnInterruptionChangesNothing) {
   for (const Point& point : PointsOf(whole, mode == "FP16")) {
     SCOPED_TRACE(point.name + ", iteration " + std::to_string(point.iteration));
     const RunFolder folder;
-    FakeControl control(QuestionAt(point), /*checkpoint=*/true);
+    FakeControl control(QuestionAt(point, whole), /*checkpoint=*/true);
     const AttemptSeen first = RunIn(folder, AttemptWith(job, 1), {.control = &control});
     ASSERT_EQ(first.ended.state(), v1::Attempt::CANCELLED) << first.ended.message();
     ASSERT_THAT(first.saved, SizeIs(1));
