@@ -70,9 +70,8 @@ struct Point {
   std::int64_t micro_batch = 0;  // of the next one, begun and given up
 };
 
-// The run asks before every micro-batch, a replay before each of its own; the number of the question at this point,
-// from
-// 1. `whole`: the same run to its end.
+// The run asks before every micro-batch, a replay before each of its own and the run once after it. Number of the
+// question at this point, from 1. `whole`: the same run to its end.
 int QuestionAt(const Point& point, const AttemptSeen& whole) {
   const BatchPlan plan({.samples = kSamples, .batch_size = kBatch, .accumulation = kAccumulation});
   std::int64_t questions = 1 + point.micro_batch;
@@ -80,7 +79,8 @@ int QuestionAt(const Point& point, const AttemptSeen& whole) {
   for (const v1::JobEvent& event : whole.events()) {
     if (!event.overflow().has_location() || event.iteration() > point.iteration) continue;
     const v1::OverflowLocation& found = event.overflow().location();
-    questions += found.stage() == v1::OverflowLocation::NOT_REPRODUCED ? found.micro_batches() : found.micro_batch();
+    questions +=
+        1 + (found.stage() == v1::OverflowLocation::NOT_REPRODUCED ? found.micro_batches() : found.micro_batch());
   }
   return static_cast<int>(questions);
 }
