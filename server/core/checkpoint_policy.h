@@ -39,8 +39,8 @@ std::optional<size_t> NewestFinite(const std::vector<v1::Checkpoint>& checkpoint
                                    int32_t iteration);
 
 // What a job may begin from: of `checkpoints`, oldest first, the newest finite one, or with a `step` above 0 the newest
-// of that step, were it finite. Generation 0, which has no tensors, does not count, nor do those that are abandoned or of
-// `deletable`, which may vanish at any time. Null when there is none.
+// of that step, were it finite. Generation 0, which has no tensors, does not count, nor do those that are abandoned or
+// of `deletable`, which may vanish at any time. Null when there is none.
 const v1::Checkpoint* ChooseInitial(const std::vector<v1::Checkpoint>& checkpoints,
                                     const std::vector<size_t>& deletable, int32_t step);
 

@@ -59,16 +59,29 @@ inline void ExpectTheSameParameters(const Golden& golden, Subject& subject) {
   }
 }
 
-// The order in which products and sums are added up.
-enum class Sums {
-  kAsRecorded,  // by a CPU, as the golden was made: a gradient is off by its products' sums alone
-  kAnyOrder,    // by another device: the sums over the batch's targets, which weight gradients are, differ too
+// The golden's largest distance from the gradients in FP64.
+inline double LargestOwnError(const nlohmann::json& iterations) {
+  double largest = 0;
+  for (const auto& [name, said] : iterations.items()) {
+    largest = std::max(largest, said.at("gradient_error").get<double>());
+  }
+  return largest;
+}
+
+// Where a run computes.
+enum class Place {
+  kAsRecorded,  // on a CPU, as the golden was made
+  // Its own rounding errors add to the golden's, and sums go another way: at these states PyTorch on an H200 is up to
+  // 1.5 times as far from FP64 as on the golden's CPU (tests/gpu/golden_distance.py).
+  kAnotherDevice,
 };
 
 // Each recorded iteration, from its recorded state, has PyTorch's loss, gradients and skip.
-inline void ExpectRecordedIterations(const Golden& golden, Subject& subject, Sums sums = Sums::kAsRecorded) {
+inline void ExpectRecordedIterations(const Golden& golden, Subject& subject, Place place = Place::kAsRecorded) {
   const nlohmann::json iterations = golden.Said("iterations");
   ASSERT_EQ(iterations.size(), 20u);
+  // Low formats hide it: their own rounding is the same everywhere.
+  const bool elsewhere = place == Place::kAnotherDevice && golden.mode() == v1::PrecisionSpec::FP32;
   for (const auto& [name, said] : iterations.items()) {
     SCOPED_TRACE("iteration " + name);
     subject.GoTo(std::stoi(name));
@@ -80,9 +93,8 @@ inline void ExpectRecordedIterations(const Golden& golden, Subject& subject, Sum
     const at::Tensor gradients = golden.Part(std::stoi(name), "gradients");
     // What backward loses on its way to a parameter is relative to the largest gradient that it passes; and a golden is
     // no truer than its own distance from the gradients in FP64.
-    const double own = said.at("gradient_error");
+    const double own = elsewhere ? 3 * LargestOwnError(iterations) : said.at("gradient_error").get<double>();
     const double largest = gradients.abs().max().item<double>();
-    const std::int64_t targets = sums == Sums::kAnyOrder ? subject.targets() : 0;
     std::int64_t at = 0;
     for (std::size_t i = 0; i < subject.parameters().size(); ++i) {
       const Parameter& parameter = subject.parameters()[i];
@@ -90,8 +102,8 @@ inline void ExpectRecordedIterations(const Golden& golden, Subject& subject, Sum
       at += parameter.value.numel();
       const at::Tensor& value = parameter.value;
       const std::int64_t fan_in = value.dim() > 1 ? value.numel() / value.size(0) : value.size(0);
-      const double allowed = std::max(
-          own, 4 * Epsilon(golden.mode()) * std::sqrt(static_cast<double>(std::max(fan_in, targets))) * largest);
+      const double allowed =
+          std::max(own, 4 * Epsilon(golden.mode()) * std::sqrt(static_cast<double>(fan_in)) * largest);
       EXPECT_LE((subject.Gradient(i) - theirs).abs().max().item<double>(), allowed) << parameter.shape.path;
     }
   }

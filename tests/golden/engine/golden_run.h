@@ -89,14 +89,6 @@ class Golden {
     return Tensor(name);
   }
 
-  // Samples times places in time, where a sample is a sequence.
-  std::int64_t Rows() const {
-    const at::Tensor input = Tensor("data.input");
-    return input.dim() < 2 || training_.model().has_mlp() || training_.model().has_convnet()
-               ? input.size(0)
-               : input.size(0) * input.size(1);
-  }
-
   std::unique_ptr<Dataset> Data() const {
     at::Tensor input = Tensor("data.input");
     at::Tensor target = Tensor("data.target");
@@ -131,8 +123,6 @@ class Subject {
 
   const std::vector<Parameter>& parameters() { return state_.model().parameters().parameters(); }
   StepState step() const { return state_.step_state(); }
-  // Terms of a sum over the batch: samples, or places of a sequence.
-  std::int64_t targets() const { return golden_.Rows(); }
 
   // Parameters and moments as recorded before this iteration.
   void GoTo(int iteration) {

@@ -105,7 +105,8 @@ TEST_F(CheckpointStoreTest, EveryBitFlipOfEveryFileIsNoticed) {
   }
 }
 
-// A generation of the size that real ones have in 4 KiB blocks, without the word of the server that hashes the manifest.
+// A generation of the size that real ones have in 4 KiB blocks, without the word of the server that hashes the
+// manifest.
 TEST_F(CheckpointStoreTest, AThousandFlippedBitsAndEveryLostBlockAreNoticedByTheManifestAlone) {
   constexpr unsigned kSeed = 8;
   constexpr std::size_t kBlock = 4096;

@@ -274,9 +274,10 @@ TEST(EventText, TellsAnOverflow) {
   event.mutable_overflow()->mutable_parameters(0)->set_nan_count(2);
   event.mutable_overflow()->set_parameter_count(4);
   event.mutable_overflow()->set_cause(v1::SkipCause::NAN_BACKWARD);
-  EXPECT_EQ(EventText(event),
-            "iteration 3 skipped: NaN in the gradients, first in head.weight (17 Inf and 2 NaN of 1280) of 4 parameters; "
-            "scale stays 32768");
+  EXPECT_EQ(
+      EventText(event),
+      "iteration 3 skipped: NaN in the gradients, first in head.weight (17 Inf and 2 NaN of 1280) of 4 parameters; "
+      "scale stays 32768");
   event = OverflowEventAt(350, 32768, 16384);
   v1::OverflowLocation& location = *event.mutable_overflow()->mutable_location();
   location.set_stage(v1::OverflowLocation::ACTIVATION_GRADIENT);

@@ -100,9 +100,8 @@ TEST(FeaturesTest, StorageAndGroupsAreBuilt) {
 }
 
 TEST(FeaturesTest, WhatValidationCallsUnimplementedIsNotBuilt) {
-  for (const char* changes :
-       {"precision { mode: TF32 }", "precision { fallback: TF32 }", "precision { overrides {} }",
-        "precision { emulate: true }", "execution { mode: GRAPH }"}) {
+  for (const char* changes : {"precision { mode: TF32 }", "precision { fallback: TF32 }", "precision { overrides {} }",
+                              "precision { emulate: true }", "execution { mode: GRAPH }"}) {
     const v1::JobSpec spec = MlpSpec(std::string("training { ") + changes + " }");
     EXPECT_TRUE(OnlyUnimplemented(ValidateJobSpec(spec))) << changes;
     EXPECT_THAT(MissingFeatures(RequiredFeatures(ResolveDefaults(spec)), BuiltFeatures()), testing::SizeIs(1))

@@ -153,18 +153,18 @@ TEST(ValidateJobTest, ReportsEverythingAtOnceInTheOrderOfTheFields) {
                      "evaluation { max_batches: -1 } checkpoint { keep: 1 } "
                      "telemetry { every_iterations: 0 } execution { mode: GRAPH } "
                      "parameter_groups {} init_from {} }")),
-      ElementsAre(
-          "name INVALID_FORMAT", "priority OUT_OF_RANGE", "resources.gpus UNIMPLEMENTED",
-          "retry.max_attempts OUT_OF_RANGE", "timeouts.stall OUT_OF_RANGE", "on_disconnect UNIMPLEMENTED",
-          "training.model.mlp.hidden[1] OUT_OF_RANGE", "training.model.mlp.dropout OUT_OF_RANGE",
-          "training.data.train.synthetic.samples OUT_OF_RANGE", "training.precision.loss_scale.init OUT_OF_RANGE",
-          "training.precision.on_failure CONFLICT", "training.optimizer.adamw.learning_rate OUT_OF_RANGE",
-          "training.schedule.cosine.warmup_steps OUT_OF_RANGE", "training.batch_size OUT_OF_RANGE",
-          "training.accumulation OUT_OF_RANGE", "training.max_grad_norm OUT_OF_RANGE", "training.epochs OUT_OF_RANGE",
-          "training.evaluation.max_batches OUT_OF_RANGE", "training.checkpoint.keep OUT_OF_RANGE",
-          "training.telemetry.every_iterations OUT_OF_RANGE", "training.execution.mode UNIMPLEMENTED",
-          "training.init_from REQUIRED", "training.parameter_groups[0].match REQUIRED",
-          "training.parameter_groups[0] REQUIRED"));
+      ElementsAre("name INVALID_FORMAT", "priority OUT_OF_RANGE", "resources.gpus UNIMPLEMENTED",
+                  "retry.max_attempts OUT_OF_RANGE", "timeouts.stall OUT_OF_RANGE", "on_disconnect UNIMPLEMENTED",
+                  "training.model.mlp.hidden[1] OUT_OF_RANGE", "training.model.mlp.dropout OUT_OF_RANGE",
+                  "training.data.train.synthetic.samples OUT_OF_RANGE",
+                  "training.precision.loss_scale.init OUT_OF_RANGE", "training.precision.on_failure CONFLICT",
+                  "training.optimizer.adamw.learning_rate OUT_OF_RANGE",
+                  "training.schedule.cosine.warmup_steps OUT_OF_RANGE", "training.batch_size OUT_OF_RANGE",
+                  "training.accumulation OUT_OF_RANGE", "training.max_grad_norm OUT_OF_RANGE",
+                  "training.epochs OUT_OF_RANGE", "training.evaluation.max_batches OUT_OF_RANGE",
+                  "training.checkpoint.keep OUT_OF_RANGE", "training.telemetry.every_iterations OUT_OF_RANGE",
+                  "training.execution.mode UNIMPLEMENTED", "training.init_from REQUIRED",
+                  "training.parameter_groups[0].match REQUIRED", "training.parameter_groups[0] REQUIRED"));
 }
 
 TEST(ValidateJobTest, AViolationSaysWhatIsWrongWhatIsAllowedAndAnExample) {
