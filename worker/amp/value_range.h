@@ -20,7 +20,9 @@ struct ValueRange {
 struct ModuleRange {
   std::string module;
   ValueRange activation;  // of its output
-  ValueRange gradient;    // of the gradient of that
+  // Of the gradient of that; flushed_ratio is the larger of the share there and among the gradients of the module's own
+  // parameters.
+  ValueRange gradient;
 };
 
 struct ModuleRanges {

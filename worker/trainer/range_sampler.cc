@@ -18,12 +18,23 @@ class RangeProbe final : public ActivationProbe {
   at::Tensor Pass(const std::string& module, const at::Tensor& output) override {
     const std::size_t place = modules_.size();
     modules_.push_back({module, MeasureRange(output.detach().to(at::kFloat), format_), {}});
-    // Parameters take no gradients, so the way of gradients begins at the first output.
+    // Behind a scale or an activation alone there is no parameter yet.
     at::Tensor passed = output.requires_grad() ? output : output.detach().requires_grad_(true);
     passed.register_hook([this, place](const at::Tensor& gradient) {
       modules_[place].gradient = MeasureRange(gradient.detach().to(at::kFloat), format_);
     });
     return passed;
+  }
+
+  // `layers.0` of `layers.0.weight`.
+  void AddParameter(const std::string& path, const at::Tensor& gradient) {
+    const std::string module = path.substr(0, path.rfind('.'));
+    for (ModuleRange& range : modules_) {
+      if (range.module != module) continue;
+      const double flushed = MeasureRange(gradient, format_).flushed_ratio;
+      range.gradient.flushed_ratio = std::max(range.gradient.flushed_ratio, flushed);
+      return;
+    }
   }
 
   std::vector<ModuleRange> Take() { return std::move(modules_); }
@@ -33,20 +44,20 @@ class RangeProbe final : public ActivationProbe {
   std::vector<ModuleRange> modules_;
 };
 
-// No gradient goes into a parameter as long as it lives.
-class FrozenParameters {
+// The gradients as they were, when it goes; zeros as long as it lives.
+class BorrowedGradients {
  public:
-  explicit FrozenParameters(ParameterBuffer& parameters) : parameters_(parameters) { Set(false); }
-  ~FrozenParameters() { Set(true); }
-  FrozenParameters(const FrozenParameters&) = delete;
-  FrozenParameters& operator=(const FrozenParameters&) = delete;
+  explicit BorrowedGradients(ParameterBuffer& parameters)
+      : parameters_(parameters), kept_(parameters.gradients().clone()) {
+    parameters_.ZeroGradients();
+  }
+  ~BorrowedGradients() { at::Tensor(parameters_.gradients()).copy_(kept_); }
+  BorrowedGradients(const BorrowedGradients&) = delete;
+  BorrowedGradients& operator=(const BorrowedGradients&) = delete;
 
  private:
-  void Set(bool takes_gradient) {
-    for (const Parameter& parameter : parameters_.parameters()) parameter.value.set_requires_grad(takes_gradient);
-  }
-
   ParameterBuffer& parameters_;
+  const at::Tensor kept_;
 };
 
 double Nearness(const ModuleRange& range) {
@@ -91,12 +102,16 @@ ModuleRanges RangeSampler::Sample(std::int64_t window) {
   if (indices_.size() > kSamples) indices_.resize(kSamples);
   options.data.Gather(indices_, batch_);
 
-  const FrozenParameters frozen(state_.model().parameters());
+  ParameterBuffer& parameters = state_.model().parameters();
+  const BorrowedGradients borrowed(parameters);
   RangeProbe probe(spec::FactsOf(spec::ComputeFormat(options.policy.mode())));
   const PrecisionPolicy exact(v1::PrecisionSpec::FP32);
   const RandomKey key = {options.seed, static_cast<std::int32_t>(window), 0};
   const at::Tensor logits = state_.model().Forward(batch_.input, {exact, key, /*training=*/true, &probe});
   exact.CrossEntropy(logits, batch_.target).backward(program_.BackwardSeed(window));
+  for (std::size_t i = 0; i < parameters.parameters().size(); ++i) {
+    probe.AddParameter(parameters.parameters()[i].shape.path, parameters.ViewOf(parameters.gradients(), i).detach());
+  }
 
   ModuleRanges ranges;
   ranges.samples = static_cast<std::int64_t>(indices_.size());

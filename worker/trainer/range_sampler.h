@@ -12,8 +12,9 @@
 namespace mantissa::trainer {
 
 // A forward and backward pass over a few samples in FP32, so that true magnitudes are seen, with the run's loss scale
-// and the window's number of targets, so that gradients are those of the run. Parameters take no gradient in it, and
-// running statistics wait for a commit that never comes: no bit of the training is touched. Not thread-safe.
+// and the window's number of targets, so that gradients are those of the run. What it adds to parameters' gradients is
+// taken back, and running statistics wait for a commit that never comes: no bit of the training is touched. Not
+// thread-safe.
 class RangeSampler {
  public:
   static constexpr std::size_t kSamples = 8;

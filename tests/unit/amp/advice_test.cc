@@ -53,7 +53,7 @@ TEST(GradientsFlushToZeroTest, NamesTheWorstModuleAndItsShare) {
   const auto advice = GradientsFlushToZero(facts);
   ASSERT_TRUE(advice);
   EXPECT_EQ(advice->rule, "gradients_flush_to_zero");
-  EXPECT_THAT(advice->message, HasSubstr("38 % of the gradients of layers.0's output are too small for FP16"));
+  EXPECT_THAT(advice->message, HasSubstr("38 % of the gradients at layers.0 are too small for FP16"));
   EXPECT_EQ(Value(*advice, "flushed_ratio"), 0.375);
   facts.mode = Mode::BF16;
   EXPECT_THAT(GradientsFlushToZero(facts)->message, HasSubstr("train in FP32"));

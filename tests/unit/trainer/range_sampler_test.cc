@@ -45,6 +45,14 @@ TEST(RangeSamplerTest, SeesWhatTheFormatWouldLose) {
   EXPECT_EQ(ranges.modules[1].activation.flushed_ratio, 0);
 }
 
+TEST(RangeSamplerTest, SeesGradientsOfParametersThatVanishBehindLargeOnes) {
+  // Outputs' gradients of about 1, times inputs of 1e-9.
+  SmallRun run("model { mlp {} } precision { mode: FP16 loss_scale { init: 16 } }", ConstantData(1e-9f));
+  const ModuleRanges ranges = RangeSampler(run.state(), run.program(), 1).Sample(0);
+  EXPECT_GT(ranges.modules[0].gradient.max, 0.1);
+  EXPECT_EQ(ranges.modules[0].gradient.flushed_ratio, 1) << "the weight's, not the output's";
+}
+
 TEST(RangeSamplerTest, TouchesNoBitOfTheTraining) {
   for (const std::string mode : {"FP32", "BF16", "FP16"}) {
     for (const std::string model : {"model { mlp { hidden: 8 dropout: 0.25 } }",

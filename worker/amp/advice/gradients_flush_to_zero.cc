@@ -19,7 +19,7 @@ std::optional<Advice> GradientsFlushToZero(const AdviceFacts& facts) {
   if (worst->gradient.flushed_ratio <= kTooMany) return std::nullopt;
   return Advice{
       "gradients_flush_to_zero",
-      absl::StrFormat("%.0f %% of the gradients of %s's output are too small for %s and become zero: %s",
+      absl::StrFormat("%.0f %% of the gradients at %s are too small for %s and become zero: %s",
                       100 * worst->gradient.flushed_ratio, worst->module, v1::PrecisionSpec::Mode_Name(facts.mode),
                       facts.mode == v1::PrecisionSpec::FP16
                           ? "start with a larger loss scale (precision.loss_scale.init), let it grow sooner "
