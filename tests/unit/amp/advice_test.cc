@@ -61,6 +61,21 @@ TEST(GradientsFlushToZeroTest, NamesTheWorstModuleAndItsShare) {
   EXPECT_FALSE(GradientsFlushToZero(facts)) << "there is nothing wider to go to";
 }
 
+TEST(GradientsVanishTest, SaysWhereTheyStopAndHowManyModulesGetNone) {
+  AdviceFacts facts = Facts(Mode::FP32);
+  EXPECT_FALSE(GradientsVanish(facts)) << "without a sample";
+  facts.ranges = ModuleRanges{8, 1, {Range("tiny"), Range("huge"), Range("tanh"), Range("head")}, 4};
+  for (ModuleRange& range : facts.ranges->modules) range.gradient.max = 0;
+  EXPECT_FALSE(GradientsVanish(facts)) << "none anywhere: the loss is at its end";
+  facts.ranges->modules[3].gradient.max = 0.5;
+  const auto advice = GradientsVanish(facts);
+  ASSERT_TRUE(advice);
+  EXPECT_THAT(advice->message, HasSubstr("before head: none reaches 3 of 4 modules (75 %)"));
+  EXPECT_EQ(Value(*advice, "modules_without_gradient_ratio"), 0.75);
+  facts.ranges->modules[0].gradient.max = 1e-30;
+  EXPECT_FALSE(GradientsVanish(facts)) << "something reaches the first";
+}
+
 TEST(ValuesNearMaximumTest, SpeaksOfActivationsAlone) {
   AdviceFacts facts = Facts(Mode::FP16);
   facts.ranges = ModuleRanges{8, 1024, {Range("layers.0"), Range("head")}, 2};

@@ -43,6 +43,8 @@ struct AdviceFacts {
 
 // More than a tenth of the gradients that are not zero at some module would be zero in the format.
 std::optional<Advice> GradientsFlushToZero(const AdviceFacts& facts);
+// Every precision: the first modules get no gradient at all, while later ones do.
+std::optional<Advice> GradientsVanish(const AdviceFacts& facts);
 // Outputs of some module are within 2x of the format's largest number.
 std::optional<Advice> ValuesNearMaximum(const AdviceFacts& facts);
 // FP16: more than 2 % of a full window.

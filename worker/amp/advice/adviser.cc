@@ -9,9 +9,9 @@ namespace {
 
 using Rule = std::optional<Advice> (*)(const AdviceFacts&);
 
-constexpr std::array<Rule, Adviser::kRules> kRulesInOrder = {NumericsNotPrecision, LossSpike,         ValuesNearMaximum,
-                                                             GradientsFlushToZero, ScaleBacksOff,     ScaleNeverGrows,
-                                                             ConsiderBf16,         EveryStepIsClipped};
+constexpr std::array<Rule, Adviser::kRules> kRulesInOrder = {NumericsNotPrecision, LossSpike,       ValuesNearMaximum,
+                                                             GradientsFlushToZero, GradientsVanish, ScaleBacksOff,
+                                                             ScaleNeverGrows,      ConsiderBf16,    EveryStepIsClipped};
 constexpr std::size_t kClipWindow = 200;
 constexpr std::size_t kLossWindow = 64;
 

@@ -24,7 +24,7 @@ struct AdviserSettings {
 // Pure: no clock, no torch. Not thread-safe.
 class Adviser {
  public:
-  static constexpr std::size_t kRules = 8;
+  static constexpr std::size_t kRules = 9;
 
   explicit Adviser(const AdviserSettings& settings) : settings_(settings) { spoke_.fill(kNever); }
 
