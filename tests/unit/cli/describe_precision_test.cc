@@ -1,5 +1,6 @@
 #include <fstream>
 #include <string>
+#include <unistd.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -25,11 +26,14 @@ class DescribePrecisionTest : public ::testing::Test {
  protected:
   // No server anywhere near.
   static CliRun Describe(const std::string& spec, std::vector<std::string> more = {}) {
-    const std::string path = ::testing::TempDir() + "describe_precision.yaml";
+    // Tests of this file run side by side, each in a process of its own.
+    const std::string path = ::testing::TempDir() + "describe_precision-" + std::to_string(::getpid()) + ".yaml";
     std::ofstream(path) << spec;
     std::vector<std::string> arguments = {"describe-precision", path, "--address", "127.0.0.1:1"};
     arguments.insert(arguments.end(), more.begin(), more.end());
-    return RunCli(arguments);
+    CliRun run = RunCli(arguments);
+    ::unlink(path.c_str());
+    return run;
   }
 };
 
