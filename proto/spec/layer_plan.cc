@@ -380,4 +380,10 @@ std::vector<LayerPlan> PlanLayers(const v1::Model& model, const SampleShape& sam
   return PlanLayers(model, sample, Checker(violations, "model")).value_or(std::vector<LayerPlan>());
 }
 
+std::int64_t OperationsOf(const std::vector<LayerPlan>& layers) {
+  std::int64_t operations = 0;
+  ForEachLayer(layers, [&](const LayerPlan& layer) { operations = SaturatingAdd(operations, layer.operations); });
+  return operations;
+}
+
 }  // namespace mantissa::spec

@@ -51,4 +51,7 @@ void ForEachLayer(const std::vector<LayerPlan>& layers, const Visit& visit) {
   }
 }
 
+// Products of one sample's forward pass through all of them; saturates.
+std::int64_t OperationsOf(const std::vector<LayerPlan>& layers);
+
 }  // namespace mantissa::spec

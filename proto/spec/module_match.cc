@@ -97,6 +97,8 @@ bool ModuleMatch::CoversPath(std::string_view path) const {
                      [](const std::string& part) { return part == kAny; });
 }
 
+std::string ModuleOf(const std::string& parameter) { return parameter.substr(0, parameter.rfind('.')); }
+
 std::string WithoutIndices(const std::string& path) {
   std::vector<std::string> parts = absl::StrSplit(path, '.');
   for (std::string& part : parts) {

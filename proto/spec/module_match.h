@@ -33,6 +33,9 @@ class ModuleMatch {
   std::vector<std::string> parts_;  // of the path
 };
 
+// The module of a parameter: `layers.0` of `layers.0.weight`.
+std::string ModuleOf(const std::string& parameter);
+
 // `blocks.3.norm1` -> `blocks.*.norm1`: layers are alike.
 std::string WithoutIndices(const std::string& path);
 

@@ -32,8 +32,6 @@ OpClass OpOf(ModuleType type) {
   return OpClass::kMatmul;
 }
 
-std::string ModuleOf(const Parameter& parameter) { return parameter.path.substr(0, parameter.path.rfind('.')); }
-
 // Files may hold samples of any size. Two that differ in everything tell which modules depend on it.
 SampleShape UnknownSample(const v1::TrainingSpec& training, std::int64_t size) {
   SampleShape sample;
@@ -51,7 +49,7 @@ class Rows {
 
   // `size_known`: not decided by the data's files.
   void Add(const Parameter& parameter, bool size_known) {
-    const std::string module = ModuleOf(parameter);
+    const std::string module = ModuleOf(parameter.path);
     ModulePrecision& row = RowOf(WithoutIndices(module), parameter.module);
     if (module != last_module_) row.modules += 1;
     last_module_ = module;

@@ -9,6 +9,7 @@ namespace mantissa::server {
 using std::chrono::milliseconds;
 
 bool IsRetried(v1::Reason::Code reason) {
+  if (IsFree(reason)) return true;
   switch (reason) {
     case v1::Reason::NODE_LOST:
     case v1::Reason::OOM_KILLED:
@@ -16,11 +17,7 @@ bool IsRetried(v1::Reason::Code reason) {
     case v1::Reason::CRASHED:
     case v1::Reason::STALLED:
     case v1::Reason::START_TIMEOUT:
-    case v1::Reason::WORKER_STOPPED:
     case v1::Reason::TRAINER_LOST:
-    case v1::Reason::PREEMPTED:
-    case v1::Reason::ROLLED_BACK:
-    case v1::Reason::FELL_BACK:
       return true;
     default:
       return false;

@@ -89,7 +89,6 @@ class Attempt {
                                                           : spec::EvaluationInterval(start_.total_iterations()),
                                     .checkpoint_every = training.checkpoint().every_steps(),
                                     .has_evaluation = start_.data().eval != nullptr}),
-        .scaled = training.precision().mode() == v1::PrecisionSpec::FP16,
         .precision = training.precision(),
         .lineage = lineage_,
         .replay = &replay,

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "proto/spec/layer_plan.h"
+#include "worker/trainer/micro_batch.h"
 
 namespace mantissa::trainer {
 namespace {
@@ -21,11 +22,6 @@ std::int64_t SaturatingTimes(std::int64_t a, std::int64_t b) {
   return __builtin_mul_overflow(a, b, &product) ? INT64_MAX : product;
 }
 
-std::int64_t SaturatingPlus(std::int64_t a, std::int64_t b) {
-  std::int64_t sum = 0;
-  return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
-}
-
 }  // namespace
 
 std::int32_t ThreadsFor(std::int64_t operations, std::int32_t most) {
@@ -36,10 +32,7 @@ std::int64_t EstimateOperations(const v1::TrainingSpec& training, const spec::Sa
                                 std::int64_t micro_batch) {
   if (spec::IsLayered(training.model())) {
     // A kernel is used at every place that it is moved to.
-    std::int64_t operations = 0;
-    spec::ForEachLayer(spec::PlanLayers(training.model(), sample), [&](const spec::LayerPlan& layer) {
-      operations = SaturatingPlus(operations, layer.operations);
-    });
+    const std::int64_t operations = spec::OperationsOf(spec::PlanLayers(training.model(), sample));
     return SaturatingTimes(SaturatingTimes(operations, micro_batch), 3);
   }
   const std::int64_t parameters = spec::ParameterCount(spec::ModelParameters(training.model(), sample));
@@ -54,7 +47,7 @@ std::int64_t EstimateOperations(const v1::TrainingSpec& training, const spec::Sa
 ExecutionPlan MakePlan(const v1::JobSpec& spec, const spec::SampleShape& sample, const Machine& machine) {
   const v1::TrainingSpec& training = spec.training();
   ExecutionPlan plan;
-  plan.micro_batch = (training.batch_size() - 1) / training.accumulation() + 1;
+  plan.micro_batch = MicroBatchOf(training.batch_size(), training.accumulation());
   plan.deterministic = training.execution().deterministic();
   plan.device = machine.device;
   plan.cpu_capability = machine.cpu_capability;

@@ -7,6 +7,8 @@
 
 #include <ATen/ATen.h>
 
+#include "proto/spec/module_match.h"
+
 namespace mantissa::trainer {
 namespace {
 
@@ -26,9 +28,8 @@ class RangeProbe final : public ActivationProbe {
     return passed;
   }
 
-  // `layers.0` of `layers.0.weight`.
   void AddParameter(const std::string& path, const at::Tensor& gradient) {
-    const std::string module = path.substr(0, path.rfind('.'));
+    const std::string module = spec::ModuleOf(path);
     for (ModuleRange& range : modules_) {
       if (range.module != module) continue;
       const double flushed = MeasureRange(gradient, format_).flushed_ratio;

@@ -6,6 +6,8 @@
 
 #include <ATen/ATen.h>
 
+#include "proto/spec/module_match.h"
+
 namespace mantissa::trainer {
 namespace {
 
@@ -22,9 +24,6 @@ FaultLocation Count(Stage stage, const std::string& module, const at::Tensor& va
 }
 
 bool IsFinite(const FaultLocation& counted) { return counted.inf_count == 0 && counted.nan_count == 0; }
-
-// `layers.0` of `layers.0.weight`.
-std::string ModuleOf(const std::string& parameter) { return parameter.substr(0, parameter.rfind('.')); }
 
 // Looks at the output of every module, and at the gradient of every output, behind what the run's own probe makes of
 // it.
@@ -110,7 +109,7 @@ std::optional<FaultLocation> Replay::SearchMicroBatch(std::int64_t window, std::
     if (!IsFinite(gradient)) return gradient;
     // The output's gradient was finite, so what is not finite in the module's own parameters began there.
     const auto own = std::find_if(offenders.begin(), offenders.end(), [&](const Offender& offender) {
-      return ModuleOf(parameters[offender.parameter].shape.path) == gradient.module;
+      return spec::ModuleOf(parameters[offender.parameter].shape.path) == gradient.module;
     });
     if (own != offenders.end()) return InGradient(window, micro_batch, *own);
   }
@@ -122,7 +121,7 @@ FaultLocation Replay::InGradient(std::int64_t window, std::int64_t micro_batch, 
   const Parameter& parameter = state_.model().parameters().parameters()[offender.parameter];
   FaultLocation location;
   location.stage = Stage::kWeightGradient;
-  location.module = ModuleOf(parameter.shape.path);
+  location.module = spec::ModuleOf(parameter.shape.path);
   location.parameter = parameter.shape.path;
   location.inf_count = offender.inf_count;
   location.nan_count = offender.nan_count;

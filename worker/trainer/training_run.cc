@@ -47,7 +47,7 @@ void TrainingRun::Observe(std::vector<IterationReport> reports) {
     parts_.sink.Write(record, now);
     if (!record.applied) {
       const auto& parameters = parts_.state.model().parameters().parameters();
-      parts_.sink.Write(SkippedEvent(report, parameters, parts_.scaled));
+      parts_.sink.Write(SkippedEvent(report, parameters, parts_.scaled()));
     } else if (record.next_loss_scale > record.loss_scale) {
       parts_.sink.Write(ScaleGrownEvent(record));
     }
@@ -64,7 +64,7 @@ void TrainingRun::Observe(std::vector<IterationReport> reports) {
 void TrainingRun::SampleRanges() {
   const std::optional<ModuleRanges> ranges = parts_.ranges.SampleIfDue(last_record_->iteration);
   if (!ranges) return;
-  parts_.sink.Write(RangesEvent(*last_record_, *ranges, parts_.precision.mode(), parts_.scaled));
+  parts_.sink.Write(RangesEvent(*last_record_, *ranges, parts_.precision.mode(), parts_.scaled()));
   Say(parts_.adviser.Observe(*ranges, parts_.monitor), *last_record_);
 }
 
@@ -196,7 +196,7 @@ RunOutcome TrainingRun::End(v1::Attempt::State state, v1::Reason::Code reason, s
     if (last_evaluation_->has_accuracy()) result.set_eval_accuracy(last_evaluation_->accuracy());
     if (last_evaluation_->has_perplexity()) result.set_eval_perplexity(last_evaluation_->perplexity());
   }
-  if (parts_.scaled) result.set_loss_scale(step.loss_scale);
+  if (parts_.scaled()) result.set_loss_scale(step.loss_scale);
   const auto whole_seconds = static_cast<std::int64_t>(training_seconds_);
   result.mutable_training_time()->set_seconds(whole_seconds);
   result.mutable_training_time()->set_nanos(

@@ -52,7 +52,6 @@ struct TrainingRunParts {
   // Tells the agent of a checkpoint on disk.
   std::function<void(const v1::Checkpoint&)> checkpoint_saved;
   BoundaryPlan boundaries;
-  bool scaled = false;  // FP16: there is a loss scale to speak of
   // What is to be done when precision fails: the spec's word, and what was done before.
   v1::PrecisionSpec precision = {};
   v1::Lineage lineage = {};
@@ -62,6 +61,9 @@ struct TrainingRunParts {
   Replay* replay = nullptr;
   Adviser& adviser;
   RangeSampler& ranges;
+
+  // FP16: there is a loss scale to speak of.
+  bool scaled() const { return precision.mode() == v1::PrecisionSpec::FP16; }
 };
 
 struct RunOutcome {

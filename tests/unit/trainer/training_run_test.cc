@@ -78,7 +78,6 @@ class TrainingRunTest : public ::testing::Test {
         .evaluate = {},
         .checkpoint_saved = [this](const v1::Checkpoint& checkpoint) { announced_.push_back(checkpoint.name()); },
         .boundaries = BoundaryPlan(boundaries),
-        .scaled = run_->training().precision().mode() == v1::PrecisionSpec::FP16,
         .precision = run_->training().precision(),
         .lineage = lineage_,
         .generation_zero_seed = generation_zero_seed_,
