@@ -52,12 +52,27 @@ class Gpt(nn.Module):
         return F.linear(self.norm(self.blocks(x)), self.tokens.weight).flatten(0, 1)
 
 
+class Convnet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.convolutions = nn.ModuleList(
+            [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.Conv2d(16, 32, 3, padding=1, bias=False)])
+        self.norms = nn.ModuleList([nn.BatchNorm2d(16), nn.BatchNorm2d(32)])
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x):
+        for convolution, norm in zip(self.convolutions, self.norms):
+            x = F.max_pool2d(F.relu(norm(convolution(x))), 2)
+        return self.head(x.mean((2, 3)))
+
+
 # Model, inputs, targets and batch: those of step_bench.py's specs.
 MODELS = {
     "digits_mlp": (lambda: nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10)),
                    lambda: (torch.rand(1437, 64), torch.randint(0, 10, (1437,))), 64),
     "transformer_encoder": (Encoder, lambda: (torch.randn(4096, 16, 32), torch.randint(0, 10, (4096,))), 32),
     "gpt": (Gpt, lambda: (torch.randint(0, 256, (4096, 64)), torch.randint(0, 256, (4096, 64))), 8),
+    "convnet": (Convnet, lambda: (torch.randn(2048, 3, 32, 32), torch.randint(0, 10, (2048,))), 32),
 }
 
 

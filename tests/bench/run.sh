@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs one benchmark, or all, and prints JSON lines {"bench","case","metric","value","unit"[,"peer"]}.
 #
-#   tests/bench/run.sh step       iterations/s of three models against eager PyTorch, telemetry on against off
+#   tests/bench/run.sh step       iterations/s of four models against eager PyTorch, telemetry on against off
 #   tests/bench/run.sh service    warm submit -> first record, durable submits/s
 #   tests/bench/run.sh idle       memory and CPU of an idle server with one idle worker
 #

@@ -1,7 +1,7 @@
 """Training iterations on CPU: Mantissa's trainer with full telemetry against the same models in eager PyTorch (AdamW, clip
-1.0), one thread each, in interleaved blocks; then telemetry on against off, by the digits MLP.
+1.0), one thread each, in interleaved blocks; then, in FP16, telemetry and statistics on against off.
 
-    step_bench.py --bin DIR [--pairs 30] [--models digits_mlp,transformer_encoder,gpt]
+    step_bench.py --bin DIR [--pairs 30] [--models digits_mlp,transformer_encoder,gpt,convnet]
 """
 import argparse
 import pathlib
@@ -35,12 +35,19 @@ def describe_gpt(training):
     training.batch_size = 8
 
 
-# And iterations of one block of ours and of PyTorch's: about half a second each.
+def describe_convnet(training):
+    training.model.convnet.channels.extend([16, 32])
+    training.data.train.synthetic.shape.extend([3, 32, 32])
+    training.data.train.synthetic.samples = 2048
+    training.batch_size = 32
+
+
+# And iterations of one block of ours and of PyTorch's: about half a second each, PyTorch's low precisions longer.
 MODELS = {"digits_mlp": (describe_digits_mlp, 2000, 200), "transformer_encoder": (describe_transformer_encoder, 200, 60),
-          "gpt": (describe_gpt, 100, 40)}
+          "gpt": (describe_gpt, 100, 40), "convnet": (describe_convnet, 40, 20)}
 
 
-def spec_of(model, precision, iterations, every_iterations=1):
+def spec_of(model, precision, iterations, telemetry=True):
     spec = job_pb2.JobSpec(name="bench")
     training = spec.training
     MODELS[model][0](training)
@@ -48,18 +55,21 @@ def spec_of(model, precision, iterations, every_iterations=1):
     training.optimizer.adamw.learning_rate = 1e-3
     training.iterations = iterations
     training.max_grad_norm = 1.0
-    training.telemetry.every_iterations = every_iterations
+    if not telemetry:
+        # Off but for the two times that the measurement needs; a verdict takes the statistics of gradients either way.
+        training.telemetry.every_iterations = max(1, iterations // 20)
+        training.telemetry.ranges_every_iterations = 0
     spec.resources.device = job_pb2.ResourceSpec.CPU
     spec.resources.cpu_threads = 1
     return spec
 
 
-def seconds_per_iteration(trainer, model, precision, iterations, every_iterations=1):
+def seconds_per_iteration(trainer, model, precision, iterations, telemetry=True):
     """From the trainer's own record times, so that set-up and the final checkpoint are left out."""
-    _, segments = trainer.run(spec_of(model, precision, iterations, every_iterations))
+    _, segments = trainer.run(spec_of(model, precision, iterations, telemetry))
     times = column(segments, Column.TIME_UNIX_NANOS)
     numbers = column(segments, Column.ITERATION)
-    if every_iterations == 1 and len(times) != iterations:
+    if telemetry and len(times) != iterations:
         raise RuntimeError(f"{len(times)} records of {iterations} iterations")
     first = next(i for i, number in enumerate(numbers) if number >= iterations // 20)
     return (times[-1] - times[first]) * 1e-9 / (numbers[-1] - numbers[first])
@@ -100,12 +110,14 @@ def main():
                 pairs = [(peer_seconds(peer, model, precision, theirs),
                           seconds_per_iteration(trainer, model, precision, ours)) for _ in range(options.pairs)]
                 report(f"{model}_{precision.lower()}", pairs, version)
-        # A record every 100 iterations is telemetry off but for the two times that the measurement needs.
-        iterations = MODELS["digits_mlp"][1]
-        pairs = [(seconds_per_iteration(trainer, "digits_mlp", "FP32", iterations),
-                  seconds_per_iteration(trainer, "digits_mlp", "FP32", iterations, 100)) for _ in range(options.pairs)]
-        ratio, low, high = median_ratio(pairs)
-        emit("step", "digits_mlp_fp32", "telemetry_on_over_off", ratio, "ratio", low=round(low, 3), high=round(high, 3))
+        for model in options.models.split(","):
+            # Long enough for several samples of ranges.
+            iterations = max(300, MODELS[model][1])
+            pairs = [(seconds_per_iteration(trainer, model, "FP16", iterations),
+                      seconds_per_iteration(trainer, model, "FP16", iterations, telemetry=False))
+                     for _ in range(options.pairs)]
+            ratio, low, high = median_ratio(pairs)
+            emit("step", f"{model}_fp16", "telemetry_on_over_off", ratio, "ratio", low=round(low, 3), high=round(high, 3))
         peer.stdin.close()
         trainer.close()
 

@@ -1,4 +1,5 @@
-"""The example jobs in FP16 and BF16 on one kind of device, through a server and a worker on loopback.
+"""The example jobs in FP16 and BF16 on one kind of device, through a server and a worker on loopback; on a GPU also one
+that finds its micro-batch, in deterministic mode.
 
 Prints a JSON line for each number of each job's result, and writes them to first_job_<device>.jsonl.
 """
@@ -23,6 +24,10 @@ PRECISION = {
     ("gpt_text_bf16", "FP16"): "{mode: FP16}",
     ("gpt_text_bf16", "BF16"): "{mode: BF16}",
 }
+# 85 million parameters; a window of 131 thousand tokens.
+AUTO = ("training.model={gpt: {layers: 12, d_model: 768, heads: 12, context: 256}}", "training.batch_size=512",
+        "training.micro_batch=AUTO", "training.iterations=5", "resources.device=CUDA",
+        "training.execution.deterministic=true")
 # field of JobResult -> unit
 METRICS = {"iterations": "1", "skipped_iterations": "1", "loss": "nats", "eval_loss": "nats", "eval_accuracy": "ratio",
            "eval_perplexity": "1", "samples_per_second": "1/s", "peak_memory_bytes": "B"}
@@ -100,6 +105,19 @@ class Service:
             print(json.dumps(job, indent=1), self.ask("logs", job_id)[1], file=sys.stderr)
         return name, job
 
+    def find_micro_batch(self):
+        """What a job of some size chose, and from what: MicroBatchChosen."""
+        code, text = self.ask("submit", EXAMPLES / "gpt_text_bf16.yaml", "--name", "auto", "-o", "json",
+                              *(argument for override in AUTO for argument in ("--set", override)))
+        if code != 0:
+            raise SystemExit("auto was not taken")
+        job_id = json.loads(text)["id"]
+        if self.ask("wait", job_id, "--timeout", "5m")[0] != 0:
+            raise SystemExit(f"auto did not succeed\n{self.ask('logs', job_id)[1]}")
+        events = json.loads(self.ask("events", job_id, "-o", "json")[1])
+        events = events if isinstance(events, list) else events["events"]
+        return next(event["micro_batch"] for event in events if event["reason"] == "MICRO_BATCH_CHOSEN")
+
     def show_logs(self):
         for name, path in self.logs.items():
             print(f"---- {name}\n{path.read_text()[-6000:]}", file=sys.stderr)
@@ -130,6 +148,14 @@ def main():
                     if (value := result.get(metric, result.get(camel))) is not None:
                         lines.append({"bench": "first_job", "case": name, "metric": metric, "value": float(value),
                                       "unit": unit, "device": model, "commit": arguments.commit})
+            if arguments.device == "CUDA":
+                chosen = service.find_micro_batch()
+                if not 0 < int(chosen.get("measured_peak_bytes", 0)) <= int(chosen["free_bytes"]):
+                    failed.append("auto, whose micro-batch was not tried or did not fit")
+                for metric, unit in (("micro_batch", "1"), ("estimated_bytes", "B"), ("measured_peak_bytes", "B")):
+                    lines.append({"bench": "first_job", "case": "auto", "metric": metric,
+                                  "value": float(chosen.get(metric, 0)), "unit": unit, "device": model,
+                                  "commit": arguments.commit})
         except BaseException:
             service.show_logs()
             raise

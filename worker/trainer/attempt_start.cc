@@ -96,7 +96,7 @@ absl::Status AttemptStart::FitMemory() {
 absl::Status AttemptStart::BuildState() {
   const spec::SampleShape& sample = data_.train->shape().sample;
   plan_ = MakePlan(spec_, sample, machine_);
-  ResetProcess(plan_.threads);
+  ResetProcess(plan_.threads, plan_.deterministic);
   ScalerSettings scaler = ScalerSettingsFrom(training_.precision(), training_.max_grad_norm());
   scaler.replay_after = kQuietStretch;
   state_.emplace(
@@ -217,7 +217,7 @@ absl::Status AttemptStart::RestoreFrom(const RunCheckpoints& checkpoints) {
     const bool fits = EstimateAt(training_, data_.train->shape().sample, plan_.micro_batch).Total() <= free_bytes_;
     FollowMicroBatch(fits ? plan_.micro_batch : micro_batch);
   }
-  ResetProcess(plan_.threads);
+  ResetProcess(plan_.threads, plan_.deterministic);
   std::vector<std::string> differences = PlanDifferences(saved, plan_);
   if (loaded->manifest.data_cursor.windows_per_epoch != windows_per_epoch_) {
     differences.push_back(absl::StrCat("windows_per_epoch (was ", loaded->manifest.data_cursor.windows_per_epoch,

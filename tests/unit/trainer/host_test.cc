@@ -56,5 +56,17 @@ TEST(ProcessGlobalsTest, EveryAttemptBeginsWithTheSameGlobals) {
   EXPECT_NE((at::full({1}, 1e-38f) * 1e-2f).item<float>(), 0) << "denormals are kept";
 }
 
+TEST(ProcessGlobalsTest, DeterminismHoldsForOneAttempt) {
+  ResetProcess(1, /*deterministic=*/true);
+  EXPECT_TRUE(at::globalContext().deterministicCuDNN());
+  EXPECT_FALSE(at::globalContext().userEnabledFlashSDP());
+  EXPECT_FALSE(at::globalContext().userEnabledMemEfficientSDP());
+  EXPECT_FALSE(at::globalContext().deterministicAlgorithms()) << "it would refuse cuDNN's attention";
+  ResetProcess(1);
+  EXPECT_FALSE(at::globalContext().deterministicCuDNN());
+  EXPECT_TRUE(at::globalContext().userEnabledFlashSDP());
+  EXPECT_TRUE(at::globalContext().userEnabledMemEfficientSDP());
+}
+
 }  // namespace
 }  // namespace mantissa::trainer

@@ -31,7 +31,10 @@ constexpr std::int32_t kAccumulation = 3;
 
 std::string JobOf(const std::string& model, const std::string& mode) {
   const bool tokens = model.starts_with("gpt");
-  const std::string data = tokens ? "classes: 11" : model.starts_with("transformer") ? "shape: [4, 3]" : "shape: 6";
+  const std::string data = tokens                             ? "classes: 11"
+                           : model.starts_with("transformer") ? "shape: [4, 3]"
+                           : model.starts_with("convnet")     ? "shape: [2, 4, 4]"
+                                                              : "shape: 6";
   return "training { model { " + model + " } data { train { synthetic { samples: 76 " + data +
          " } } } precision { mode: " + mode +
          " loss_scale { init: 4e9 growth_interval: 12 } } batch_size: 16 accumulation: 3 iterations: 220 seed: 3 "
@@ -153,11 +156,15 @@ INSTANTIATE_TEST_SUITE_P(
     EveryModelAndPrecision, ResumePointsTest,
     ::testing::Combine(::testing::Values("mlp { hidden: 12 dropout: 0.25 }",
                                          "transformer_encoder { layers: 2 d_model: 8 heads: 2 dropout: 0.1 }",
-                                         "gpt { layers: 1 d_model: 8 heads: 2 context: 6 dropout: 0.1 }"),
+                                         "gpt { layers: 1 d_model: 8 heads: 2 context: 6 dropout: 0.1 }",
+                                         "convnet { channels: [3, 4] }"),
                        ::testing::Values("FP32", "BF16", "FP16")),
     [](const auto& info) {
       const std::string& model = std::get<0>(info.param);
-      const char* name = model.starts_with("mlp") ? "Mlp" : model.starts_with("gpt") ? "Gpt" : "TransformerEncoder";
+      const char* name = model.starts_with("mlp")       ? "Mlp"
+                         : model.starts_with("gpt")     ? "Gpt"
+                         : model.starts_with("convnet") ? "Convnet"
+                                                        : "TransformerEncoder";
       return name + std::get<1>(info.param);
     });
 

@@ -24,8 +24,9 @@ TEST_P(SkippedIterationTest, ChangesNoBitOfParametersBuffersMomentsAndStep) {
     const std::string changes = absl::StrCat(
         model == "mlp"           ? "model { mlp { hidden: 8 dropout: 0.25 } }"
         : model == "transformer" ? "model { transformer_encoder { layers: 1 d_model: 8 heads: 2 dropout: 0.25 } }"
-                                 : "model { gpt { layers: 1 d_model: 8 heads: 2 context: 4 dropout: 0.25 } } "
-                                   "data { train { synthetic { samples: 32 classes: 5 } } }",
+        : model == "convnet" ? "model { convnet { channels: [3, 4] } } data { train { synthetic { shape: [4, 4] } } }"
+                             : "model { gpt { layers: 1 d_model: 8 heads: 2 context: 4 dropout: 0.25 } } "
+                               "data { train { synthetic { samples: 32 classes: 5 } } }",
         " optimizer { ", optimizer, " {} } accumulation: ", accumulation, " precision { mode: ", mode,
         " loss_scale { init: 256 } }");
     FaultProbe probe;
@@ -61,7 +62,7 @@ TEST_P(SkippedIterationTest, ChangesNoBitOfParametersBuffersMomentsAndStep) {
 
 INSTANTIATE_TEST_SUITE_P(Everywhere, SkippedIterationTest,
                          ::testing::Combine(::testing::Values("FP32", "BF16", "FP16"),
-                                            ::testing::Values("mlp", "transformer", "gpt"),
+                                            ::testing::Values("mlp", "transformer", "gpt", "convnet"),
                                             ::testing::Values("adamw", "adam", "sgd")),
                          [](const auto& info) {
                            return absl::StrCat(std::get<0>(info.param), std::get<1>(info.param),

@@ -19,7 +19,12 @@ void PrepareProcess() {
   at::set_num_interop_threads(1);
 }
 
-void ResetProcess(int threads) {
+// Note [Determinism on a GPU]
+// Our own list, of what is not repeatable and used here: convolutions that cuDNN chooses by measuring, or that add up
+// in any order; the backward passes of flash and memory-efficient attention, which add with atomics (cuDNN's and the
+// plain one do not). at::globalContext().setDeterministicAlgorithms would also refuse cuDNN's attention, which is
+// repeatable. cuBLAS is repeatable with the workspace that PrepareProcess sets.
+void ResetProcess(int threads, bool deterministic) {
   at::set_num_threads(threads);
   at::manual_seed(0);
   c10::GradMode::set_enabled(true);
@@ -30,6 +35,10 @@ void ResetProcess(int threads) {
   at::globalContext().setAllowTF32CuDNN(false);
   at::globalContext().setAllowFP16ReductionCuBLAS(false);
   at::globalContext().setAllowBF16ReductionCuBLAS(false);
+  at::globalContext().setBenchmarkCuDNN(false);
+  at::globalContext().setDeterministicCuDNN(deterministic);
+  at::globalContext().setSDPUseFlash(!deterministic);
+  at::globalContext().setSDPUseMemEfficient(!deterministic);
   at::autocast::set_autocast_enabled(at::kCPU, false);
   at::autocast::clear_cache();
 }

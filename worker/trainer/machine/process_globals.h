@@ -9,8 +9,9 @@ namespace mantissa::trainer {
 // What can be set once only, before LibTorch does anything: called first in main.
 void PrepareProcess();
 
-// Before an attempt: `threads` for operations, gradients on, the default generator, denormals kept.
-void ResetProcess(int threads);
+// Before an attempt: `threads` for operations, gradients on, the default generator, denormals kept. `deterministic`: a
+// GPU gives the same bits in every run. See Note [Determinism on a GPU].
+void ResetProcess(int threads, bool deterministic = false);
 
 // After an attempt: memory that nobody holds goes back to the system and to the device.
 void ReleaseMemory(c10::Device device);
