@@ -26,7 +26,7 @@ PRECISION = {
 }
 # 85 million parameters; a window of 131 thousand tokens.
 AUTO = ("training.model={gpt: {layers: 12, d_model: 768, heads: 12, context: 256}}", "training.batch_size=512",
-        "training.micro_batch=AUTO", "training.iterations=5", "resources.device=CUDA",
+        "training.micro_batch=AUTO", "training.iterations=5", "training.schedule={}", "resources.device=CUDA",
         "training.execution.deterministic=true")
 # field of JobResult -> unit
 METRICS = {"iterations": "1", "skipped_iterations": "1", "loss": "nats", "eval_loss": "nats", "eval_accuracy": "ratio",
