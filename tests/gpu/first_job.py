@@ -114,9 +114,10 @@ class Service:
         job_id = json.loads(text)["id"]
         if self.ask("wait", job_id, "--timeout", "5m")[0] != 0:
             raise SystemExit(f"auto did not succeed\n{self.ask('logs', job_id)[1]}")
-        events = json.loads(self.ask("events", job_id, "-o", "json")[1])
-        events = events if isinstance(events, list) else events["events"]
-        return next(event["micro_batch"] for event in events if event["reason"] == "MICRO_BATCH_CHOSEN")
+        segments = json.loads(self.ask("events", job_id, "-o", "json")[1])
+        segments = segments if isinstance(segments, list) else segments["events"]
+        return next(segment["event"]["micro_batch"] for segment in segments
+                    if segment["event"]["reason"] == "MICRO_BATCH_CHOSEN")
 
     def show_logs(self):
         for name, path in self.logs.items():
