@@ -9,6 +9,7 @@
 #include "absl/strings/str_split.h"
 #include <CLI/CLI.hpp>
 
+#include "client/cli/commands/bundle.h"
 #include "client/cli/commands/completion.h"
 #include "client/cli/commands/describe_precision.h"
 #include "client/cli/commands/doctor.h"
@@ -56,6 +57,7 @@ struct CommandTree {
   LogsOptions logs;
   EventsOptions events;
   DownloadOptions download;
+  BundleOptions bundle;
   std::string job;
   std::vector<std::string> jobs;
   std::string shell;
@@ -218,6 +220,16 @@ void DeclareHistoryCommands(CommandTree& tree) {
   download.add_flag("--force", tree.download.force, "Replace a file that is there");
   Duration(download, "--wait", tree.download.wait,
            "How long a file is waited for that the worker has not handed in yet [10s]");
+
+  CLI::App& bundle = Command(tree, "bundle", "Fetch the skipped iteration that an attempt kept, to replay it",
+                             [&tree](const Context& context) { return Bundle(context, tree.bundle); });
+  bundle.add_option("job", tree.bundle.job, "Id, its beginning, or name")->type_name(kJob)->required();
+  bundle.add_option("--attempt", tree.bundle.attempt, "Of which attempt [the newest that kept one]")
+      ->check(CLI::PositiveNumber);
+  bundle.add_option("-O,--output-folder", tree.bundle.folder, "Where to write it [NAME-bundle, here]")
+      ->type_name(kFile);
+  bundle.add_flag("--force", tree.bundle.force, "Write into a folder that is there");
+  Duration(bundle, "--wait", tree.bundle.wait, "How long is waited for what the worker has not handed in yet [10s]");
 }
 
 void DeclareOtherCommands(CommandTree& tree) {

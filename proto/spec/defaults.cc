@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "proto/spec/lineage.h"
 #include "proto/spec/model_defaults.h"
 #include "proto/spec/model_shape.h"
 
@@ -60,7 +61,13 @@ void ResolvePrecision(v1::PrecisionSpec& precision) {
     scale.MergeFrom(given);  // explicit presence: what was given replaces the preset's
   }
   if (precision.on_failure() == Spec::ON_FAILURE_UNSPECIFIED) precision.set_on_failure(DefaultOnFailure(precision));
-  if (precision.on_failure() == Spec::ROLLBACK) DEFAULT(precision, max_rollbacks, kDefaultMaxRollbacks);
+  if (precision.has_loss_spike()) {
+    v1::LossSpikeGuard& guard = *precision.mutable_loss_spike();
+    if (guard.action() == v1::LossSpikeGuard::ACTION_UNSPECIFIED) guard.set_action(v1::LossSpikeGuard::ADVISE);
+    DEFAULT(guard, factor, 2.0);
+    DEFAULT(guard, iterations, 3);
+  }
+  if (MayRollBack(precision)) DEFAULT(precision, max_rollbacks, kDefaultMaxRollbacks);
   if (precision.storage() == Spec::STORAGE_UNSPECIFIED) precision.set_storage(Spec::FP32_PARAMETERS);
   DEFAULT(precision, check_loss, true);
   DEFAULT(precision, statistics_window, 1000);

@@ -37,7 +37,7 @@ void AddMode(v1::PrecisionSpec::Mode mode, std::set<std::string>& features) {
 void AddPrecision(const v1::PrecisionSpec& precision, std::set<std::string>& features) {
   using Spec = v1::PrecisionSpec;
   AddMode(precision.mode(), features);
-  if (MayIntervene(precision)) {
+  if (MayFallBack(precision)) {
     for (const int mode : precision.fallback()) AddMode(static_cast<Spec::Mode>(mode), features);
   }
   if (precision.on_failure() == Spec::CLAMP) features.insert("precision.on_failure.clamp");
@@ -46,6 +46,8 @@ void AddPrecision(const v1::PrecisionSpec& precision, std::set<std::string>& fea
   if (precision.on_failure() == Spec::FALLBACK) features.insert("precision.on_failure.fallback");
   if (precision.storage() == Spec::MASTER_FP32) features.insert("precision.storage.master_fp32");
   if (precision.overrides_size() > 0) features.insert("precision.overrides");
+  for (const v1::PrecisionOverride& override : precision.overrides()) AddMode(override.compute(), features);
+  if (precision.loss_spike().action() == v1::LossSpikeGuard::ROLLBACK) features.insert("precision.loss_spike.rollback");
   if (precision.emulate()) features.insert("precision.emulate");
 }
 
@@ -55,6 +57,7 @@ void AddTraining(const v1::TrainingSpec& training, std::set<std::string>& featur
   AddSource(training.data().train(), features);
   AddSource(training.data().eval(), features);
   AddPrecision(training.precision(), features);
+  if (training.checkpoint().bundle() == v1::CheckpointSpec::FIRST_SKIP) features.insert("checkpoint.bundle.first_skip");
   if (training.optimizer().has_adamw()) features.insert("optimizer.adamw");
   if (training.optimizer().has_adam()) features.insert("optimizer.adam");
   if (training.optimizer().has_sgd()) features.insert("optimizer.sgd");
@@ -80,6 +83,7 @@ std::vector<std::string> RequiredFeatures(const v1::JobSpec& spec) {
 
 const std::vector<std::string>& BuiltFeatures() {
   static const auto& features = *new std::vector<std::string>{
+      "checkpoint.bundle.first_skip",
       "data.idx",
       "data.synthetic",
       "data.text",
@@ -95,13 +99,17 @@ const std::vector<std::string>& BuiltFeatures() {
       "optimizer.adamw",
       "optimizer.sgd",
       "precision.bf16",
+      "precision.emulate",
       "precision.fp16",
       "precision.fp32",
+      "precision.loss_spike.rollback",
       "precision.on_failure.clamp",
       "precision.on_failure.fail",
       "precision.on_failure.fallback",
       "precision.on_failure.rollback",
+      "precision.overrides",
       "precision.storage.master_fp32",
+      "precision.tf32",
       "schedule.constant",
       "schedule.cosine",
       "schedule.linear",

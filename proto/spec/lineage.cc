@@ -37,6 +37,8 @@ bool RollbacksAreUsed(const Spec& precision, const v1::Lineage& lineage) {
   return lineage.rollbacks() >= (precision.has_max_rollbacks() ? precision.max_rollbacks() : kDefaultMaxRollbacks);
 }
 
+bool RollsSpikesBack(const Spec& precision) { return precision.loss_spike().action() == v1::LossSpikeGuard::ROLLBACK; }
+
 std::int64_t Size(const v1::IndexRange& range) { return std::int64_t{range.last()} - range.first() + 1; }
 
 // Adds windows to a list that stays in order, none next to another.
@@ -80,12 +82,14 @@ std::optional<v1::Intervention> ChooseIntervention(const Spec& precision, const 
   *intervention.mutable_iterations() = iterations;
   intervention.set_from_precision(lineage.precision());
   intervention.set_to_precision(lineage.precision());
-  if (precision.on_failure() == Spec::ROLLBACK && !RollbacksAreUsed(precision, lineage) &&
-      !FailsAgain(lineage, iterations)) {
+  const bool spike = reason == v1::Reason::LOSS_SPIKE;
+  const bool goes_back = spike ? RollsSpikesBack(precision) : precision.on_failure() == Spec::ROLLBACK;
+  if (goes_back && !RollbacksAreUsed(precision, lineage) && !FailsAgain(lineage, iterations)) {
     intervention.set_kind(v1::Intervention::ROLLBACK);
     return intervention;
   }
-  if (precision.on_failure() != Spec::ROLLBACK && precision.on_failure() != Spec::FALLBACK) return std::nullopt;
+  // Another precision is no answer to a loss that is finite.
+  if (spike || !MayFallBack(precision)) return std::nullopt;
   const std::optional<Spec::Mode> next = NextPrecision(precision, lineage);
   if (!next) return std::nullopt;
   intervention.set_kind(v1::Intervention::FALLBACK);
@@ -93,7 +97,15 @@ std::optional<v1::Intervention> ChooseIntervention(const Spec& precision, const 
   return intervention;
 }
 
-std::string WhyNoIntervention(const Spec& precision, const v1::Lineage& lineage, const v1::IndexRange& iterations) {
+std::string WhyNoIntervention(const Spec& precision, const v1::Lineage& lineage, v1::Reason::Code reason,
+                              const v1::IndexRange& iterations) {
+  if (reason == v1::Reason::LOSS_SPIKE) {
+    if (!RollsSpikesBack(precision)) return "";
+    if (FailsAgain(lineage, iterations))
+      return "A rollback has not helped: the loss jumped at the same iterations again.";
+    return absl::StrCat("It can't be rolled back: ", lineage.rollbacks(),
+                        " rollbacks are used (precision.max_rollbacks).");
+  }
   const std::string no_fallback =
       precision.fallback_size() > 0 ? "no precision of fallback is left" : "there is no fallback";
   if (precision.on_failure() == Spec::FALLBACK) return absl::StrCat("It can't fall back: ", no_fallback, ".");
@@ -136,7 +148,13 @@ std::int64_t WindowAfter(const v1::Lineage& lineage, std::int64_t iteration) {
   return window;
 }
 
-bool MayIntervene(const Spec& precision) {
+bool MayIntervene(const Spec& precision) { return MayRollBack(precision) || MayFallBack(precision); }
+
+bool MayRollBack(const Spec& precision) {
+  return precision.on_failure() == Spec::ROLLBACK || RollsSpikesBack(precision);
+}
+
+bool MayFallBack(const Spec& precision) {
   return precision.on_failure() == Spec::ROLLBACK || precision.on_failure() == Spec::FALLBACK;
 }
 

@@ -20,13 +20,14 @@ v1::Lineage FirstLineage(const v1::PrecisionSpec& precision);
 // The job's, or the first one where no intervention has been.
 v1::Lineage LineageOf(const v1::Job& job);
 
-// What the spec says of a precision that failed in `lineage`; nothing when the job is to fail. `iterations`: the run of
-// skipped iterations, from 1.
+// What the spec says of a precision that failed in `lineage`, or, for LOSS_SPIKE, of a loss that is far from its
+// running median; nothing when the job is to fail, or to go on in spite of its loss. `iterations`: the run of skipped
+// iterations, or of the spike's, from 1.
 std::optional<v1::Intervention> ChooseIntervention(const v1::PrecisionSpec& precision, const v1::Lineage& lineage,
                                                    v1::Reason::Code reason, const v1::IndexRange& iterations);
 
 // Why ChooseIntervention chose nothing: a sentence for people, empty where the spec asks for no intervention.
-std::string WhyNoIntervention(const v1::PrecisionSpec& precision, const v1::Lineage& lineage,
+std::string WhyNoIntervention(const v1::PrecisionSpec& precision, const v1::Lineage& lineage, v1::Reason::Code reason,
                               const v1::IndexRange& iterations);
 
 // A run of iterations that was counted: from 1, in order, and with windows that can be counted too. False for what only
@@ -43,7 +44,11 @@ v1::Lineage NextLineage(const v1::Lineage& lineage, const v1::Intervention& inte
 std::int64_t WindowAfter(const v1::Lineage& lineage, std::int64_t iteration);
 
 // The spec asks for interventions. Such a job has a generation 0 before its first iteration, so that there is always a
-// finite one, and needs a worker with every precision of `fallback`.
+// finite one.
 bool MayIntervene(const v1::PrecisionSpec& precision);
+// It may go back, for a precision that failed or for a loss that jumped.
+bool MayRollBack(const v1::PrecisionSpec& precision);
+// It may go on in a precision of `fallback`, and needs a worker with all of them.
+bool MayFallBack(const v1::PrecisionSpec& precision);
 
 }  // namespace mantissa::spec

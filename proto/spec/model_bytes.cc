@@ -1,6 +1,7 @@
 // What a model costs in memory: exact for parameters, gradients and optimizer state, counted op by op for activations.
 #include "proto/spec/layer_plan.h"
 #include "proto/spec/model_shape.h"
+#include "proto/spec/module_precision.h"
 #include "proto/spec/precision_table.h"
 #include "proto/spec/saturating.h"
 
@@ -108,12 +109,23 @@ std::int64_t SampleBytes(const v1::Model& model, const SampleShape& sample, std:
   return model.has_gpt() ? GptSampleBytes(model.gpt(), low) : 0;
 }
 
-std::int64_t CastElements(const std::vector<Parameter>& parameters) {
-  std::int64_t count = 0;
+// Weights in a low format, cast or stored.
+std::int64_t CastBytes(const v1::PrecisionSpec& precision, const std::vector<Parameter>& parameters) {
+  std::vector<const Parameter*> operands;
+  std::vector<ComputingModule> modules;
   for (const Parameter& parameter : parameters) {
-    if (IsProductOperand(parameter)) count = SaturatingAdd(count, parameter.elements());
+    if (!IsProductOperand(parameter)) continue;
+    operands.push_back(&parameter);
+    modules.push_back(ComputingModuleOf(parameter));
   }
-  return count;
+  const std::vector<ModuleFormat> formats = FormatsOf(precision, modules);
+  std::int64_t bytes = 0;
+  for (std::size_t i = 0; i < operands.size(); ++i) {
+    const NumberFormat format = ComputeFormat(formats[i].compute);
+    if (!IsLow(format)) continue;
+    bytes = SaturatingAdd(bytes, SaturatingMultiply(operands[i]->elements(), FactsOf(format).bytes));
+  }
+  return bytes;
 }
 
 }  // namespace
@@ -142,7 +154,7 @@ ModelBytes EstimateModelBytes(const v1::TrainingSpec& training, const SampleShap
   bytes.gradients = bytes.parameters;
   bytes.optimizer_state = SaturatingMultiply(bytes.parameters, MomentsOf(training.optimizer()));
   bytes.buffers = SaturatingMultiply(ParameterCount(ModelBuffers(training.model(), sample)), 2 * kFullBytes);
-  if (low < kFullBytes) bytes.casts = SaturatingMultiply(CastElements(parameters), low);
+  bytes.casts = CastBytes(training.precision(), parameters);
   bytes.activations = SaturatingMultiply(micro_batch, SampleBytes(training.model(), sample, low));
   return bytes;
 }

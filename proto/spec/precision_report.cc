@@ -6,6 +6,7 @@
 
 #include "proto/spec/layer_plan.h"
 #include "proto/spec/module_match.h"
+#include "proto/spec/module_precision.h"
 #include "proto/spec/saturating.h"
 
 namespace mantissa::spec {
@@ -44,16 +45,28 @@ SampleShape UnknownSample(const v1::TrainingSpec& training, std::int64_t size) {
 
 class Rows {
  public:
-  explicit Rows(const v1::TrainingSpec& training)
-      : mode_(training.precision().mode()), moments_(MomentsOf(training.optimizer())) {}
+  Rows(const v1::TrainingSpec& training, const std::vector<Parameter>& parameters)
+      : mode_(training.precision().mode()), moments_(MomentsOf(training.optimizer())) {
+    std::vector<ComputingModule> modules;
+    for (const Parameter& parameter : parameters) modules.push_back(ComputingModuleOf(parameter));
+    const std::vector<ModuleFormat> formats = FormatsOf(training.precision(), modules);
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      if (IsProductOperand(parameters[i])) formats_[ModuleOf(parameters[i].path)] = formats[i];
+    }
+  }
 
   // `size_known`: not decided by the data's files.
   void Add(const Parameter& parameter, bool size_known) {
     const std::string module = ModuleOf(parameter.path);
-    ModulePrecision& row = RowOf(WithoutIndices(module), parameter.module);
+    const auto found = formats_.find(module);
+    const ModuleFormat format = found == formats_.end() ? ModuleFormat{mode_, false} : found->second;
+    ModulePrecision& row = RowOf(module, parameter.module, format);
     if (module != last_module_) row.modules += 1;
     last_module_ = module;
-    if (IsProductOperand(parameter)) row.weight_format = ComputeFormat(mode_);
+    if (IsProductOperand(parameter)) {
+      row.weight_format = ComputeFormat(format.compute);
+      row.weight_stored = format.stored_low && IsStoredLow(parameter);
+    }
     if (!size_known) {
       row.sizes_known = false;
       return;
@@ -72,14 +85,17 @@ class Rows {
   std::vector<ModulePrecision> Take() { return std::move(rows_); }
 
  private:
-  ModulePrecision& RowOf(const std::string& path, ModuleType type) {
+  // A module that is alike to others but for its format has a row, and its own name, to itself.
+  ModulePrecision& RowOf(const std::string& module, ModuleType type, const ModuleFormat& format) {
+    const bool overridden = format.compute != mode_;
+    const std::string path = overridden ? module : WithoutIndices(module);
     const auto [found, added] = index_.emplace(path, rows_.size());
     if (added) {
       ModulePrecision row;
       row.path = path;
       row.type = type;
       row.modules = 0;
-      row.activation_format = PrecisionOf(OpOf(type), mode_).output;
+      row.activation_format = PrecisionOf(OpOf(type), format.compute).output;
       rows_.push_back(row);
     }
     return rows_[found->second];
@@ -88,6 +104,7 @@ class Rows {
   const v1::PrecisionSpec::Mode mode_;
   const std::int64_t moments_;
   std::vector<ModulePrecision> rows_;
+  std::map<std::string, ModuleFormat> formats_;  // of modules whose weights products read
   std::map<std::string, std::size_t> index_;
   std::string last_module_;
 };
@@ -114,11 +131,12 @@ PrecisionReport DescribePrecision(const v1::TrainingSpec& training) {
   const std::vector<Parameter> parameters =
       ModelParameters(training.model(), sample.value_or(UnknownSample(training, 1)));
   const std::vector<Parameter> others = ModelParameters(training.model(), sample.value_or(UnknownSample(training, 2)));
-  Rows rows(training);
+  Rows rows(training, parameters);
   for (std::size_t i = 0; i < parameters.size(); ++i) rows.Add(parameters[i], parameters[i].shape == others[i].shape);
 
   v1::TrainingSpec fp32 = training;
   fp32.mutable_precision()->set_mode(v1::PrecisionSpec::FP32);
+  fp32.mutable_precision()->clear_overrides();
   PrecisionReport report;
   report.modules = rows.Take();
   report.sizes_known = sample.has_value();

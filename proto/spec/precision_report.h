@@ -13,7 +13,7 @@
 
 namespace mantissa::spec {
 
-// A module with parameters, or several that are alike.
+// A module with parameters, or several that are alike and in the same formats.
 struct ModulePrecision {
   std::string path;  // `blocks.*.attention.qkv`: layers are alike
   ModuleType type = ModuleType::kLinear;
@@ -29,6 +29,8 @@ struct ModulePrecision {
   // What the module's op reads its weights in, and what that takes where it is not the parameters themselves.
   NumberFormat weight_format = NumberFormat::kFloat32;
   std::int64_t weight_bytes = 0;
+  // They are stored so beside FP32 masters; else cast at use.
+  bool weight_stored = false;
   // What its result is kept in.
   NumberFormat activation_format = NumberFormat::kFloat32;
 };

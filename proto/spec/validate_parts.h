@@ -32,6 +32,9 @@ bool CheckData(const v1::Data& data, const v1::Model& model, Checker checker);
 
 void CheckPrecision(const v1::PrecisionSpec& precision, Checker checker);
 
+// The overrides' own fields. Which modules they cover: FindIdleOverrides.
+void CheckOverrides(const v1::PrecisionSpec& precision, Checker checker);
+
 void CheckOptimizer(const v1::OptimizerSpec& optimizer, Checker checker);
 
 // `iterations`: the length of the run, 0 when only the data can tell it.

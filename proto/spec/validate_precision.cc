@@ -60,8 +60,6 @@ void CheckFallback(const v1::PrecisionSpec& precision, Checker& checker) {
     if (!checker.KnownEnum(field, mode, Spec::Mode_IsValid(mode))) continue;
     if (mode == Spec::MODE_UNSPECIFIED) {
       checker.Add(field, ViolationReason::kRequired, "names no precision; give one, such as FP32, or remove it");
-    } else if (mode == Spec::TF32) {
-      checker.Unimplemented(field, "TF32", "use BF16 or FP32");
     } else if (mode == precision.mode()) {
       checker.Add(
           field, ViolationReason::kConflict,
@@ -87,14 +85,19 @@ void CheckOnFailure(const v1::PrecisionSpec& precision, Checker& checker) {
   if (precision.has_max_rollbacks()) checker.Whole("max_rollbacks", precision.max_rollbacks(), 0, 100, 3);
 }
 
+void CheckLossSpike(const v1::LossSpikeGuard& guard, Checker checker) {
+  checker.KnownEnum("action", guard.action(), v1::LossSpikeGuard::Action_IsValid(guard.action()));
+  if (guard.has_factor()) {
+    checker.Number("factor", guard.factor(), {.min = 1, .max = 1e6, .min_open = true}, "2");
+  }
+  if (guard.has_iterations()) checker.Whole("iterations", guard.iterations(), 1, 1000, 3);
+}
+
 }  // namespace
 
 void CheckPrecision(const v1::PrecisionSpec& precision, Checker checker) {
   using Spec = v1::PrecisionSpec;
-  if (checker.KnownEnum("mode", precision.mode(), Spec::Mode_IsValid(precision.mode())) &&
-      precision.mode() == Spec::TF32) {
-    checker.Unimplemented("mode", "TF32", "use FP32, FP16 or BF16");
-  }
+  checker.KnownEnum("mode", precision.mode(), Spec::Mode_IsValid(precision.mode()));
   CheckLossScale(precision.loss_scale(), checker.Beneath("loss_scale"));
   CheckOnFailure(precision, checker);
   checker.Whole("statistics_window", precision.statistics_window(), 1, 1'000'000, 1000);
@@ -105,8 +108,8 @@ void CheckPrecision(const v1::PrecisionSpec& precision, Checker checker) {
         "is MASTER_FP32, but products in this mode read FP32 weights, which are the masters themselves; use mode "
         "BF16 or FP16, or remove storage");
   }
-  if (precision.overrides_size() > 0) checker.Unimplemented("overrides", "a precision by module", "remove it");
-  if (precision.emulate()) checker.Unimplemented("emulate", "emulating a number format", "remove it");
+  CheckOverrides(precision, checker);
+  CheckLossSpike(precision.loss_spike(), checker.Beneath("loss_spike"));
 }
 
 }  // namespace mantissa::spec

@@ -9,6 +9,7 @@
 #include "proto/spec/defaults.h"
 #include "proto/spec/layer_plan.h"
 #include "proto/spec/model_shape.h"
+#include "proto/spec/module_precision.h"
 #include "proto/spec/parameter_groups.h"
 #include "proto/spec/validate.h"
 #include "proto/spec/validate_parts.h"
@@ -63,19 +64,30 @@ void CheckSize(const v1::TrainingSpec& training, Checker& checker) {
                            " GiB are allowed: lower its widths or layers, or batch_size"));
 }
 
+// Files may hold samples of any width; one that no layer has leaves out no parameter that there may be, so that only
+// what can cover nothing is refused here. The trainer looks again.
+std::vector<Parameter> PossibleParameters(const v1::TrainingSpec& training) {
+  SampleShape any;
+  any.features = {1, training.model().transformer_encoder().d_model() + std::int64_t{1}};
+  any.classes = 2;
+  return ModelParameters(training.model(), SampleShapeOf(training).value_or(any));
+}
+
 // `shaped`: model and data are right, so that the parameters can be listed.
 void CheckGroups(const v1::TrainingSpec& training, bool shaped, Checker& checker) {
   if (training.parameter_groups_size() == 0) return;
   const std::size_t before = checker.count();
   CheckParameterGroups(training, checker);
   if (!shaped || checker.count() > before) return;
-  // Files may hold samples of any width; one that no layer has leaves out no parameter that there may be, so that only
-  // what can cover nothing is refused here. The trainer looks again.
-  SampleShape any;
-  any.features = {1, training.model().transformer_encoder().d_model() + std::int64_t{1}};
-  any.classes = 2;
-  for (Violation& idle : FindIdleGroups(training.parameter_groups(),
-                                        ModelParameters(training.model(), SampleShapeOf(training).value_or(any)))) {
+  for (Violation& idle : FindIdleGroups(training.parameter_groups(), PossibleParameters(training))) {
+    checker.Add(std::move(idle));
+  }
+}
+
+// The same of what `precision` says of single modules, which has been checked by itself.
+void CheckModules(const v1::TrainingSpec& training, bool shaped, Checker& checker) {
+  if (!shaped || training.precision().overrides_size() == 0) return;
+  for (Violation& idle : FindIdleOverrides(training.precision(), PossibleParameters(training))) {
     checker.Add(std::move(idle));
   }
 }
@@ -153,7 +165,9 @@ bool CheckAccumulation(const v1::TrainingSpec& training, Checker& checker) {
 void CheckTraining(const v1::TrainingSpec& training, Checker checker) {
   const bool model = CheckModel(training.model(), checker.Beneath("model"));
   const bool data = CheckData(training.data(), training.model(), checker.Beneath("data"));
+  const std::size_t before = checker.count();
   CheckPrecision(training.precision(), checker.Beneath("precision"));
+  const bool precision = checker.count() == before;
   CheckOptimizer(training.optimizer(), checker.Beneath("optimizer"));
   CheckSchedule(training.schedule(), KnownIterations(training), checker.Beneath("schedule"));
   const bool batch = checker.Whole("batch_size", training.batch_size(), 1, kMaxBatch, 64);
@@ -170,6 +184,8 @@ void CheckTraining(const v1::TrainingSpec& training, Checker checker) {
   Checker checkpoint = checker.Beneath("checkpoint");
   checkpoint.Whole("every_steps", training.checkpoint().every_steps(), 0, kMaxIterations, 200);
   checkpoint.Whole("keep", training.checkpoint().keep(), 2, 1000, 2);
+  const auto bundle = training.checkpoint().bundle();
+  checkpoint.KnownEnum("bundle", bundle, v1::CheckpointSpec::Bundle_IsValid(bundle));
   Checker telemetry = checker.Beneath("telemetry");
   telemetry.Whole("every_iterations", training.telemetry().every_iterations(), 1, 1'000'000, 1);
   telemetry.Whole("ranges_every_iterations", training.telemetry().ranges_every_iterations(), 0, 1'000'000, 100);
@@ -182,7 +198,9 @@ void CheckTraining(const v1::TrainingSpec& training, Checker checker) {
   const std::optional<SampleShape> sample = SampleShapeOf(training);
   const bool fits = model && data && (!sample || CheckModelFits(training, *sample, checker.Beneath("model")));
   // Without the sample, the layers of a model that is made of them are known to the worker only.
-  CheckGroups(training, fits && (sample || !IsLayered(training.model())), checker);
+  const bool shaped = fits && (sample || !IsLayered(training.model()));
+  CheckGroups(training, shaped, checker);
+  CheckModules(training, shaped && precision, checker);
   if (!fits || !batch || !accumulation) return;
   CheckSize(training, checker);
 }

@@ -10,6 +10,17 @@
 #include "proto/spec/lineage.h"
 
 namespace mantissa::server {
+namespace {
+
+bool Has(const std::vector<v1::PrecisionSpec::Mode>& modes, v1::PrecisionSpec::Mode mode) {
+  return std::find(modes.begin(), modes.end(), mode) != modes.end();
+}
+
+void AddPrecision(v1::PrecisionSpec::Mode mode, JobNeeds& needs) {
+  if (mode != v1::PrecisionSpec::MODE_UNSPECIFIED && !Has(needs.precisions, mode)) needs.precisions.push_back(mode);
+}
+
+}  // namespace
 
 ComputeCapability ParseComputeCapability(const std::string& text) {
   ComputeCapability result;
@@ -28,10 +39,12 @@ JobNeeds NeedsOf(const v1::JobSpec& resolved) {
   const v1::ResourceSpec& resources = resolved.resources();
   if (resources.device() != v1::ResourceSpec::DEVICE_UNSPECIFIED) needs.device = resources.device();
   const v1::PrecisionSpec& precision = resolved.training().precision();
-  if (precision.mode() != v1::PrecisionSpec::MODE_UNSPECIFIED) needs.precisions.push_back(precision.mode());
-  if (spec::MayIntervene(precision)) {
-    for (const int mode : precision.fallback()) needs.precisions.push_back(static_cast<v1::PrecisionSpec::Mode>(mode));
+  AddPrecision(precision.mode(), needs);
+  for (const v1::PrecisionOverride& override : precision.overrides()) AddPrecision(override.compute(), needs);
+  if (spec::MayFallBack(precision)) {
+    for (const int mode : precision.fallback()) AddPrecision(static_cast<v1::PrecisionSpec::Mode>(mode), needs);
   }
+  needs.emulate = precision.emulate();
   needs.cpu_threads = resources.cpu_threads();
   needs.memory_bytes = resources.memory_bytes();
   needs.labels.insert(resources.worker_selector().begin(), resources.worker_selector().end());
@@ -42,7 +55,8 @@ JobNeeds NeedsOf(const v1::JobSpec& resolved) {
   needs.gpu_model = resources.gpu().model();
   needs.gpu_memory_bytes = resources.gpu().min_memory_bytes();
   needs.compute_capability = ParseComputeCapability(resources.gpu().min_compute_capability());
-  if (std::find(needs.precisions.begin(), needs.precisions.end(), v1::PrecisionSpec::BF16) != needs.precisions.end()) {
+  if (!needs.emulate &&
+      (Has(needs.precisions, v1::PrecisionSpec::BF16) || Has(needs.precisions, v1::PrecisionSpec::TF32))) {
     needs.compute_capability = std::max(needs.compute_capability, ComputeCapability{8, 0});
   }
   needs.features = spec::RequiredFeatures(resolved);
@@ -54,9 +68,9 @@ JobNeeds NeedsOf(const v1::JobSpec& resolved) {
 
 std::string JobNeeds::ClassKey() const {
   // Lengths before texts keep two different sets of needs from running into one key.
-  std::string key = absl::StrCat(device, "/", absl::StrJoin(precisions, ","), "/", cpu_threads, "/", memory_bytes, "/",
-                                 gpu_memory_bytes, "/", compute_capability.major, ".", compute_capability.minor, "/",
-                                 storage_optional, "/", initialises, "/", labels.size());
+  std::string key = absl::StrCat(device, "/", absl::StrJoin(precisions, ","), "/", emulate, "/", cpu_threads, "/",
+                                 memory_bytes, "/", gpu_memory_bytes, "/", compute_capability.major, ".",
+                                 compute_capability.minor, "/", storage_optional, "/", initialises, "/", labels.size());
   auto add = [&key](const std::string& text) { absl::StrAppend(&key, "/", text.size(), ":", text); };
   add(gpu_model);
   add(storage_id);

@@ -22,7 +22,10 @@ ComputeCapability ParseComputeCapability(const std::string& text);
 
 struct JobNeeds {
   v1::ResourceSpec::Device device = v1::ResourceSpec::AUTO;
-  std::vector<v1::PrecisionSpec::Mode> precisions;  // its own, and those it may fall back to
+  // Its own, those of single modules, and those it may fall back to; none twice.
+  std::vector<v1::PrecisionSpec::Mode> precisions;
+  // A device that lacks one of them will do, though one that has them all is better.
+  bool emulate = false;
   int32_t cpu_threads = 0;
   int64_t memory_bytes = 0;
   std::map<std::string, std::string> labels;

@@ -26,6 +26,16 @@ int64_t HostMemory(const WorkerView& worker) {
   return 0;
 }
 
+// The first that the device has no arithmetic of. One that does not say what it has is taken to have all.
+std::optional<v1::PrecisionSpec::Mode> LackingPrecision(const JobNeeds& needs, const v1::Device& device) {
+  const auto& offered = device.precisions();
+  if (offered.empty()) return std::nullopt;
+  for (const v1::PrecisionSpec::Mode precision : needs.precisions) {
+    if (std::find(offered.begin(), offered.end(), precision) == offered.end()) return precision;
+  }
+  return std::nullopt;
+}
+
 // What keeps this device from ever taking the job; empty when nothing does.
 std::string DeviceObstacle(const JobNeeds& needs, const std::string& worker, const v1::Device& device) {
   const bool cuda = device.kind() == v1::Device::CUDA;
@@ -35,10 +45,8 @@ std::string DeviceObstacle(const JobNeeds& needs, const std::string& worker, con
   if (needs.device == v1::ResourceSpec::CPU && cuda) {
     return absl::StrCat("needs a CPU device (", worker, " offers none)");
   }
-  for (const v1::PrecisionSpec::Mode precision : needs.precisions) {
-    const auto& offered = device.precisions();
-    if (offered.empty() || std::find(offered.begin(), offered.end(), precision) != offered.end()) continue;
-    return absl::StrCat("needs precision ", v1::PrecisionSpec::Mode_Name(precision), " (", device.id(), " on ", worker,
+  if (const auto lacking = LackingPrecision(needs, device); lacking && !needs.emulate) {
+    return absl::StrCat("needs precision ", v1::PrecisionSpec::Mode_Name(*lacking), " (", device.id(), " on ", worker,
                         " lacks it)");
   }
   if (!cuda) {
@@ -112,13 +120,14 @@ bool StorageBinds(const JobNeeds& needs, const std::vector<WorkerView>& workers)
                      [&](const WorkerView& worker) { return Reaches(needs, worker) && Fits(needs, worker); });
 }
 
-// Smaller is better. GPUs first; of GPUs the one with the least memory, of CPUs the one whose worker has no GPU that
-// its host threads may be feeding.
-using Fitness = std::tuple<bool, int64_t, bool, int32_t>;
+// Smaller is better. What has every precision before what would emulate one; GPUs first; of GPUs the one with the least
+// memory, of CPUs the one whose worker has no GPU that its host threads may be feeding.
+using Fitness = std::tuple<bool, bool, int64_t, bool, int32_t>;
 
-Fitness FitnessOf(const WorkerView& worker, const v1::Device& device) {
+Fitness FitnessOf(const JobNeeds& needs, const WorkerView& worker, const v1::Device& device) {
   const bool cuda = device.kind() == v1::Device::CUDA;
-  return {!cuda, cuda ? device.memory_bytes() : 0, !cuda && HasCuda(worker), cuda ? 0 : device.cpu_threads()};
+  return {LackingPrecision(needs, device).has_value(), !cuda, cuda ? device.memory_bytes() : 0,
+          !cuda && HasCuda(worker), cuda ? 0 : device.cpu_threads()};
 }
 
 std::optional<PlacementChoice> ChooseDevice(const JobNeeds& needs, const std::vector<WorkerView>& workers) {
@@ -132,7 +141,7 @@ std::optional<PlacementChoice> ChooseDevice(const JobNeeds& needs, const std::ve
     for (size_t d = 0; d < worker.devices.size(); ++d) {
       const DeviceView& view = worker.devices[d];
       if (!view.free || !DeviceObstacle(needs, worker.id, view.device).empty()) continue;
-      const Fitness fitness = FitnessOf(worker, view.device);
+      const Fitness fitness = FitnessOf(needs, worker, view.device);
       if (best && best_fitness <= fitness) continue;
       best = PlacementChoice{0, w, d, !needs.storage_id.empty() && !Reaches(needs, worker)};
       best_fitness = fitness;

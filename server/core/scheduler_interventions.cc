@@ -16,7 +16,8 @@ namespace mantissa::server {
 namespace {
 
 bool IsTrouble(v1::Reason::Code reason) {
-  return reason == v1::Reason::SCALE_AT_MINIMUM || reason == v1::Reason::NUMERIC_FAILURE;
+  return reason == v1::Reason::SCALE_AT_MINIMUM || reason == v1::Reason::NUMERIC_FAILURE ||
+         reason == v1::Reason::LOSS_SPIKE;
 }
 
 std::string Where(const std::string& checkpoint) {
@@ -25,10 +26,12 @@ std::string Where(const std::string& checkpoint) {
 
 std::string Words(const v1::Intervention& intervention, const v1::Lineage& lineage, int32_t max_rollbacks) {
   const v1::IndexRange& iterations = intervention.iterations();
+  const bool spike = intervention.reason() == v1::Reason::LOSS_SPIKE;
+  const char* const far = " had a loss far above its running median";
   const std::string trouble =
       iterations.first() == iterations.last()
-          ? absl::StrCat("iteration ", iterations.first(), " was skipped")
-          : absl::StrCat("iterations ", iterations.first(), " to ", iterations.last(), " were skipped");
+          ? absl::StrCat("iteration ", iterations.first(), spike ? far : " was skipped")
+          : absl::StrCat("iterations ", iterations.first(), " to ", iterations.last(), spike ? far : " were skipped");
   if (intervention.kind() == v1::Intervention::FALLBACK) {
     return absl::StrCat("falls back from ", v1::PrecisionSpec::Mode_Name(intervention.from_precision()), " to ",
                         v1::PrecisionSpec::Mode_Name(intervention.to_precision()), " at ", Where(lineage.checkpoint()),
@@ -57,7 +60,10 @@ bool Scheduler::State::Intervene(JobEntry& entry, const v1::AttemptReport& repor
       spec::ChooseIntervention(precision, lineage, report.reason(), iterations);
   if (!intervention) return false;
 
-  const std::string checkpoint = GoBack(entry, iterations.last(), changes);
+  // A skipped iteration changes nothing, so that what was saved among them is as good as what was saved before. One
+  // with a spike has been applied.
+  const bool spike = intervention->reason() == v1::Reason::LOSS_SPIKE;
+  const std::string checkpoint = GoBack(entry, spike ? iterations.first() - 1 : iterations.last(), changes);
   v1::Lineage& next = *entry.job.mutable_lineage();
   next = spec::NextLineage(lineage, *intervention, checkpoint);
 

@@ -92,6 +92,7 @@ void Scheduler::State::Assign(JobEntry& entry, WorkerEntry& worker, const std::s
   job.set_attempt(attempt.number());
   job.mutable_progress()->set_worker_id(worker.worker.id());
   job.mutable_progress()->set_device(device_id);
+  job.mutable_progress()->set_emulated(false);
 
   const AttemptKey key = entry.key();
   HeldAttempt& held = worker.held[key];

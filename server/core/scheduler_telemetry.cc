@@ -116,6 +116,7 @@ absl::StatusOr<int64_t> Scheduler::AppendTelemetry(const v1::AttemptRef& ref, st
       if (event.has_started()) {
         progress.set_total_iterations(event.started().total_iterations());
         progress.set_device(event.started().device());
+        progress.set_emulated(event.started().emulated());
       }
       // A long evaluation or a large checkpoint is work, too.
       live.progressed_at = now.steady;

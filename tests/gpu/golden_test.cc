@@ -13,7 +13,7 @@ namespace {
 class GpuGoldenTest : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
-    ResetProcess(1);
+    ResetProcess({});
     ExpectTheSameParameters(golden_, subject_);
   }
 

@@ -49,7 +49,7 @@ class GpuRun {
                 ScalerSettingsFrom(spec_.training().precision(), spec_.training().max_grad_norm())},
                device),
         program_(state_, {*data_, plan_, policy_, spec_.training().seed()}) {
-    ResetProcess(1, deterministic);
+    ResetProcess({.deterministic = deterministic, .tf32 = mode == v1::PrecisionSpec::TF32});
   }
 
   RunState& state() { return state_; }

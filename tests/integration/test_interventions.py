@@ -3,9 +3,10 @@ import json
 import os
 import pathlib
 import signal
+import subprocess
 
 import pytest
-from conftest import EXAMPLES, iterations, until, watch
+from conftest import BIN, EXAMPLES, iterations, until, watch
 
 # 2^24 overflows on the digits, and so does the floor: three skipped iterations, and FP16 is at its end.
 INIT, FLOOR = 2.0**24, 2.0**22
@@ -187,3 +188,43 @@ def test_a_server_killed_around_an_intervention_records_it_once(cluster, when):
     assert (done.attempt, done.lineage.number) == (2, 2)
     _, segments = watch(cluster, job.id)
     assert len(interventions(segments)) == 1
+
+
+def test_what_failed_is_kept_whole_and_replayed_elsewhere(cluster, tmp_path):
+    """A layer that multiplies by 1e6 leaves FP16; the bundle says so on its own, without server, worker and data."""
+    cluster.start_worker()
+    spec = cluster.digits(iterations=200)
+    model = spec.training.model
+    model.ClearField("mlp")
+    for kind, settings in (("flatten", {}), ("linear", {"out": 32}), ("scale", {"factor": 1e6}), ("linear", {})):
+        layer = getattr(model.sequential.layers.add(), kind)
+        layer.SetInParent()
+        for name, value in settings.items():
+            setattr(layer, name, value)
+    spec.training.precision.on_failure = "FAIL"
+    job = ended(cluster, spec)
+    assert job.state == cluster.pb("job").Job.FAILED, job.state_message
+    folder = tmp_path / "kept"
+    fetched = cluster.cli("bundle", job.id, "-O", folder)
+    assert fetched.returncode == 0, fetched.stderr
+    assert fetched.stdout == f"mantissa-trainer --replay {folder}\n"
+    # Nothing of it stays on the worker once the server has it.
+    until(lambda: not (cluster.folder / "checkpoints" / job.id / "attempt-0001" / "bundle").exists(), "it is removed there")
+    def replayed(*more):
+        return subprocess.run([BIN / "mantissa-trainer", "--replay", folder, *more], capture_output=True, text=True)
+
+    replay = replayed()
+    assert replay.returncode == 0, replay.stdout + replay.stderr
+    assert "layers.2" in replay.stdout, replay.stdout
+    assert replay.stdout.endswith("REPRODUCED\n")
+    assert json.loads(replayed("--json").stdout)["location"]["module"] == "layers.2"
+    (folder / "batch.safetensors").write_bytes(b"")
+    damaged = replayed()
+    assert damaged.returncode == 1 and "batch.safetensors" in damaged.stderr
+
+
+def test_a_job_that_skipped_nothing_has_nothing_to_replay(cluster, tmp_path):
+    cluster.start_worker()
+    job = ended(cluster, cluster.digits(iterations=20))
+    none = cluster.cli("bundle", job.id, "-O", tmp_path / "none")
+    assert none.returncode == 5 and "there is nothing to replay" in none.stderr, none.stderr

@@ -138,3 +138,43 @@ def test_the_pathological_model_is_told_what_share_of_its_gradients_vanishes(clu
     assert share == 4 / 6
     assert "flush to zero before tanh2" in event.message and "67 %" in event.message
     assert event.message in cluster.cli("watch", job.id).stdout
+
+
+def test_tf32_on_a_cpu_is_emulated_where_the_spec_allows_it_and_every_report_says_so(cluster):
+    cluster.start_worker()
+    spec = cluster.digits(iterations=300, precision="TF32")
+    waiting = cluster.submit(spec)
+    until(lambda: "needs precision TF32" in cluster.get(waiting.id).state_message, "it says what it waits for")
+    spec.training.precision.emulate = True
+    spec.training.precision.overrides.add(match="head", compute="BF16")
+    job = cluster.wait_state(cluster.submit(spec).id, "SUCCEEDED", "FAILED", seconds=120)
+    assert job.state == cluster.pb("job").Job.SUCCEEDED, job.state_message
+    assert job.result.emulated and job.progress.emulated and job.result.loss < 0.5
+    assert "TF32 EMULATED" in cluster.cli("get", job.id).stdout
+    assert "TF32 EMULATED" in cluster.cli("watch", job.id).stdout
+
+
+def test_a_loss_that_jumps_is_rolled_back_and_its_windows_are_left_out(cluster):
+    """Labels of one class in a whole epoch's windows would be learned; a rate that is far too high for a while is not in a
+    spec. So: momentum and a high rate make the loss of this model jump by itself, the same way every time."""
+    cluster.start_worker()
+    spec = cluster.digits(iterations=600, precision="FP32", checkpoint_every=50)
+    spec.training.optimizer.sgd.learning_rate = 0.9
+    spec.training.optimizer.sgd.momentum = 0.9
+    spec.training.max_grad_norm = 0
+    spec.training.precision.loss_spike.action = cluster.pb("training").LossSpikeGuard.ROLLBACK
+    spec.training.precision.loss_spike.iterations = 1
+    job = cluster.wait_state(cluster.submit(spec).id, "SUCCEEDED", "FAILED", seconds=120)
+    _, segments = watch(cluster, job.id)
+    events = interventions(segments)
+    assert events, "nothing jumped, so nothing was shown"
+    assert job.state == cluster.pb("job").Job.SUCCEEDED, job.state_message
+    assert all(event.intervention.intervention.reason == cluster.pb("job").Reason.LOSS_SPIKE for event in events)
+    assert "far above its running median" in events[0].message
+    assert job.lineage.rollbacks == len(events) <= 3
+    first = events[0].intervention
+    begins = first.intervention.iterations.first
+    kept = [c for c in checkpoints(cluster, job.id) if c.name == first.lineage.checkpoint]
+    assert kept[0].iteration < begins, "from before the jump"
+    rates = {round(rate, 6) for _, rate in column(cluster, segments, "LEARNING_RATE")}
+    assert rates == {round(0.9 / 2**i, 6) for i in range(len(events) + 1)}

@@ -38,8 +38,7 @@ Phase PrecisionMonitor::Observe(const IterationRecord& record) {
   applied_in_row_ = record.applied ? applied_in_row_ + 1 : 0;
   skipped_in_row_ = record.applied ? 0 : skipped_in_row_ + 1;
   if (record.halt != Halt::kNone && record.halt != Halt::kReplay && !intervention_) {
-    intervention_ =
-        mantissa::trainer::Intervention{Intervention::Kind::kFail, record.halt, MessageFor(record, skipped_in_row_)};
+    intervention_ = mantissa::trainer::Intervention{record.halt, MessageFor(record, skipped_in_row_)};
   }
   // While calibrating, a skip empties the window: what is left of calibration is its last, good stretch.
   if (!calibrated_ && !record.applied && iterations_ < settings_.window) {

@@ -27,10 +27,8 @@ struct MonitorSettings {
   std::int32_t statistics_window = 1000;
 };
 
-// What must happen to the run: it ends. Whether the job goes on otherwise is asked of its spec (proto/spec/lineage.h).
+// Why the run must end. Whether the job goes on otherwise is asked of its spec (proto/spec/lineage.h).
 struct Intervention {
-  enum class Kind { kFail };
-  Kind kind = Kind::kFail;
   Halt reason = Halt::kNone;
   std::string message;  // one line for people, with the remedy
 };

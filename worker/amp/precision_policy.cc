@@ -1,12 +1,17 @@
 #include "worker/amp/precision_policy.h"
 
+#include <algorithm>
+#include <utility>
+
 #include <ATen/ops/add.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <c10/util/Exception.h>
 
+#include "proto/spec/module_precision.h"
 #include "worker/amp/cpu_arithmetic.h"
+#include "worker/amp/emulated_product.h"
 #include "worker/amp/op.h"
 
 namespace mantissa::trainer {
@@ -19,6 +24,7 @@ at::ScalarType ComputeType(v1::PrecisionSpec::Mode mode) {
     case v1::PrecisionSpec::BF16:
       return at::kBFloat16;
     case v1::PrecisionSpec::FP32:
+    case v1::PrecisionSpec::TF32:
       return at::kFloat;
     default:
       TORCH_CHECK(false, "precision mode ", static_cast<int>(mode), " has no compute type");
@@ -38,13 +44,57 @@ Activation ActivationFrom(v1::Activation::Function function) {
   }
 }
 
-std::optional<at::ScalarType> StoredWeightType(const v1::PrecisionSpec& precision) {
-  const at::ScalarType compute = ComputeType(precision.mode());
-  if (precision.storage() != v1::PrecisionSpec::MASTER_FP32 || compute == at::kFloat) return std::nullopt;
-  return compute;
+std::optional<WeightStorage> WeightStorageOf(const v1::PrecisionSpec& precision,
+                                             const std::vector<spec::Parameter>& parameters) {
+  std::vector<spec::ComputingModule> modules;
+  for (const spec::Parameter& parameter : parameters) modules.push_back(spec::ComputingModuleOf(parameter));
+  const std::vector<spec::ModuleFormat> formats = spec::FormatsOf(precision, modules);
+  WeightStorage stored;
+  bool any = false;
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    const bool here = formats[i].stored_low && spec::IsStoredLow(parameters[i]);
+    stored.parameters.push_back(here);
+    if (!here) continue;
+    any = true;
+    stored.type = ComputeType(formats[i].compute);
+  }
+  if (!any) return std::nullopt;
+  return stored;
 }
 
-PrecisionPolicy::PrecisionPolicy(v1::PrecisionSpec::Mode mode) : mode_(mode), compute_type_(ComputeType(mode)) {}
+PrecisionPolicy::PrecisionPolicy(Mode mode) : mode_(mode), compute_type_(ComputeType(mode)) {}
+
+PrecisionPolicy::PrecisionPolicy(const v1::PrecisionSpec& precision, const std::vector<spec::Parameter>& parameters,
+                                 const std::vector<Mode>& emulated)
+    : PrecisionPolicy(precision.mode()) {
+  const auto policy = [&](Mode mode) {
+    PrecisionPolicy made(mode);
+    made.emulated_ = std::find(emulated.begin(), emulated.end(), mode) != emulated.end();
+    return made;
+  };
+  emulated_ = policy(mode_).emulated_;
+  if (precision.overrides_size() == 0) return;
+  auto different = std::make_shared<Modules>();
+  different->input_type = compute_type_;
+  const std::vector<spec::ComputingModule> modules = spec::ComputingModules(parameters);
+  const std::vector<spec::ModuleFormat> formats = spec::FormatsOf(precision, modules);
+  for (std::size_t i = 0; i < modules.size(); ++i) {
+    if (formats[i].compute != mode_) different->own.emplace(modules[i].path, policy(formats[i].compute));
+    if (i == 0) different->input_type = ComputeType(formats[i].compute);
+  }
+  if (!different->own.empty()) modules_ = std::move(different);
+}
+
+PrecisionPolicy PrecisionPolicy::Of(std::string_view module) const {
+  if (modules_ == nullptr) return *this;
+  const auto found = modules_->own.find(module);
+  return found == modules_->own.end() ? *this : found->second;
+}
+
+bool PrecisionPolicy::Emulates(const at::Tensor& x) const {
+  TORCH_CHECK(emulated_ || mode_ != v1::PrecisionSpec::TF32 || !x.is_cpu(), "a CPU has no TF32 arithmetic");
+  return emulated_;
+}
 
 bool PrecisionPolicy::ByFloats(const at::Tensor& x) const {
   return x.is_cpu() && (compute_type_ == at::kHalf || (compute_type_ == at::kBFloat16 && !CpuHasBfloat16()));
@@ -52,6 +102,7 @@ bool PrecisionPolicy::ByFloats(const at::Tensor& x) const {
 
 at::Tensor PrecisionPolicy::Linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                                    Activation activation, const at::Tensor& stored) const {
+  if (Emulates(x)) return EmulatedProduct(mode_, compute_type_).Linear(x, weight, bias, activation);
   static const auto op =
       FindOp<at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
                         const std::optional<at::Tensor>&, at::ScalarType, std::int64_t)>("mantissa::linear");
@@ -71,6 +122,7 @@ at::Tensor PrecisionPolicy::Attention(const at::Tensor& qkv, std::int64_t heads,
   const std::int64_t batch = qkv.size(0);
   const std::int64_t time = qkv.size(1);
   const std::int64_t width = qkv.size(2) / 3;
+  if (Emulates(qkv)) return EmulatedProduct(mode_, compute_type_).Attention(qkv, heads, causal);
   const at::Tensor operands = qkv.to(compute_type_).to(ByFloats(qkv) ? at::kFloat : compute_type_);
   // (3, B, heads, T, d / heads)
   const std::vector<at::Tensor> parts =

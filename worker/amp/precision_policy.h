@@ -3,12 +3,19 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
 #include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 #include <c10/core/ScalarType.h>
 
 #include "mantissa/v1/training.pb.h"
+#include "proto/spec/model_shape.h"
 
 namespace mantissa::trainer {
 
@@ -29,6 +36,10 @@ struct ConvolutionOptions {
   std::int64_t groups = 1;
 };
 
+// In the type of its operands. `bias` may be undefined.
+at::Tensor Convolve(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                    const ConvolutionOptions& options);
+
 // The running statistics of a batch norm, (C) FP32 each, which a training pass moves on in place.
 struct BatchStatistics {
   const at::Tensor& mean;
@@ -46,18 +57,38 @@ struct PoolOptions {
   std::int64_t stride = 2;
 };
 
-// The type that weights are stored in beside their FP32 masters; nothing where there are no others.
-std::optional<at::ScalarType> StoredWeightType(const v1::PrecisionSpec& precision);
+// Weights that are stored in a low format beside their FP32 masters.
+struct WeightStorage {
+  at::ScalarType type = at::kBFloat16;
+  std::vector<bool> parameters;  // which
+};
+
+// As `precision`, in whatever mode is in effect, says of a model with these parameters; nothing where none are stored.
+std::optional<WeightStorage> WeightStorageOf(const v1::PrecisionSpec& precision,
+                                             const std::vector<spec::Parameter>& parameters);
 
 // FP32 in FP32 mode; else products in the compute type and norms, softmax, sums and the loss in FP32. FP16 on CPU
 // casts to FP32, computes there and rounds each result once, as tensor cores do: CPUs have no FP16 arithmetic worth
-// using. Parameters are FP32 leaves whose .grad is set: gradients are added into it. Immutable; thread-safe.
+// using. TF32 is FP32 whose products a GPU's tensor cores read rounded (process_globals.h). Parameters are FP32 leaves
+// whose .grad is set: gradients are added into it. Immutable and cheap to copy; thread-safe.
 class PrecisionPolicy {
  public:
-  explicit PrecisionPolicy(v1::PrecisionSpec::Mode mode);
+  using Mode = v1::PrecisionSpec::Mode;
 
-  v1::PrecisionSpec::Mode mode() const { return mode_; }
+  // The same for every module, on a device that has it.
+  explicit PrecisionPolicy(Mode mode);
+  // With what `precision` says of single modules of a model with these parameters. Products in the modes of `emulated`,
+  // which the device has no arithmetic for, are FP32 products of rounded operands.
+  PrecisionPolicy(const v1::PrecisionSpec& precision, const std::vector<spec::Parameter>& parameters,
+                  const std::vector<Mode>& emulated);
+
+  // Of the module at this path.
+  PrecisionPolicy Of(std::string_view module) const;
+
+  Mode mode() const { return mode_; }
   at::ScalarType compute_type() const { return compute_type_; }
+  // That the model's first module reads the batch in.
+  at::ScalarType input_type() const { return modules_ == nullptr ? compute_type_ : modules_->input_type; }
 
   // x (..., in), weight (out, in), bias (out) or undefined -> (..., out) in the compute type. The activation is applied
   // to the rounded product. `stored`: the weight in a low format, read instead where that is the compute type.
@@ -100,11 +131,21 @@ class PrecisionPolicy {
   static constexpr std::int64_t kIgnored = -100;
 
  private:
+  // What differs between modules.
+  struct Modules {
+    std::map<std::string, PrecisionPolicy, std::less<>> own;
+    at::ScalarType input_type = at::kFloat;
+  };
+
   // On a CPU without arithmetic of the compute type: FP32 inside an op, one rounding of its result.
   bool ByFloats(const at::Tensor& x) const;
+  // Whether this op is to be emulated; throws where it would have to be and nobody asked for it.
+  bool Emulates(const at::Tensor& x) const;
 
-  v1::PrecisionSpec::Mode mode_;
+  Mode mode_;
   at::ScalarType compute_type_;
+  bool emulated_ = false;
+  std::shared_ptr<const Modules> modules_;  // null: all are alike
 };
 
 }  // namespace mantissa::trainer

@@ -15,24 +15,29 @@
 #include <ATen/ops/tanh.h>
 #include <c10/util/Exception.h>
 
+#include "worker/amp/emulated_product.h"
 #include "worker/amp/precision_policy.h"
 
 namespace mantissa::trainer {
+
+at::Tensor Convolve(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                    const ConvolutionOptions& options) {
+  const std::size_t sides = static_cast<std::size_t>(x.dim()) - 2;
+  const std::vector<std::int64_t> stride(sides, options.stride), padding(sides, options.padding), ones(sides, 1);
+  return at::convolution(x, weight, bias.defined() ? std::optional(bias) : std::nullopt, stride, padding,
+                         /*dilation=*/ones, /*transposed=*/false,
+                         /*output_padding=*/std::vector<std::int64_t>(sides, 0), options.groups);
+}
 
 at::Tensor PrecisionPolicy::Convolution(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                                         const ConvolutionOptions& options) const {
   TORCH_CHECK(x.dim() == weight.dim() && (x.dim() == 3 || x.dim() == 4),
               "a convolution takes (B, C, L) or (B, C, H, W) and a weight of as many dimensions");
+  if (Emulates(x)) return EmulatedProduct(mode_, compute_type_).Convolution(x, weight, bias, options);
   const at::ScalarType inside = ByFloats(x) ? at::kFloat : compute_type_;
   // The casts are nodes of autograd, so that gradients are rounded where they cross them, once each way.
   const auto operand = [&](const at::Tensor& tensor) { return tensor.to(compute_type_).to(inside); };
-  const std::size_t sides = static_cast<std::size_t>(x.dim()) - 2;
-  const std::vector<std::int64_t> stride(sides, options.stride), padding(sides, options.padding), ones(sides, 1);
-  const at::Tensor y = at::convolution(operand(x), operand(weight),
-                                       bias.defined() ? std::optional(operand(bias)) : std::nullopt, stride, padding,
-                                       /*dilation=*/ones, /*transposed=*/false,
-                                       /*output_padding=*/std::vector<std::int64_t>(sides, 0), options.groups);
-  return y.to(compute_type_);
+  return Convolve(operand(x), operand(weight), bias.defined() ? operand(bias) : bias, options).to(compute_type_);
 }
 
 at::Tensor PrecisionPolicy::BatchNorm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,

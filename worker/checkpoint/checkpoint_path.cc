@@ -33,6 +33,8 @@ std::string GenerationName(std::int32_t attempt, std::int64_t step, std::int64_t
   return absl::StrFormat("%s-iteration-%08d", GenerationName(attempt, step), iteration);
 }
 
+std::string BundleName(std::int32_t attempt) { return AttemptFolder(attempt) + "/bundle"; }
+
 std::string GenerationPath(std::string_view job_id, std::string_view name) {
   return absl::StrCat(std::string(job_id), "/", std::string(name));
 }

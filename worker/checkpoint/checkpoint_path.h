@@ -15,6 +15,9 @@ std::string GenerationName(std::int32_t attempt, std::int64_t step);
 // `attempt-0002/step-00001000-iteration-00001031`
 std::string GenerationName(std::int32_t attempt, std::int64_t step, std::int64_t iteration);
 
+// `attempt-0002/bundle`
+std::string BundleName(std::int32_t attempt);
+
 std::string GenerationPath(std::string_view job_id, std::string_view name);
 
 // The attempt whose folder `name` is: `attempt-0002`. Nothing for a name that no attempt's folder has.

@@ -20,6 +20,7 @@
 namespace mantissa::trainer {
 namespace {
 
+constexpr std::string_view kTensors = ".safetensors";
 constexpr char kField[] = "checkpoint";  // what paths made here are called in errors
 
 // Fails before a byte is written; a disk that fills up later still fails, at the write.
@@ -32,7 +33,18 @@ absl::Status CheckFreeSpace(const process::OpenRoot& root, std::int64_t needed) 
                                                    " are free; free space in the root named checkpoints"));
 }
 
-absl::StatusOr<ManifestFile> WriteTensors(const process::FileDescriptor& folder, const CheckpointFile& file) {
+std::int64_t SizeOf(const CheckpointFile& file) {
+  auto size = static_cast<std::int64_t>(file.text.size());
+  for (const TensorView& tensor : file.tensors) size += static_cast<std::int64_t>(tensor.bytes.size());
+  return size;
+}
+
+absl::StatusOr<ManifestFile> WriteFile(const process::FileDescriptor& folder, const CheckpointFile& file) {
+  if (!file.text.empty()) {
+    auto written = WriteDurably(folder, file.name, std::vector<std::string_view>{file.text});
+    if (!written.ok()) return written.status();
+    return ManifestFile{file.name, written->size_bytes, written->sha256};
+  }
   auto header = SafetensorsHeader(file.tensors, file.metadata);
   if (!header.ok()) return header.status();
   std::vector<std::string_view> pieces = {*header};
@@ -118,24 +130,34 @@ absl::StatusOr<SavedCheckpoint> CheckpointStore::Save(const Manifest& facts,
                                                       std::span<const CheckpointFile> files) const {
   auto name = FreeName(facts);
   if (!name.ok()) return name.status();
+  return Write(*name, facts, files);
+}
+
+absl::StatusOr<SavedCheckpoint> CheckpointStore::SaveBundle(const Manifest& facts,
+                                                            std::span<const CheckpointFile> files) const {
+  const std::string name = BundleName(facts.attempt);
+  if (absl::Status removed = Remove(GenerationPath(job_id_, name)); !removed.ok()) return removed;
+  return Write(name, facts, files);
+}
+
+absl::StatusOr<SavedCheckpoint> CheckpointStore::Write(const std::string& name, const Manifest& facts,
+                                                       std::span<const CheckpointFile> files) const {
   SavedCheckpoint saved;
-  saved.name = *name;
-  saved.path = GenerationPath(job_id_, *name);
+  saved.name = name;
+  saved.path = GenerationPath(job_id_, name);
   saved.manifest = facts;
   std::int64_t needed = kMaxManifestBytes;
-  for (const CheckpointFile& file : files) {
-    for (const TensorView& tensor : file.tensors) needed += static_cast<std::int64_t>(tensor.bytes.size());
-  }
+  for (const CheckpointFile& file : files) needed += SizeOf(file);
   if (absl::Status room = CheckFreeSpace(root_, needed); !room.ok()) return room;
   auto folder = root_.MakeDirectories(saved.path, kField);
   if (!folder.ok()) {
-    Delete(saved.path).IgnoreError();
+    Remove(saved.path).IgnoreError();
     return folder.status();
   }
 
   const auto write = [&]() -> absl::Status {
     for (const CheckpointFile& file : files) {
-      auto written = WriteTensors(*folder, file);
+      auto written = WriteFile(*folder, file);
       if (!written.ok()) return written.status();
       saved.size_bytes += written->size_bytes;
       saved.manifest.files.push_back(*std::move(written));
@@ -151,7 +173,7 @@ absl::StatusOr<SavedCheckpoint> CheckpointStore::Save(const Manifest& facts,
     return SyncFolder(*folder);
   };
   if (absl::Status wrote = write(); !wrote.ok()) {
-    Delete(saved.path).IgnoreError();
+    Remove(saved.path).IgnoreError();
     return wrote;
   }
   return saved;
@@ -162,8 +184,15 @@ absl::StatusOr<LoadedCheckpoint> CheckpointStore::Load(std::string_view path, st
   if (!IsGenerationOf(job_id_, path)) {
     return absl::InvalidArgumentError(absl::StrCat(std::string(path), " is not a checkpoint of job ", job_id_));
   }
-  const std::string prefix = absl::StrCat(std::string(path), "/");
-  auto manifest_file = root_.OpenBeneath(prefix + kManifestName, O_RDONLY, kField);
+  auto loaded = LoadFolder(root_, path, manifest_sha256, only);
+  if (!loaded.ok() || loaded->manifest.job_id == job_id_) return loaded;
+  return absl::DataLossError(absl::StrCat(kManifestName, " belongs to job ", loaded->manifest.job_id));
+}
+
+absl::StatusOr<LoadedCheckpoint> LoadFolder(const process::OpenRoot& root, std::string_view path,
+                                            std::string_view manifest_sha256, std::string_view only) {
+  const std::string prefix = path.empty() ? "" : absl::StrCat(std::string(path), "/");
+  auto manifest_file = root.OpenBeneath(prefix + kManifestName, O_RDONLY, kField);
   if (!manifest_file.ok()) return manifest_file.status();
   struct stat facts;
   if (::fstat(manifest_file->get(), &facts) != 0 || facts.st_size > kMaxManifestBytes) {
@@ -176,22 +205,21 @@ absl::StatusOr<LoadedCheckpoint> CheckpointStore::Load(std::string_view path, st
   }
   auto manifest = ParseManifest(*json);
   if (!manifest.ok()) return absl::DataLossError(manifest.status().message());
-  if (manifest->job_id != job_id_) {
-    return absl::DataLossError(absl::StrCat(kManifestName, " belongs to job ", manifest->job_id));
-  }
   LoadedCheckpoint loaded{.manifest = *std::move(manifest), .files = {}};
   for (const ManifestFile& file : loaded.manifest.files) {
     if (!only.empty() && file.name != only) continue;
-    auto opened = root_.OpenBeneath(prefix + file.name, O_RDONLY, kField);
+    auto opened = root.OpenBeneath(prefix + file.name, O_RDONLY, kField);
     if (!opened.ok()) return absl::DataLossError(opened.status().message());
     auto bytes = ReadExactly(*opened, file.name, file.size_bytes);
     if (!bytes.ok()) return bytes.status();
     if (Sha256Hex(*bytes) != file.sha256) return absl::DataLossError(absl::StrCat(file.name, " is damaged (SHA-256)"));
     // On the heap before it is parsed, so that the views stay good.
     auto kept = std::make_unique<LoadedFile>(LoadedFile{*std::move(bytes), {}});
-    auto tensors = ParseSafetensors(kept->bytes);
-    if (!tensors.ok()) return absl::DataLossError(absl::StrCat(file.name, ": ", tensors.status().message()));
-    kept->tensors = *std::move(tensors);
+    if (file.name.ends_with(kTensors)) {
+      auto tensors = ParseSafetensors(kept->bytes);
+      if (!tensors.ok()) return absl::DataLossError(absl::StrCat(file.name, ": ", tensors.status().message()));
+      kept->tensors = *std::move(tensors);
+    }
     loaded.files.emplace(file.name, std::move(kept));
   }
   return loaded;
@@ -201,6 +229,10 @@ absl::Status CheckpointStore::Delete(std::string_view path) const {
   if (!IsGenerationOf(job_id_, path)) {
     return absl::InvalidArgumentError(absl::StrCat(std::string(path), " is not a checkpoint of job ", job_id_));
   }
+  return Remove(std::string(path));
+}
+
+absl::Status CheckpointStore::Remove(const std::string& path) const {
   if (!root_.writable()) return absl::FailedPreconditionError("the root named checkpoints is read-only");
   auto folder = root_.OpenBeneath(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, kField);
   if (absl::IsNotFound(folder.status())) return absl::OkStatus();
@@ -210,7 +242,7 @@ absl::Status CheckpointStore::Delete(std::string_view path) const {
   auto parent = root_.OpenBeneath(parent_path, O_RDONLY | O_DIRECTORY, kField);
   if (!parent.ok()) return parent.status();
   if (::unlinkat(parent->get(), name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) {
-    return absl::UnavailableError(absl::StrCat("removing ", std::string(path), " failed: ", std::strerror(errno)));
+    return absl::UnavailableError(absl::StrCat("removing ", path, " failed: ", std::strerror(errno)));
   }
   return SyncFolder(*parent);
 }
@@ -230,11 +262,15 @@ absl::StatusOr<ReclaimedCheckpoints> CheckpointStore::Reclaim(std::int32_t attem
     for (const FolderEntry& generation : EntriesIn(*folder, S_IFDIR)) {
       const std::string name = absl::StrCat(of_attempt.name, "/", generation.name);
       const std::string path = GenerationPath(job_id_, name);
-      if (!IsGenerationOf(job_id_, path) || committed.contains(name)) continue;
+      const bool generation_of_job = IsGenerationOf(job_id_, path) && !committed.contains(name);
+      const bool torn_bundle =
+          name == BundleName(*number) &&
+          absl::IsNotFound(root_.OpenBeneath(absl::StrCat(path, "/", kManifestName), O_RDONLY, kField).status());
+      if (!generation_of_job && !torn_bundle) continue;
       auto files = root_.OpenBeneath(path, kFolder, kField);
       if (!files.ok()) return files.status();
       for (const FolderEntry& file : EntriesIn(*files, S_IFREG)) reclaimed.size_bytes += file.size_bytes;
-      if (absl::Status deleted = Delete(path); !deleted.ok()) return deleted;
+      if (absl::Status deleted = Remove(path); !deleted.ok()) return deleted;
       ++reclaimed.generations;
     }
     // Stays where something is left in it.

@@ -19,11 +19,12 @@
 
 namespace mantissa::trainer {
 
-// A safetensors file to be written.
+// A file to be written: safetensors, or text where there is any.
 struct CheckpointFile {
   std::string name;  // `model.safetensors`
   std::vector<TensorView> tensors;
   TensorMetadata metadata;
+  std::string text = {};
 };
 
 struct SavedCheckpoint {
@@ -43,13 +44,18 @@ struct ReclaimedCheckpoints {
 
 struct LoadedFile {
   std::string bytes;
-  SafetensorsFile tensors;  // into bytes
+  SafetensorsFile tensors;  // into bytes; of a file `….safetensors`
 };
 
 struct LoadedCheckpoint {
   Manifest manifest;
   std::map<std::string, std::unique_ptr<LoadedFile>> files;
 };
+
+// Everything in a folder with a manifest is verified, as CheckpointStore::Load says; `path` is beneath the root, empty
+// for the root itself.
+absl::StatusOr<LoadedCheckpoint> LoadFolder(const process::OpenRoot& root, std::string_view path,
+                                            std::string_view manifest_sha256, std::string_view only = {});
 
 // Note [Reclaiming]
 // Only the server decides what may be deleted, because only it knows which generations are committed. An attempt that
@@ -71,6 +77,10 @@ class CheckpointStore {
   // error nothing of it is left. RESOURCE_EXHAUSTED when the disk has no room for it.
   absl::StatusOr<SavedCheckpoint> Save(const Manifest& facts, std::span<const CheckpointFile> files) const;
 
+  // Writes the attempt's bundle (trainer/bundle) in the same way, in the place of an earlier one: `<job>/attempt-0001/
+  // bundle`. It is no generation: nothing resumes from it, and the agent removes it once the server has it.
+  absl::StatusOr<SavedCheckpoint> SaveBundle(const Manifest& facts, std::span<const CheckpointFile> files) const;
+
   // Everything is verified: the manifest against `manifest_sha256` (empty: unknown), every file's size, hash and
   // format. NOT_FOUND when it is not there, DATA_LOSS when it is damaged, INVALID_ARGUMENT for a path that is not a
   // generation of this job. With `only`, the others of its files are not looked at.
@@ -81,11 +91,16 @@ class CheckpointStore {
   absl::Status Delete(std::string_view path) const;
 
   // Removes what the attempts before `attempt` left and `committed` does not name: generations that a kill tore, and
-  // whole ones that nobody got to commit. See Note [Reclaiming].
+  // whole ones that nobody got to commit, and torn bundles. See Note [Reclaiming].
   absl::StatusOr<ReclaimedCheckpoints> Reclaim(std::int32_t attempt, const std::set<std::string>& committed) const;
 
  private:
   absl::StatusOr<std::string> FreeName(const Manifest& facts) const;
+  // Into `name`, which is free. On error nothing of it is left.
+  absl::StatusOr<SavedCheckpoint> Write(const std::string& name, const Manifest& facts,
+                                        std::span<const CheckpointFile> files) const;
+  // Files and folder. Not being there is success.
+  absl::Status Remove(const std::string& path) const;
 
   const process::OpenRoot& root_;
   const std::string job_id_;

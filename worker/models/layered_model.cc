@@ -81,15 +81,15 @@ at::Tensor LayeredModel::Run(const std::vector<Layer>& layers, at::Tensor x, con
 
 at::Tensor LayeredModel::RunOne(const Layer& layer, const at::Tensor& x, const ForwardContext& context) const {
   const PrecisionPolicy& policy = context.policy;
+  const PrecisionPolicy own = policy.Of(layer.plan.path);
   const v1::Layer& spec = layer.plan.layer;
   switch (spec.kind_case()) {
     case Kind::kLinear:
-      return policy.Linear(x, layer.own.weight, layer.own.bias, Activation::kNone, layer.own.stored_weight());
+      return own.Linear(x, layer.own.weight, layer.own.bias, Activation::kNone, layer.own.stored_weight());
     case Kind::kConv1D:
-      return Turned(
-          policy.Convolution(Turned(AsSequence(x)), layer.own.weight, layer.own.bias, OptionsOf(spec.conv1d())));
+      return Turned(own.Convolution(Turned(AsSequence(x)), layer.own.weight, layer.own.bias, OptionsOf(spec.conv1d())));
     case Kind::kConv2D:
-      return policy.Convolution(AsImage(x), layer.own.weight, layer.own.bias, OptionsOf(spec.conv2d()));
+      return own.Convolution(AsImage(x), layer.own.weight, layer.own.bias, OptionsOf(spec.conv2d()));
     case Kind::kBatchNorm1D:
       // The features of every place in time are one batch.
       return BatchNorm(layer, spec.batch_norm1d(), x.flatten(0, -2), context).view(x.sizes());
@@ -131,7 +131,7 @@ at::Tensor LayeredModel::RunOne(const Layer& layer, const at::Tensor& x, const F
     }
     case Kind::kAttention: {
       const v1::Layer::Attention& attention = spec.attention();
-      const at::Tensor mixed = policy.Attention(context.Linear(layer.qkv, x), attention.heads(), attention.causal());
+      const at::Tensor mixed = own.Attention(context.Linear(layer.qkv, x), attention.heads(), attention.causal());
       return context.Linear(layer.proj, mixed);
     }
     case Kind::kResidual:

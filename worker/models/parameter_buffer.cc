@@ -87,16 +87,16 @@ LinearParameters ParameterBuffer::TiedLinear(const std::string& path, const std:
   return {path, tied.value, {}, &tied};
 }
 
-void ParameterBuffer::StoreWeights(at::ScalarType low) {
+void ParameterBuffer::StoreWeights(const WeightStorage& weights) {
   TORCH_INTERNAL_ASSERT(!stored_.defined(), "weights are stored once");
   std::vector<StoredWeight> places(parameters_.size());
   std::int64_t total = 0;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    if (!spec::IsStoredLow(parameters_[i].shape)) continue;
+    if (!weights.parameters.at(i)) continue;
     places[i].shift = total - parameters_[i].offset;
     total += AlignedSize(parameters_[i].shape);
   }
-  stored_ = at::zeros({total}, at::TensorOptions(low).device(values_.device()));
+  stored_ = at::zeros({total}, at::TensorOptions(weights.type).device(values_.device()));
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     if (places[i].shift == StoredWeight::kNowhere) continue;
     const Parameter& parameter = parameters_[i];

@@ -10,6 +10,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "proto/spec/model_shape.h"
+#include "worker/amp/precision_policy.h"
 
 namespace mantissa::trainer {
 
@@ -62,9 +63,9 @@ class ParameterBuffer {
   const at::Tensor& gradients() const { return gradients_; }
   void ZeroGradients();
 
-  // Keeps the weights that products read in `low` (at::kHalf or at::kBFloat16) as well; they are those of the values
-  // now. Once.
-  void StoreWeights(at::ScalarType low);
+  // Keeps these weights, which products read, in a low format (at::kHalf or at::kBFloat16) as well; they are those of
+  // the values now. Once.
+  void StoreWeights(const WeightStorage& weights);
   // The stored weights from the values, after an update: nothing is written where `state` says that it was skipped.
   void CastWeights(const at::Tensor& state);
   // The same whatever was before; for whoever writes values without an update.

@@ -13,7 +13,7 @@ TransformerBlock::TransformerBlock(const ParameterBuffer& parameters, const std:
 
 at::Tensor TransformerBlock::Attend(const at::Tensor& x, const ForwardContext& context, std::int64_t heads,
                                     bool causal) const {
-  const at::Tensor mixed = context.policy.Attention(context.Linear(qkv, x), heads, causal);
+  const at::Tensor mixed = context.policy.Of(attention).Attention(context.Linear(qkv, x), heads, causal);
   return context.Linear(proj, context.Pass(attention, mixed));
 }
 

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include <ATen/ATen.h>
 
 #include "proto/spec/defaults.h"
@@ -26,6 +27,12 @@
 
 namespace mantissa::trainer {
 namespace {
+
+bool HasBfloat16(const PrecisionModes& device) {
+  v1::PrecisionSpec bf16;
+  bf16.set_mode(v1::PrecisionSpec::BF16);
+  return LackingModes(bf16, device).empty();
+}
 
 // Starts, and trains. Lives as long as one attempt.
 class Attempt {
@@ -58,7 +65,7 @@ class Attempt {
   RunOutcome Train() {
     const v1::TrainingSpec& training = start_.training();
     RunState& state = start_.state();
-    const PrecisionPolicy policy(training.precision().mode());
+    const PrecisionPolicy policy = start_.Policy();
     StepProgram program(state, {*start_.data().train, start_.Batches(), policy, training.seed()});
     EagerEngine engine(state, program, env_.clock);
     Replay replay(state, program);
@@ -66,7 +73,9 @@ class Attempt {
     MonitorSettings settings;
     settings.statistics_window = training.precision().statistics_window();
     PrecisionMonitor monitor(settings);
-    Adviser adviser({.mode = training.precision().mode(), .scaler = state.iteration_state().settings()});
+    Adviser adviser({.mode = training.precision().mode(),
+                     .has_bf16 = HasBfloat16(env_.precisions),
+                     .scaler = state.iteration_state().settings()});
     const v1::EvaluationSpec& evaluation = training.evaluation();
     TrainingRunParts parts{
         .state = state,
@@ -93,7 +102,12 @@ class Attempt {
         .lineage = lineage_,
         .replay = &replay,
         .adviser = adviser,
-        .ranges = ranges};
+        .ranges = ranges,
+        .spikes = LossSpikeGuard(training.precision().loss_spike())};
+    const BundleWriter bundles({run_.job_id(), run_.attempt(), start_.Submitted(), lineage_, env_.device_name}, state,
+                               program, start_.checkpoints());
+    if (training.checkpoint().bundle() != v1::CheckpointSpec::NEVER) parts.bundles = &bundles;
+    parts.bundles_first_skip = training.checkpoint().bundle() == v1::CheckpointSpec::FIRST_SKIP;
     if (spec::MayIntervene(training.precision()) && start_.resumed_from().empty()) {
       parts.generation_zero_seed = training.seed();
     }
@@ -140,10 +154,11 @@ absl::StatusOr<RunOutcome> RunGuarded(Attempt& attempt, const std::string& devic
   }
 }
 
-void AddArtifacts(const SavedCheckpoint& saved, v1::AttemptEnded& ended) {
+// `prefix`: of their names, which are unique in the job.
+void AddArtifacts(const SavedCheckpoint& saved, const std::string& prefix, v1::AttemptEnded& ended) {
   const auto add = [&](const std::string& name, std::int64_t size, const std::string& sha256) {
     v1::Artifact& artifact = *ended.add_artifacts();
-    artifact.set_name(name);
+    artifact.set_name(prefix + name);
     artifact.set_size_bytes(size);
     artifact.set_sha256(sha256);
     artifact.mutable_create_time()->set_seconds(saved.manifest.create_time_unix_nanos / 1'000'000'000);
@@ -184,9 +199,11 @@ v1::AttemptEnded RunAttempt(const v1::RunAttempt& run, const AttemptEnvironment&
     ended.set_message(outcome->message);
     *ended.mutable_result() = outcome->result;
     ended.mutable_result()->set_precision(spec.training().precision().mode());
+    ended.mutable_result()->set_emulated(!LackingModes(spec.training().precision(), environment.precisions).empty());
     if (outcome->intervention) *ended.mutable_intervention() = *outcome->intervention;
     const bool whole = outcome->last_checkpoint && outcome->last_checkpoint->manifest.final;
-    if (whole) AddArtifacts(*outcome->last_checkpoint, ended);
+    if (whole) AddArtifacts(*outcome->last_checkpoint, "", ended);
+    if (outcome->bundle) AddArtifacts(*outcome->bundle, absl::StrFormat("bundle-%04d/", run.attempt()), ended);
   } else {
     ended.set_state(v1::Attempt::FAILED);
     ended.set_reason(ReasonOf(outcome.status()));

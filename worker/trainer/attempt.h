@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include <c10/core/Device.h>
 
@@ -17,7 +18,9 @@ namespace mantissa::trainer {
 // What an attempt runs on; all of it outlives the attempt.
 struct AttemptEnvironment {
   c10::Device device = c10::kCPU;
-  std::string device_name;              // `cpu`, or the GPU's
+  std::string device_name;  // `cpu`, or the GPU's
+  // That the device has arithmetic for; empty: all.
+  std::vector<v1::PrecisionSpec::Mode> precisions = {};
   std::int32_t threads = 1;             // that it may use
   std::int64_t memory_limit_bytes = 0;  // of host memory; 0: none
   const process::Roots& roots;          // one of them is `checkpoints`

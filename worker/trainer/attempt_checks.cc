@@ -1,5 +1,6 @@
 #include "worker/trainer/attempt_checks.h"
 
+#include <algorithm>
 #include <limits>
 #include <string>
 #include <utility>
@@ -9,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
+#include "proto/spec/module_precision.h"
 #include "proto/spec/parameter_groups.h"
 #include "proto/spec/validate.h"
 #include "worker/data/data_size.h"
@@ -50,9 +52,37 @@ absl::Status CheckSpec(const v1::JobSpec& spec) {
                  absl::InvalidArgumentError("training: is missing; this trainer runs nothing else"));
 }
 
+PrecisionModes LackingModes(const v1::PrecisionSpec& precision, const PrecisionModes& device) {
+  PrecisionModes lacking;
+  const auto look = [&](v1::PrecisionSpec::Mode mode) {
+    const bool has = mode == v1::PrecisionSpec::MODE_UNSPECIFIED || device.empty() ||
+                     std::find(device.begin(), device.end(), mode) != device.end();
+    if (!has && std::find(lacking.begin(), lacking.end(), mode) == lacking.end()) lacking.push_back(mode);
+  };
+  look(precision.mode());
+  for (const v1::PrecisionOverride& override : precision.overrides()) look(override.compute());
+  return lacking;
+}
+
+absl::Status CheckArithmetic(const v1::PrecisionSpec& precision, const PrecisionModes& device,
+                             const std::string& device_name) {
+  const PrecisionModes lacking = LackingModes(precision, device);
+  if (lacking.empty() || precision.emulate()) return absl::OkStatus();
+  return Because(
+      v1::Reason::PRECISION_UNSUPPORTED,
+      absl::FailedPreconditionError(absl::StrCat(
+          "training.precision: ", device_name, " has no arithmetic for ", v1::PrecisionSpec::Mode_Name(lacking.front()),
+          "; use another precision, a device that has it, or precision.emulate: true")));
+}
+
 absl::Status CheckAgainstData(const v1::TrainingSpec& training, const spec::SampleShape& sample) {
   if (absl::Status fits = BadSpec(spec::ValidateModelFits(training, sample)); !fits.ok()) return fits;
-  return BadSpec(spec::FindIdleGroups(training.parameter_groups(), spec::ModelParameters(training.model(), sample)));
+  const std::vector<spec::Parameter> parameters = spec::ModelParameters(training.model(), sample);
+  std::vector<spec::Violation> idle = spec::FindIdleGroups(training.parameter_groups(), parameters);
+  for (spec::Violation& violation : spec::FindIdleOverrides(training.precision(), parameters)) {
+    idle.push_back(std::move(violation));
+  }
+  return BadSpec(idle);
 }
 
 absl::StatusOr<std::int64_t> TotalIterations(const v1::TrainingSpec& training, std::int64_t windows_per_epoch) {

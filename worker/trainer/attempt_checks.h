@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -21,6 +23,16 @@ absl::Status DataError(const absl::Status& status);
 
 // `spec` has its defaults resolved.
 absl::Status CheckSpec(const v1::JobSpec& spec);
+
+using PrecisionModes = std::vector<v1::PrecisionSpec::Mode>;
+
+// Modes that a training in `precision`, as its mode and its overrides are in effect, computes in and the device has no
+// arithmetic for. `device`: what it has; empty: everything.
+PrecisionModes LackingModes(const v1::PrecisionSpec& precision, const PrecisionModes& device);
+
+// PRECISION_UNSUPPORTED where one is lacking and the spec does not have it emulated.
+absl::Status CheckArithmetic(const v1::PrecisionSpec& precision, const PrecisionModes& device,
+                             const std::string& device_name);
 
 // What of the spec only the data's shape can tell.
 absl::Status CheckAgainstData(const v1::TrainingSpec& training, const spec::SampleShape& sample);

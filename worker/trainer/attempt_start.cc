@@ -25,6 +25,10 @@ namespace {
 
 constexpr char kCheckpointsRoot[] = "checkpoints";
 
+ProcessGlobals GlobalsOf(const ExecutionPlan& plan, v1::PrecisionSpec::Mode mode) {
+  return {.threads = plan.threads, .deterministic = plan.deterministic, .tf32 = mode == v1::PrecisionSpec::TF32};
+}
+
 }  // namespace
 
 absl::Status AttemptStart::Build() {
@@ -35,6 +39,18 @@ absl::Status AttemptStart::Build() {
   }
   state_->model().parameters().CastWeights();  // whoever gave the values they begin with
   return absl::OkStatus();
+}
+
+v1::JobSpec AttemptStart::Submitted() const {
+  v1::JobSpec submitted = spec::ResolveDefaults(run_.spec());
+  submitted.mutable_training()->set_accumulation(training_.accumulation());
+  submitted.mutable_training()->clear_micro_batch();
+  return submitted;
+}
+
+PrecisionPolicy AttemptStart::Policy() const {
+  return {training_.precision(), spec::ModelParameters(training_.model(), data_.train->shape().sample),
+          LackingModes(training_.precision(), env_.precisions)};
 }
 
 BatchPlan AttemptStart::Batches() const {
@@ -58,12 +74,15 @@ v1::TrainingStarted AttemptStart::Describe() {
   started.set_windows_per_epoch(static_cast<std::int32_t>(windows_per_epoch_));
   started.set_micro_batch(static_cast<std::int32_t>(plan_.micro_batch));
   started.set_accumulation(training_.accumulation());
+  started.set_emulated(plan_.emulated != kNothingEmulated);
   *started.mutable_memory() =
       MemoryEstimateOf(EstimateAt(training_, data_.train->shape().sample, plan_.micro_batch), free_bytes_);
   return started;
 }
 
 absl::Status AttemptStart::ReadData() {
+  if (absl::Status can = CheckArithmetic(training_.precision(), env_.precisions, env_.device_name); !can.ok())
+    return can;
   auto data = LoadTrainingData(training_, env_.roots, AvailableMemory(env_.memory_limit_bytes));
   if (!data.ok()) return DataError(data.status());
   data_ = *std::move(data);
@@ -96,13 +115,15 @@ absl::Status AttemptStart::FitMemory() {
 absl::Status AttemptStart::BuildState() {
   const spec::SampleShape& sample = data_.train->shape().sample;
   plan_ = MakePlan(spec_, sample, machine_);
-  ResetProcess(plan_.threads, plan_.deterministic);
+  plan_.emulated = EmulatedText(LackingModes(training_.precision(), env_.precisions));
+  ResetProcess(GlobalsOf(plan_, training_.precision().mode()));
   ScalerSettings scaler = ScalerSettingsFrom(training_.precision(), training_.max_grad_norm());
   scaler.replay_after = kQuietStretch;
   state_.emplace(
       BuildModel(training_.model(), sample, training_.seed(), env_.device),
-      RunStateOptions{training_.optimizer(), training_.schedule(), total_iterations_, scaler,
-                      training_.parameter_groups(), StoredWeightType(training_.precision()), lineage_.number()},
+      RunStateOptions{
+          training_.optimizer(), training_.schedule(), total_iterations_, scaler, training_.parameter_groups(),
+          WeightStorageOf(training_.precision(), spec::ModelParameters(training_.model(), sample)), lineage_.number()},
       env_.device);
   return absl::OkStatus();
 }
@@ -170,8 +191,7 @@ std::optional<std::int64_t> AttemptStart::PeakOfOneIteration(std::int64_t micro_
   ReleaseMemory(env_.device);
   ResetPeakMemory(env_.device);
   try {
-    StepProgram program(*state_,
-                        {*data_.train, Batches(), PrecisionPolicy(training_.precision().mode()), training_.seed()});
+    StepProgram program(*state_, {*data_.train, Batches(), Policy(), training_.seed()});
     program.Run(/*iteration=*/0, env_.control);
     state_->step_state();  // waits for the device
     return PeakMemory(env_.device);
@@ -217,7 +237,7 @@ absl::Status AttemptStart::RestoreFrom(const RunCheckpoints& checkpoints) {
     const bool fits = EstimateAt(training_, data_.train->shape().sample, plan_.micro_batch).Total() <= free_bytes_;
     FollowMicroBatch(fits ? plan_.micro_batch : micro_batch);
   }
-  ResetProcess(plan_.threads, plan_.deterministic);
+  ResetProcess(GlobalsOf(plan_, training_.precision().mode()));
   std::vector<std::string> differences = PlanDifferences(saved, plan_);
   if (loaded->manifest.data_cursor.windows_per_epoch != windows_per_epoch_) {
     differences.push_back(absl::StrCat("windows_per_epoch (was ", loaded->manifest.data_cursor.windows_per_epoch,

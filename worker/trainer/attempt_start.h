@@ -37,7 +37,11 @@ class AttemptStart {
 
   // After Build.
   const v1::TrainingSpec& training() const { return training_; }  // with the accumulation that was chosen
+  // As it was submitted, with its defaults and the accumulation that was chosen.
+  v1::JobSpec Submitted() const;
   const TrainingData& data() const { return data_; }
+  // Of the model's modules on this device.
+  PrecisionPolicy Policy() const;
   BatchPlan Batches() const;
   RunState& state() { return *state_; }
   const RunCheckpoints& checkpoints() const { return *checkpoints_; }

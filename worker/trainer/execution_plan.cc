@@ -4,6 +4,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 #include "proto/spec/layer_plan.h"
 #include "worker/trainer/micro_batch.h"
@@ -58,10 +59,21 @@ ExecutionPlan MakePlan(const v1::JobSpec& spec, const spec::SampleShape& sample,
   return plan;
 }
 
+std::string EmulatedText(const std::vector<v1::PrecisionSpec::Mode>& modes) {
+  if (modes.empty()) return kNothingEmulated;
+  return absl::StrJoin(modes, "+", [](std::string* out, v1::PrecisionSpec::Mode mode) {
+    out->append(v1::PrecisionSpec::Mode_Name(mode));
+  });
+}
+
 std::map<std::string, std::string> PlanFields(const ExecutionPlan& plan) {
-  return {{kThreads, absl::StrCat(plan.threads)},        {"deterministic", plan.deterministic ? "true" : "false"},
-          {kMicroBatch, absl::StrCat(plan.micro_batch)}, {"device", plan.device},
-          {"cpu_capability", plan.cpu_capability},       {"torch_version", plan.torch_version}};
+  return {{kThreads, absl::StrCat(plan.threads)},
+          {"deterministic", plan.deterministic ? "true" : "false"},
+          {kMicroBatch, absl::StrCat(plan.micro_batch)},
+          {"device", plan.device},
+          {"cpu_capability", plan.cpu_capability},
+          {"torch_version", plan.torch_version},
+          {"emulated", plan.emulated}};
 }
 
 ExecutionPlan FollowPlan(const ExecutionPlan& wanted, const std::map<std::string, std::string>& saved,

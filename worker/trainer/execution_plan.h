@@ -14,6 +14,8 @@
 
 namespace mantissa::trainer {
 
+inline constexpr char kNothingEmulated[] = "none";
+
 struct ExecutionPlan {
   std::int32_t threads = 1;
   bool deterministic = false;
@@ -21,6 +23,7 @@ struct ExecutionPlan {
   std::string device;            // `cpu`, or the GPU's name
   std::string cpu_capability;    // LibTorch's: AVX2, AVX512, ...
   std::string torch_version;
+  std::string emulated = kNothingEmulated;  // modes that the device has no arithmetic for: `TF32`
 
   bool operator==(const ExecutionPlan&) const = default;
 };
@@ -44,6 +47,9 @@ std::int64_t EstimateOperations(const v1::TrainingSpec& training, const spec::Sa
 
 // `spec` has its defaults resolved; its resources.cpu_threads is obeyed where it is set.
 ExecutionPlan MakePlan(const v1::JobSpec& spec, const spec::SampleShape& sample, const Machine& machine);
+
+// Modes that the device has no arithmetic for, as the plan names them: `TF32+BF16`, or kNothingEmulated.
+std::string EmulatedText(const std::vector<v1::PrecisionSpec::Mode>& modes);
 
 // As the manifest keeps it.
 std::map<std::string, std::string> PlanFields(const ExecutionPlan& plan);

@@ -15,15 +15,17 @@ namespace {
 // Measures the output of every module and its gradient.
 class RangeProbe final : public ActivationProbe {
  public:
-  explicit RangeProbe(const spec::NumberFacts& format) : format_(format) {}
+  // Each module's values are measured against the format that it computes in.
+  explicit RangeProbe(const PrecisionPolicy& policy) : policy_(policy) {}
 
   at::Tensor Pass(const std::string& module, const at::Tensor& output) override {
     const std::size_t place = modules_.size();
-    modules_.push_back({module, MeasureRange(output.detach().to(at::kFloat), format_), {}});
+    const spec::NumberFacts format = FormatOf(module);
+    modules_.push_back({module, MeasureRange(output.detach().to(at::kFloat), format), {}});
     // Behind a scale or an activation alone there is no parameter yet.
     at::Tensor passed = output.requires_grad() ? output : output.detach().requires_grad_(true);
-    passed.register_hook([this, place](const at::Tensor& gradient) {
-      modules_[place].gradient = MeasureRange(gradient.detach().to(at::kFloat), format_);
+    passed.register_hook([this, place, format](const at::Tensor& gradient) {
+      modules_[place].gradient = MeasureRange(gradient.detach().to(at::kFloat), format);
     });
     return passed;
   }
@@ -32,7 +34,7 @@ class RangeProbe final : public ActivationProbe {
     const std::string module = spec::ModuleOf(path);
     for (ModuleRange& range : modules_) {
       if (range.module != module) continue;
-      const double flushed = MeasureRange(gradient, format_).flushed_ratio;
+      const double flushed = MeasureRange(gradient, FormatOf(module)).flushed_ratio;
       range.gradient.flushed_ratio = std::max(range.gradient.flushed_ratio, flushed);
       return;
     }
@@ -41,7 +43,11 @@ class RangeProbe final : public ActivationProbe {
   std::vector<ModuleRange> Take() { return std::move(modules_); }
 
  private:
-  const spec::NumberFacts format_;
+  spec::NumberFacts FormatOf(const std::string& module) const {
+    return spec::FactsOf(spec::ComputeFormat(policy_.Of(module).mode()));
+  }
+
+  const PrecisionPolicy policy_;
   std::vector<ModuleRange> modules_;
 };
 
@@ -105,7 +111,7 @@ ModuleRanges RangeSampler::Sample(std::int64_t window) {
 
   ParameterBuffer& parameters = state_.model().parameters();
   const BorrowedGradients borrowed(parameters);
-  RangeProbe probe(spec::FactsOf(spec::ComputeFormat(options.policy.mode())));
+  RangeProbe probe(options.policy);
   const PrecisionPolicy exact(v1::PrecisionSpec::FP32);
   const RandomKey key = {options.seed, static_cast<std::int32_t>(window), 0};
   const at::Tensor logits = state_.model().Forward(batch_.input, {exact, key, /*training=*/true, &probe});

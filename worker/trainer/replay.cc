@@ -65,7 +65,7 @@ std::optional<FaultLocation> Replay::Locate(const IterationRecord& record, Contr
   during.loss_scale = after.used_loss_scale;
   state_.iteration_state().WriteState(during);
 
-  std::optional<FaultLocation> location = Search(program_.options().plan.WindowAfter(record.iteration - 1), control);
+  std::optional<FaultLocation> location = Find(program_.options().plan.WindowAfter(record.iteration - 1), control);
 
   StepState released = after;
   released.halt = 0;
@@ -74,7 +74,7 @@ std::optional<FaultLocation> Replay::Locate(const IterationRecord& record, Contr
   return location;
 }
 
-std::optional<FaultLocation> Replay::Search(std::int64_t window, Control& control) {
+std::optional<FaultLocation> Replay::Find(std::int64_t window, Control& control) {
   const std::int64_t micro_batches = program_.MicroBatchesIn(window);
   state_.model().parameters().ZeroGradients();
   state_.model().BeginWindow();
@@ -96,7 +96,7 @@ std::optional<FaultLocation> Replay::SearchMicroBatch(std::int64_t window, std::
   const at::Tensor loss = program_.RunMicroBatch(window, micro_batch, &probe);
   const at::Tensor& input = program_.batch().input;
   if (input.is_floating_point()) {
-    const FaultLocation counted = Count(Stage::kInput, "", input.to(program_.options().policy.compute_type()));
+    const FaultLocation counted = Count(Stage::kInput, "", input.to(program_.options().policy.input_type()));
     if (!IsFinite(counted)) return counted;
   }
   if (probe.activation()) return probe.activation();

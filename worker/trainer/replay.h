@@ -35,8 +35,10 @@ class Replay {
   // nothing when a stop request came in the middle.
   std::optional<FaultLocation> Locate(const IterationRecord& record, Control& control);
 
+  // The same of a window that the present state, loss scale included, is the one before. Changes counters of no kind.
+  std::optional<FaultLocation> Find(std::int64_t window, Control& control);
+
  private:
-  std::optional<FaultLocation> Search(std::int64_t window, Control& control);
   // Of one micro-batch, whose gradients are added to those of the ones before it.
   std::optional<FaultLocation> SearchMicroBatch(std::int64_t window, std::int64_t micro_batch);
   // Whose gradient is not finite; was it so before it was added to the sum?

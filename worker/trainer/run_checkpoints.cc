@@ -54,6 +54,18 @@ StepState StepStateOf(const Manifest& manifest) {
 
 }  // namespace
 
+absl::StatusOr<LoadedState> StateIn(LoadedCheckpoint files) {
+  auto model = TensorsIn(files, kModelFile);
+  if (!model.ok()) return model.status();
+  auto optimizer = TensorsIn(files, kOptimizerFile);
+  if (!optimizer.ok()) return optimizer.status();
+  LoadedState loaded;
+  loaded.snapshot = {*std::move(model), *std::move(optimizer), StepStateOf(files.manifest), files.manifest.lineage};
+  loaded.manifest = files.manifest;
+  loaded.files = std::move(files);
+  return loaded;
+}
+
 Manifest RunCheckpoints::Facts(const RunState& state, const RunSnapshot& view, std::int64_t time_unix_nanos) const {
   Manifest facts;
   facts.job_id = options_.job_id;
@@ -93,6 +105,27 @@ absl::StatusOr<SavedCheckpoint> RunCheckpoints::SaveGenerationZero(const RunStat
   return store_.Save(facts, {});
 }
 
+absl::StatusOr<SavedCheckpoint> RunCheckpoints::SaveBundle(const RunState& state, const IterationStart& start,
+                                                           const std::vector<NamedTensor>& batches,
+                                                           const std::string& bundle_json,
+                                                           std::int64_t time_unix_nanos) const {
+  RunSnapshot view = state.View();
+  view.step.iteration = start.iteration;
+  view.step.loss_scale = static_cast<float>(start.loss_scale);
+  view.step.skips_in_row = 0;
+  std::vector<at::Tensor> kept;
+  std::vector<CheckpointFile> files;
+  const std::pair<const char*, const std::vector<NamedTensor>*> parts[] = {
+      {kModelFile, &view.model}, {kOptimizerFile, &view.optimizer}, {kBatchFile, &batches}};
+  for (const auto& [name, tensors] : parts) {
+    auto file = FileOf(name, *tensors, kept);
+    if (!file.ok()) return file.status();
+    files.push_back(*std::move(file));
+  }
+  files.push_back({.name = kBundleFile, .tensors = {}, .metadata = {}, .text = bundle_json});
+  return store_.SaveBundle(Facts(state, view, time_unix_nanos), files);
+}
+
 v1::Checkpoint RunCheckpoints::Describe(const SavedCheckpoint& saved) const {
   constexpr std::int64_t kNanosPerSecond = 1'000'000'000;
   v1::Checkpoint checkpoint;
@@ -128,17 +161,11 @@ absl::StatusOr<LoadedState> RunCheckpoints::Load(
       return loaded;
     }
     if (files.ok()) {
-      auto model = TensorsIn(*files, kModelFile);
-      auto optimizer = TensorsIn(*files, kOptimizerFile);
-      status = model.ok() ? optimizer.status() : model.status();
+      auto loaded = StateIn(*std::move(files));
+      status = loaded.status();
       if (status.ok()) {
-        LoadedState loaded;
-        loaded.snapshot = {*std::move(model), *std::move(optimizer), StepStateOf(files->manifest),
-                           files->manifest.lineage};
-        loaded.manifest = files->manifest;
-        loaded.name = candidate.name();
-        loaded.damaged = std::move(damaged);
-        loaded.files = *std::move(files);
+        loaded->name = candidate.name();
+        loaded->damaged = std::move(damaged);
         return loaded;
       }
     }

@@ -18,6 +18,9 @@ namespace mantissa::trainer {
 
 inline constexpr char kModelFile[] = "model.safetensors";
 inline constexpr char kOptimizerFile[] = "optimizer.safetensors";
+// Of a bundle.
+inline constexpr char kBatchFile[] = "batch.safetensors";
+inline constexpr char kBundleFile[] = "BUNDLE.json";
 
 struct RunCheckpointOptions {
   std::string job_id;
@@ -38,6 +41,15 @@ struct LoadedState {
   LoadedCheckpoint files;            // the tensors lie in it
 };
 
+// Of a checkpoint, or a bundle, that has been read whole. DATA_LOSS where it is not a state's.
+absl::StatusOr<LoadedState> StateIn(LoadedCheckpoint files);
+
+// What an iteration began with, where that is not what the state says now.
+struct IterationStart {
+  std::int64_t iteration = 0;  // windows consumed before it
+  double loss_scale = 1;
+};
+
 // Not thread-safe.
 class RunCheckpoints {
  public:
@@ -50,6 +62,12 @@ class RunCheckpoints {
   // Generation 0, of a state that `seed` gave and nothing has changed yet.
   absl::StatusOr<SavedCheckpoint> SaveGenerationZero(const RunState& state, std::uint64_t seed,
                                                      std::int64_t time_unix_nanos) const;
+
+  // The state before a skipped iteration, its samples, and BUNDLE.json (bundle/bundle.h); what was there of this
+  // attempt is replaced.
+  absl::StatusOr<SavedCheckpoint> SaveBundle(const RunState& state, const IterationStart& start,
+                                             const std::vector<NamedTensor>& batches, const std::string& bundle_json,
+                                             std::int64_t time_unix_nanos) const;
 
   // As the agent and the server know it.
   v1::Checkpoint Describe(const SavedCheckpoint& saved) const;

@@ -30,7 +30,7 @@ struct RunStateOptions {
   std::int64_t horizon = 1;  // length in iterations
   ScalerSettings scaler;
   spec::ParameterGroups groups = {};
-  std::optional<at::ScalarType> stored_weights = std::nullopt;  // see StoredWeightType
+  std::optional<WeightStorage> stored_weights = std::nullopt;
   std::int32_t lineage = 1;
 };
 

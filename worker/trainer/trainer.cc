@@ -150,8 +150,13 @@ v1::AttemptEnded Trainer::RunBound(const v1::RunAttempt& run) {
   }
   const int usable = options_.description.cpu_threads();
   const int granted = bind_->device().cpu_threads() > 0 ? bind_->device().cpu_threads() : usable;
+  std::vector<v1::PrecisionSpec::Mode> precisions;
+  for (const int mode : options_.description.precisions()) {
+    precisions.push_back(static_cast<v1::PrecisionSpec::Mode>(mode));
+  }
   const AttemptEnvironment environment{.device = options_.device,
                                        .device_name = options_.device.is_cpu() ? "cpu" : options_.description.model(),
+                                       .precisions = std::move(precisions),
                                        .threads = std::max(1, granted),
                                        .memory_limit_bytes = bind_->memory_limit_bytes(),
                                        .roots = *roots_,

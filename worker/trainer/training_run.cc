@@ -24,6 +24,7 @@ RunOutcome TrainingRun::Run() {
     const bool reached = parts_.engine.RunUntil(*goal, parts_.control);
     Observe(parts_.engine.Poll());
     if (const auto& intervention = parts_.monitor.Intervention()) return Intervene(*intervention);
+    if (auto ended = AnswerSpike()) return *std::move(ended);
     if (parts_.control.stop_requested()) return Stop();
     if (!reached) continue;
     const DueWork due = parts_.boundaries.At(progress());
@@ -46,13 +47,17 @@ void TrainingRun::Observe(std::vector<IterationReport> reports) {
     SampleMemory(now, record);
     parts_.sink.Write(record, now);
     if (!record.applied) {
-      const auto& parameters = parts_.state.model().parameters().parameters();
-      parts_.sink.Write(SkippedEvent(report, parameters, parts_.scaled()));
+      const v1::JobEvent event = SkippedEvent(report, parts_.state.model().parameters().parameters(), parts_.scaled());
+      parts_.sink.Write(event);
+      if (!first_skip_) first_skip_ = Skip{record, event};
+      if (report.location && parts_.bundles_first_skip && !bundle_) SaveBundle(record, event);
     } else if (record.next_loss_scale > record.loss_scale) {
       parts_.sink.Write(ScaleGrownEvent(record));
     }
+    if (record.applied) first_skip_.reset();
     if (record.phase != before) parts_.sink.Write(PhaseEvent(record, before));
     Say(parts_.adviser.Observe(record, parts_.monitor), record);
+    if (auto spike = spikes_.Observe(record)) spike_ = spike;
   }
   if (!reports.empty()) {
     last_record_ = reports.back().record;
@@ -92,13 +97,49 @@ RunOutcome TrainingRun::Intervene(const Intervention& intervention) {
   if (!goes_back && Save(/*final=*/false).ok()) {
     absl::StrAppend(&message, " The state before the failure is kept in checkpoint ", last_checkpoint_->name, ".");
   }
+  if (first_skip_) SaveBundle(first_skip_->record, first_skip_->event);
   if (!next) {
-    const std::string why = spec::WhyNoIntervention(parts_.precision, parts_.lineage, skipped);
+    const std::string why = spec::WhyNoIntervention(parts_.precision, parts_.lineage, reason, skipped);
     absl::StrAppend(&message, why.empty() ? "" : " ", why);
   }
   RunOutcome outcome = End(v1::Attempt::FAILED, reason, std::move(message));
   outcome.intervention = next;
   return outcome;
+}
+
+// Nothing is saved: what the spike has made of the parameters is not worth keeping, and what was saved before is there.
+std::optional<RunOutcome> TrainingRun::AnswerSpike() {
+  if (!spike_) return std::nullopt;
+  const Spike spike = *std::exchange(spike_, std::nullopt);
+  v1::IndexRange iterations;
+  iterations.set_first(static_cast<std::int32_t>(spike.first));
+  iterations.set_last(static_cast<std::int32_t>(spike.last));
+  std::string message =
+      absl::StrCat("the loss jumped to ", spike.loss, " from a running median of ", spike.median, " at iteration ",
+                   spike.first, " and stayed far above it up to iteration ", spike.last, ".");
+  const auto next = spec::ChooseIntervention(parts_.precision, parts_.lineage, v1::Reason::LOSS_SPIKE, iterations);
+  if (!next) {
+    absl::StrAppend(&message, " ",
+                    spec::WhyNoIntervention(parts_.precision, parts_.lineage, v1::Reason::LOSS_SPIKE, iterations),
+                    " The run goes on: look at the data of those windows, or lower the learning rate.");
+    v1::JobEvent event = MakeEvent(WallNanos(), v1::JobEvent::WARNING, "LOSS_SPIKE", message);
+    event.set_iteration(iterations.last());
+    parts_.sink.Write(std::move(event));
+    return std::nullopt;
+  }
+  parts_.engine.Drain();
+  Observe(parts_.engine.Poll());
+  RunOutcome outcome = End(v1::Attempt::FAILED, v1::Reason::LOSS_SPIKE, std::move(message));
+  outcome.intervention = next;
+  return outcome;
+}
+
+void TrainingRun::SaveBundle(const IterationRecord& record, const v1::JobEvent& event) {
+  if (parts_.bundles == nullptr) return;
+  absl::StatusOr<SavedCheckpoint> saved = parts_.bundles->Save(record, event, WallNanos());
+  parts_.sink.Write(BundleEvent(WallNanos(), record.iteration, saved));
+  // One that failed has removed what was there before it.
+  bundle_ = saved.ok() ? std::optional(*std::move(saved)) : std::nullopt;
 }
 
 RunOutcome TrainingRun::Stop() {
@@ -185,6 +226,7 @@ RunOutcome TrainingRun::NotSaved(const absl::Status& status) {
 RunOutcome TrainingRun::End(v1::Attempt::State state, v1::Reason::Code reason, std::string message) {
   parts_.sink.Heartbeat(&parts_.monitor);
   RunOutcome outcome{state, reason, std::move(message), {}, std::move(last_checkpoint_)};
+  outcome.bundle = std::move(bundle_);
   const StepState step = parts_.state.step_state();
   v1::JobResult& result = outcome.result;
   result.set_iterations(static_cast<std::int32_t>(step.iteration));

@@ -14,9 +14,11 @@
 #include "mantissa/v1/telemetry.pb.h"
 #include "process/clock.h"
 #include "worker/amp/advice/adviser.h"
+#include "worker/amp/loss_spike_guard.h"
 #include "worker/amp/precision_monitor.h"
 #include "worker/checkpoint/checkpoint_store.h"
 #include "worker/trainer/boundary_plan.h"
+#include "worker/trainer/bundle/bundle_writer.h"
 #include "worker/trainer/engine.h"
 #include "worker/trainer/range_sampler.h"
 #include "worker/trainer/replay.h"
@@ -61,6 +63,10 @@ struct TrainingRunParts {
   Replay* replay = nullptr;
   Adviser& adviser;
   RangeSampler& ranges;
+  LossSpikeGuard spikes = LossSpikeGuard({});
+  // Keeps a skipped iteration whole; null: none is kept.
+  const BundleWriter* bundles = nullptr;
+  bool bundles_first_skip = false;  // the first that is replayed, too
 
   // FP16: there is a loss scale to speak of.
   bool scaled() const { return precision.mode() == v1::PrecisionSpec::FP16; }
@@ -74,12 +80,13 @@ struct RunOutcome {
   std::optional<SavedCheckpoint> last_checkpoint;
   // FAILED, but the job goes on; the server decides how.
   std::optional<v1::Intervention> intervention = std::nullopt;
+  std::optional<SavedCheckpoint> bundle = std::nullopt;
 };
 
 // Not thread-safe.
 class TrainingRun {
  public:
-  explicit TrainingRun(const TrainingRunParts& parts) : parts_(parts) {}
+  explicit TrainingRun(const TrainingRunParts& parts) : parts_(parts), spikes_(parts.spikes) {}
 
   RunOutcome Run();
 
@@ -92,9 +99,13 @@ class TrainingRun {
   // What a replay says of a skipped iteration, which is the last that there is.
   void Explain(IterationReport& report);
   RunOutcome Intervene(const Intervention& intervention);
+  // The end of the attempt, where a loss jumped and the spec lets it go back; else it goes on, and says why.
+  std::optional<RunOutcome> AnswerSpike();
   RunOutcome Stop();
   RunOutcome Complete();
   absl::Status SaveGenerationZero();
+  // Keeps this skipped iteration, which nothing has been applied since. That it fails is said, and no more.
+  void SaveBundle(const IterationRecord& record, const v1::JobEvent& event);
   // Nothing to do when this iteration is saved already. A failure is an event; what follows from it is the caller's.
   absl::Status Save(bool final);
   // Tells what came of a save, and remembers it.
@@ -109,6 +120,15 @@ class TrainingRun {
   std::int64_t WallNanos() const;
 
   const TrainingRunParts parts_;
+  LossSpikeGuard spikes_;
+  std::optional<Spike> spike_;  // not answered yet
+  // The first of the skipped iterations in a row that the newest one belongs to.
+  struct Skip {
+    IterationRecord record;
+    v1::JobEvent event;
+  };
+  std::optional<Skip> first_skip_;
+  std::optional<SavedCheckpoint> bundle_;
   std::optional<IterationRecord> last_record_;
   std::optional<v1::EvaluationResult> last_evaluation_;
   std::optional<SavedCheckpoint> last_checkpoint_;

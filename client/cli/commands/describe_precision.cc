@@ -40,6 +40,7 @@ std::string ModulesTable(const spec::PrecisionReport& report, bool keeps_moments
   return table.Text(width);
 }
 
+// Of the modules without one of their own.
 std::string OperationsTable(v1::PrecisionSpec::Mode mode, int width) {
   Table table({"OPERATION", "READS", "COMPUTES IN", "WRITES"});
   for (const spec::OpClass op : spec::kOpClasses) {
@@ -69,9 +70,20 @@ std::string Summary(const v1::TrainingSpec& training, const spec::PrecisionRepor
   } else if (spec::IsLow(spec::ComputeFormat(precision.mode()))) {
     absl::StrAppend(&text, ": weights in float32, cast to ", low, " where they are used");
   }
+  if (precision.overrides_size() > 0) {
+    absl::StrAppend(&text, "; ", precision.overrides_size(),
+                    precision.overrides_size() == 1 ? " override" : " overrides");
+  }
+  if (precision.emulate()) {
+    absl::StrAppend(&text,
+                    "\nEMULATED where the device has no arithmetic for it: operands rounded, products in float32");
+  }
   absl::StrAppend(&text, "\nparameters ", SizeText(report.bytes.parameters), ", gradients ",
                   SizeText(report.bytes.gradients), ", optimizer state ", SizeText(report.bytes.optimizer_state));
-  if (report.bytes.casts > 0) absl::StrAppend(&text, ", ", low, " weights ", SizeText(report.bytes.casts));
+  if (report.bytes.casts > 0) {
+    absl::StrAppend(&text, ", ", precision.overrides_size() > 0 ? "low-precision" : low, " weights ",
+                    SizeText(report.bytes.casts));
+  }
   if (!report.sizes_known) {
     return absl::StrCat(text, "\nthe data's files decide what is marked ? and the activations; neither is counted\n");
   }
@@ -97,6 +109,7 @@ Json ReportDocument(const v1::JobSpec& job, const spec::PrecisionReport& report)
   Json json = {{"name", job.name()},
                {"mode", v1::PrecisionSpec::Mode_Name(precision.mode())},
                {"storage", v1::PrecisionSpec::Storage_Name(precision.storage())},
+               {"emulate", precision.emulate()},
                {"sizes_known", report.sizes_known}};
   const auto part = [](spec::NumberFormat format, std::int64_t bytes) {
     return Json{{"format", NameOf(format)}, {"bytes", bytes}};
@@ -110,6 +123,7 @@ Json ReportDocument(const v1::JobSpec& job, const spec::PrecisionReport& report)
                                {"count", row.parameters},
                                {"parameters", part(kFull, row.parameter_bytes)},
                                {"weights", part(row.weight_format, row.weight_bytes)},
+                               {"weights_stored", row.weight_stored},
                                {"gradients", part(kFull, row.gradient_bytes)},
                                {"optimizer_state", part(kFull, row.optimizer_bytes)},
                                {"activations", {{"format", NameOf(row.activation_format)}}}});

@@ -170,7 +170,8 @@ std::string JobText(const Job& job) {
   if (job.attempt() > 0) rows.emplace_back("attempt", std::to_string(job.attempt()));
   const v1::PrecisionSpec::Mode mode = job.resolved_spec().training().precision().mode();
   if (mode != v1::PrecisionSpec::MODE_UNSPECIFIED) {
-    rows.emplace_back("precision", PrecisionText(mode, job.has_lineage() ? job.lineage().precision() : mode));
+    rows.emplace_back("precision", PrecisionText(mode, job.has_lineage() ? job.lineage().precision() : mode,
+                                                 job.progress().emulated()));
   }
   if (job.has_lineage()) rows.emplace_back("lineage", LineageText(job.lineage()));
   AddProgress(job, rows);

@@ -8,8 +8,8 @@
 
 namespace mantissa::cli {
 
-std::string PrecisionText(v1::PrecisionSpec::Mode submitted, v1::PrecisionSpec::Mode effective) {
-  const std::string text = v1::PrecisionSpec::Mode_Name(effective);
+std::string PrecisionText(v1::PrecisionSpec::Mode submitted, v1::PrecisionSpec::Mode effective, bool emulated) {
+  const std::string text = absl::StrCat(v1::PrecisionSpec::Mode_Name(effective), emulated ? " EMULATED" : "");
   if (submitted == v1::PrecisionSpec::MODE_UNSPECIFIED || submitted == effective) return text;
   return absl::StrCat(v1::PrecisionSpec::Mode_Name(submitted), " → ", text);
 }

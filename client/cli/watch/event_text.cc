@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 
 #include "client/cli/output/display_text.h"
+#include "client/cli/output/lineage_text.h"
 #include "client/cli/output/number_text.h"
 #include "proto/spec/overflow_words.h"
 
@@ -91,7 +92,7 @@ std::string MicroBatchText(const v1::MicroBatchChosen& chosen) {
 std::string StartedText(const v1::TrainingStarted& started) {
   std::vector<std::string> parts;
   if (started.precision() != v1::PrecisionSpec::MODE_UNSPECIFIED) {
-    parts.push_back(v1::PrecisionSpec::Mode_Name(started.precision()));
+    parts.push_back(PrecisionText(started.precision(), started.precision(), started.emulated()));
   }
   if (started.threads() > 0)
     parts.push_back(absl::StrCat(started.threads(), started.threads() == 1 ? " thread" : " threads"));

@@ -80,6 +80,7 @@ void WatchModel::ApplyJob(const v1::Job& job) {
   const v1::JobProgress& progress = job.progress();
   if (!progress.worker_id().empty()) state_.worker = ForTerminal(progress.worker_id());
   if (!progress.device().empty()) state_.device = ForTerminal(progress.device());
+  state_.emulated = progress.emulated();
   if (progress.total_iterations() > 0) state_.total_iterations = progress.total_iterations();
   if (progress.precision().has_stability_score()) state_.stability_score = progress.precision().stability_score();
   // The rows say it better, but a watch that begins now has none yet.
@@ -232,6 +233,7 @@ void WatchModel::ApplyStarted(const v1::TrainingStarted& started) {
   if (!started.device().empty()) state_.device = ForTerminal(started.device());
   if (started.precision() != v1::PrecisionSpec::MODE_UNSPECIFIED) state_.precision = started.precision();
   if (started.total_iterations() > 0) state_.total_iterations = started.total_iterations();
+  state_.emulated = started.emulated();
 }
 
 std::vector<EventLine> WatchModel::TakeEvents() { return std::exchange(events_, {}); }

@@ -59,6 +59,7 @@ struct WatchState {
   std::string device;
   v1::PrecisionSpec::Mode precision = v1::PrecisionSpec::MODE_UNSPECIFIED;  // in effect
   v1::PrecisionSpec::Mode submitted_precision = v1::PrecisionSpec::MODE_UNSPECIFIED;
+  bool emulated = false;
   std::int32_t lineage = 1;
 
   std::int64_t iteration = 0;

@@ -65,7 +65,8 @@ StyledLine Header(const WatchState& state) {
   if (!state.worker.empty()) absl::StrAppend(&place, place.empty() ? "on " : " on ", state.worker);
   if (!state.device.empty()) absl::StrAppend(&place, place.empty() ? "" : " · ", state.device);
   if (state.precision != v1::PrecisionSpec::MODE_UNSPECIFIED) {
-    absl::StrAppend(&place, place.empty() ? "" : " · ", PrecisionText(state.submitted_precision, state.precision));
+    absl::StrAppend(&place, place.empty() ? "" : " · ",
+                    PrecisionText(state.submitted_precision, state.precision, state.emulated));
   }
   if (state.lineage > 1) absl::StrAppend(&place, place.empty() ? "" : " · ", "lineage ", state.lineage);
   if (!place.empty()) line.Add(1, {{place}});
@@ -258,7 +259,7 @@ StyledLine Numbers(const v1::JobResult& result) {
     line.Add(1, {{absl::StrCat("final scale ", ScaleText(result.loss_scale()))}});
   }
   if (result.precision() != v1::PrecisionSpec::MODE_UNSPECIFIED) {
-    line.Add(2, {{v1::PrecisionSpec::Mode_Name(result.precision())}});
+    line.Add(2, {{PrecisionText(result.precision(), result.precision(), result.emulated())}});
   }
   if (result.has_training_time()) line.Add(1, {{"trained for " + SpanText(Seconds(result.training_time()))}});
   if (result.has_samples_per_second()) line.Add(2, {{CompactCount(result.samples_per_second()) + " samples/s"}});

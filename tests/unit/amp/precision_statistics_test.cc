@@ -48,6 +48,7 @@ TEST(PrecisionStatisticsTest, MoreThanFivePercentSkippedAreUnstable) {
 TEST(PrecisionStatisticsTest, GrowthIsHealthy) {
   const PrecisionStats stats = Observed(100, 50, 0, 0, 50).stats();
   EXPECT_EQ(stats.growths, 50);
+  EXPECT_EQ(Observed(100, 97, 0, 3).stats().growths, 0) << "a scale that stays, or backs off, has not grown";
   EXPECT_EQ(stats.backoffs, 0);
   EXPECT_EQ(stats.stability_score, 1);
   EXPECT_EQ(stats.verdict, Verdict::kStable);

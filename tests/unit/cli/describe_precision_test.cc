@@ -54,6 +54,22 @@ TEST_F(DescribePrecisionTest, TellsTheStorageApart) {
   EXPECT_THAT(full.out, AllOf(HasSubstr("mode FP32\n"), HasSubstr("as much as in FP32"), Not(HasSubstr("bfloat16"))));
 }
 
+TEST_F(DescribePrecisionTest, TellsModulesInAPrecisionOfTheirOwnApart) {
+  const CliRun run =
+      Describe(kSpec, {"--set", "training.precision.overrides=[{match: blocks.1.attention.qkv, compute: FP32}]"});
+  EXPECT_THAT(run.out, AllOf(HasSubstr("blocks.1.attention.qkv"), HasSubstr("blocks.*.attention.qkv"),
+                             HasSubstr("; 1 override\n"), HasSubstr("low-precision weights")));
+  const CliRun wrong = Describe(kSpec, {"--set", "training.precision.overrides=[{match: haed, compute: FP32}]"});
+  EXPECT_NE(wrong.code, kExitOk);
+  EXPECT_THAT(wrong.err, HasSubstr("the nearest is \"head\""));
+}
+
+TEST_F(DescribePrecisionTest, SaysWhereAFormatMayBeEmulated) {
+  const CliRun run = Describe(kSpec, {"--set", "training.precision={mode: TF32, emulate: true}"});
+  EXPECT_THAT(run.out, AllOf(HasSubstr("mode TF32"), HasSubstr("EMULATED where the device has no arithmetic"),
+                             HasSubstr("tensorfloat32")));
+}
+
 TEST_F(DescribePrecisionTest, SaysWhatTheFilesDecide) {
   const CliRun run =
       Describe("training: {model: {mlp: {hidden: [8]}}, data: {train: {idx: {images: data:a, labels: data:b}}}}\n");

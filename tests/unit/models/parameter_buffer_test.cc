@@ -124,6 +124,15 @@ TEST(ParameterBufferTest, ParametersAreFoundByName) {
   EXPECT_THROW(buffer.LinearAt("table"), c10::Error);  // it has no bias
 }
 
+// What products read, all of it.
+WeightStorage AllLow(const ParameterBuffer& buffer, at::ScalarType low) {
+  WeightStorage weights{low, {}};
+  for (const Parameter& parameter : buffer.parameters()) {
+    weights.parameters.push_back(spec::IsStoredLow(parameter.shape));
+  }
+  return weights;
+}
+
 TEST(StoredWeightsTest, WhatProductsReadIsKeptInTheLowFormatAndNothingElse) {
   for (const at::ScalarType low : {at::kHalf, at::kBFloat16}) {
     ParameterBuffer buffer(Shapes(), at::kCPU);
@@ -132,7 +141,7 @@ TEST(StoredWeightsTest, WhatProductsReadIsKeptInTheLowFormatAndNothingElse) {
     EXPECT_FALSE(buffer.stored_weights().defined());
     EXPECT_FALSE(buffer.LinearAt("b").stored_weight().defined());
     const LinearParameters before = buffer.LinearAt("a");
-    buffer.StoreWeights(low);
+    buffer.StoreWeights(AllLow(buffer, low));
     std::int64_t stored = 0;
     for (const Parameter& parameter : buffer.parameters()) {
       ASSERT_EQ(parameter.stored.defined(), spec::IsProductOperand(parameter.shape)) << parameter.shape.path;
@@ -156,7 +165,7 @@ TEST(StoredWeightsTest, WhatProductsReadIsKeptInTheLowFormatAndNothingElse) {
 
 TEST(StoredWeightsTest, FollowTheValuesWhenTold) {
   ParameterBuffer buffer(Shapes(), at::kCPU);
-  buffer.StoreWeights(at::kBFloat16);
+  buffer.StoreWeights(AllLow(buffer, at::kBFloat16));
   buffer.values().fill_(3);
   EXPECT_EQ(buffer.parameters()[0].stored.max().item<float>(), 0);
   StepState skipped;
@@ -175,7 +184,7 @@ TEST(StoredWeightsTest, WithoutAnyThereIsNothingToFollow) {
   buffer.CastWeights();
   EXPECT_FALSE(buffer.stored_weights().defined());
   ParameterBuffer empty({}, at::kCPU);
-  empty.StoreWeights(at::kHalf);
+  empty.StoreWeights({at::kHalf, {}});
   EXPECT_EQ(empty.stored_weights().numel(), 0);
 }
 

@@ -55,6 +55,7 @@ TEST(JobQueue, ClassesDifferWhereverNeedsDo) {
   };
   EXPECT_TRUE(differs([](JobNeeds& n) { n.device = v1::ResourceSpec::CUDA; }));
   EXPECT_TRUE(differs([](JobNeeds& n) { n.precisions = {v1::PrecisionSpec::BF16}; }));
+  EXPECT_TRUE(differs([](JobNeeds& n) { n.emulate = true; }));
   EXPECT_TRUE(differs([](JobNeeds& n) { n.cpu_threads = 1; }));
   EXPECT_TRUE(differs([](JobNeeds& n) { n.memory_bytes = 1; }));
   EXPECT_TRUE(differs([](JobNeeds& n) { n.labels["a"] = "b"; }));

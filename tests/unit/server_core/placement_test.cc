@@ -124,6 +124,45 @@ TEST(Placement, PrecisionAsksForDevicesThatHaveIt) {
   EXPECT_TRUE(Choose(needs, {Worker("ws-1", {device})}));
 }
 
+TEST(Placement, WhereItMayBeEmulatedADeviceThatHasItIsBetter) {
+  JobNeeds needs;
+  needs.precisions = {v1::PrecisionSpec::TF32};
+  DeviceView cpu = Cpu();
+  cpu.device.add_precisions(v1::PrecisionSpec::FP32);
+  DeviceView cuda = Cuda("cuda-0", 100);
+  cuda.device.add_precisions(v1::PrecisionSpec::FP32);
+  EXPECT_THAT(Why(needs, {Worker("ws-1", {cpu, cuda})}), HasSubstr("needs precision TF32"));
+  needs.emulate = true;
+  ASSERT_TRUE(Choose(needs, {Worker("ws-1", {cpu})}));
+  EXPECT_EQ(Choose(needs, {Worker("ws-1", {cpu, cuda})})->device, 1u) << "a GPU before a CPU, as ever";
+  cpu.device.add_precisions(v1::PrecisionSpec::TF32);
+  EXPECT_EQ(Choose(needs, {Worker("ws-1", {cpu, cuda})})->device, 0u) << "but what has it before what has not";
+}
+
+TEST(Placement, AJobNeedsThePrecisionsOfItsModulesAndFallbacks) {
+  v1::JobSpec spec;
+  v1::PrecisionSpec& precision = *spec.mutable_training()->mutable_precision();
+  precision.set_mode(v1::PrecisionSpec::FP16);
+  precision.add_overrides()->set_compute(v1::PrecisionSpec::BF16);
+  precision.add_overrides()->set_compute(v1::PrecisionSpec::FP16);
+  precision.add_overrides()->set_match("head");  // says nothing of compute
+  precision.set_on_failure(v1::PrecisionSpec::FAIL);
+  precision.add_fallback(v1::PrecisionSpec::FP32);
+  JobNeeds needs = NeedsOf(spec);
+  EXPECT_EQ(needs.precisions, (std::vector{v1::PrecisionSpec::FP16, v1::PrecisionSpec::BF16}));
+  EXPECT_EQ(needs.compute_capability, (ComputeCapability{8, 0}));
+  EXPECT_FALSE(needs.emulate);
+  precision.set_on_failure(v1::PrecisionSpec::FALLBACK);
+  precision.set_emulate(true);
+  needs = NeedsOf(spec);
+  EXPECT_EQ(needs.precisions, (std::vector{v1::PrecisionSpec::FP16, v1::PrecisionSpec::BF16, v1::PrecisionSpec::FP32}));
+  EXPECT_EQ(needs.compute_capability, (ComputeCapability{0, 0})) << "what lacks it will do";
+  EXPECT_TRUE(needs.emulate);
+  v1::JobSpec tf32;
+  tf32.mutable_training()->mutable_precision()->set_mode(v1::PrecisionSpec::TF32);
+  EXPECT_EQ(NeedsOf(tf32).compute_capability, (ComputeCapability{8, 0}));
+}
+
 TEST(Placement, CpuThreadsAndMemoryAreConstraints) {
   JobNeeds threads, memory;
   threads.cpu_threads = 5;

@@ -346,6 +346,37 @@ TEST_F(SchedulerIntervention, ARollbackGoesToTheNewestFiniteOneAndAbandonsWhatCa
       << "the oldest is gone by now";
 }
 
+// Iterations of a spike have been applied: what was saved among them has it in its parameters.
+TEST_F(SchedulerIntervention, ALossThatJumpedIsRolledBackToBeforeTheJump) {
+  v1::JobSpec spec = Spec(Precision::FAIL);
+  spec.mutable_training()->mutable_precision()->mutable_loss_spike()->set_action(v1::LossSpikeGuard::ROLLBACK);
+  job_ = plane_.Submit(spec).id();
+  ref_ = worker_.RunFirst();
+  ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 0).ok());
+  ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 100).ok());
+  ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 200).ok());
+  Trouble(200, 202, v1::Reason::LOSS_SPIKE);
+  ASSERT_TRUE(worker_.Sync().ok());
+  const v1::Job job = plane_.Job(job_);
+  EXPECT_EQ(job.lineage().checkpoint(), "attempt-0001/step-00000100");
+  EXPECT_EQ(job.lineage().rollbacks(), 1);
+  EXPECT_EQ(job.lineage().learning_rate_factor(), 0.5);
+  EXPECT_EQ(job.lineage().skipped_windows(0).first(), 199);
+  EXPECT_EQ(job.lineage().skipped_windows(0).last(), 201);
+  EXPECT_THAT(Abandoned(), ElementsAre("attempt-0001/step-00000200"));
+  EXPECT_THAT(Interventions().at(0).message(),
+              HasSubstr("iterations 200 to 202 had a loss far above its running median"));
+  EXPECT_EQ(plane_.Attempt(job_, 1).reason(), v1::Reason::ROLLED_BACK);
+}
+
+TEST_F(SchedulerIntervention, ALossThatJumpedWhereNobodyGuardsItIsAFailure) {
+  Begin(Precision::ROLLBACK);
+  Trouble(200, 202, v1::Reason::LOSS_SPIKE);
+  ASSERT_TRUE(worker_.Sync().ok());
+  EXPECT_EQ(plane_.StateOf(job_), v1::Job::FAILED);
+  EXPECT_EQ(plane_.Job(job_).reason(), v1::Reason::LOSS_SPIKE);
+}
+
 TEST_F(SchedulerIntervention, WithoutAFiniteOneItGoesBackToTheBeginning) {
   Begin(Precision::ROLLBACK);
   ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 0).ok());

@@ -90,18 +90,35 @@ TEST(FeaturesTest, EverySpecThatPassesValidationNeedsOnlyWhatIsBuilt) {
   }
 }
 
-TEST(FeaturesTest, StorageAndGroupsAreBuilt) {
+TEST(FeaturesTest, PrecisionGroupsAndBundlesAreBuilt) {
   for (const char* changes :
-       {"precision { storage: MASTER_FP32 }", "parameter_groups { match: 'head' weight_decay: 0 }"}) {
+       {"precision { storage: MASTER_FP32 }", "parameter_groups { match: 'head' weight_decay: 0 }",
+        "precision { mode: TF32 emulate: true }", "precision { mode: FP32 fallback: TF32 }",
+        "precision { overrides { match: 'head' compute: FP32 } }", "precision { loss_spike { action: ROLLBACK } }",
+        "checkpoint { bundle: FIRST_SKIP }"}) {
     const v1::JobSpec spec = MlpSpec(std::string("training { ") + changes + " }");
     EXPECT_THAT(ValidateJobSpec(spec), IsEmpty()) << changes;
     EXPECT_THAT(MissingFeatures(RequiredFeatures(ResolveDefaults(spec)), BuiltFeatures()), IsEmpty()) << changes;
   }
 }
 
+TEST(FeaturesTest, AnOlderWorkerLacksWhatItWouldNotUnderstand) {
+  const auto lacks = [](const std::string& changes) {
+    return MissingFeatures(RequiredFeatures(ResolveDefaults(MlpSpec("training { " + changes + " }"))),
+                           {"data.synthetic", "model.mlp", "optimizer.adamw", "precision.bf16", "precision.fp32",
+                            "precision.on_failure.fail", "schedule.constant", "workload.training"});
+  };
+  using testing::ElementsAre;
+  EXPECT_THAT(lacks(""), IsEmpty());
+  EXPECT_THAT(lacks("precision { mode: TF32 emulate: true }"), ElementsAre("precision.emulate", "precision.tf32"));
+  EXPECT_THAT(lacks("precision { overrides { match: 'head' compute: FP32 } }"), ElementsAre("precision.overrides"));
+  EXPECT_THAT(lacks("precision { loss_spike { action: ROLLBACK } }"), ElementsAre("precision.loss_spike.rollback"));
+  EXPECT_THAT(lacks("precision { loss_spike {} }"), IsEmpty()) << "advice is no feature";
+  EXPECT_THAT(lacks("checkpoint { bundle: FIRST_SKIP }"), ElementsAre("checkpoint.bundle.first_skip"));
+}
+
 TEST(FeaturesTest, WhatValidationCallsUnimplementedIsNotBuilt) {
-  for (const char* changes : {"precision { mode: TF32 }", "precision { fallback: TF32 }", "precision { overrides {} }",
-                              "precision { emulate: true }", "execution { mode: GRAPH }"}) {
+  for (const char* changes : {"execution { mode: GRAPH }"}) {
     const v1::JobSpec spec = MlpSpec(std::string("training { ") + changes + " }");
     EXPECT_TRUE(OnlyUnimplemented(ValidateJobSpec(spec))) << changes;
     EXPECT_THAT(MissingFeatures(RequiredFeatures(ResolveDefaults(spec)), BuiltFeatures()), testing::SizeIs(1))

@@ -48,6 +48,17 @@ std::string Choice(const std::string& precision, const std::string& lineage, con
          "-" + v1::PrecisionSpec::Mode_Name(chosen->to_precision());
 }
 
+// The same of a loss that jumped.
+bool RollsSpikeBack(const std::string& precision, const std::string& lineage, const v1::IndexRange& iterations) {
+  const auto chosen =
+      ChooseIntervention(Precision(precision), LineageFrom(lineage), v1::Reason::LOSS_SPIKE, iterations);
+  if (!chosen) return false;
+  EXPECT_EQ(chosen->kind(), v1::Intervention::ROLLBACK);
+  EXPECT_EQ(chosen->reason(), v1::Reason::LOSS_SPIKE);
+  EXPECT_EQ(chosen->to_precision(), chosen->from_precision());
+  return true;
+}
+
 v1::Intervention Rollback(std::int32_t first, std::int32_t last) {
   v1::Intervention intervention;
   intervention.set_kind(v1::Intervention::ROLLBACK);
@@ -123,7 +134,7 @@ TEST(LineageTest, WithoutAnInterventionThereIsAReason) {
   const v1::Lineage rolled_back = LineageFrom("precision: FP16 rollbacks: 1 troubles { first: 10 last: 20 }");
   const v1::Lineage used_up = LineageFrom("precision: FP16 rollbacks: 3");
   const auto why = [](const std::string& precision, const v1::Lineage& lineage) {
-    return WhyNoIntervention(Precision(precision), lineage, Range(15, 18));
+    return WhyNoIntervention(Precision(precision), lineage, v1::Reason::NUMERIC_FAILURE, Range(15, 18));
   };
   EXPECT_EQ(why("mode: FP16 on_failure: FAIL", fresh), "");
   EXPECT_EQ(why("mode: FP16 on_failure: CLAMP fallback: BF16", fresh), "");
@@ -222,6 +233,40 @@ TEST(LineageTest, WhatIsNoRunOfIterationsIsSeen) {
   EXPECT_FALSE(IsRunOfIterations(first, Range(4, 3)));
   EXPECT_FALSE(IsRunOfIterations(LineageFrom("skipped_windows { first: 0 last: 9 }"), Range(1, kMost - 10)));
   EXPECT_TRUE(IsRunOfIterations(LineageFrom("skipped_windows { first: 0 last: 9 }"), Range(1, kMost - 11)));
+}
+
+TEST(LineageTest, ALossThatJumpedIsRolledBackWhereTheSpecSaysSoAndNothingElse) {
+  const std::string guard = "loss_spike { action: ROLLBACK } ";
+  EXPECT_TRUE(RollsSpikeBack(guard, "number: 1", Range(10, 12)));
+  EXPECT_TRUE(RollsSpikeBack(guard + "on_failure: FALLBACK fallback: FP32", "number: 1", Range(10, 12)));
+  EXPECT_FALSE(RollsSpikeBack("loss_spike { action: ADVISE }", "number: 1", Range(10, 12)));
+  EXPECT_FALSE(RollsSpikeBack("on_failure: ROLLBACK", "number: 1", Range(10, 12))) << "that is about precision";
+  // Another precision is no answer to it.
+  const std::string used = "number: 4 rollbacks: 3";
+  EXPECT_FALSE(RollsSpikeBack(guard + "on_failure: ROLLBACK fallback: FP32", used, Range(10, 12)));
+  EXPECT_FALSE(RollsSpikeBack(guard, "number: 2 rollbacks: 1 troubles { first: 12 last: 14 }", Range(10, 12)));
+  EXPECT_EQ(Choice(guard + "on_failure: FAIL", "number: 1", Range(10, 12)), "none") << "nor does it answer an overflow";
+}
+
+TEST(LineageTest, WhyALossThatJumpedIsNotRolledBack) {
+  const auto why = [](const std::string& precision, const std::string& lineage) {
+    return WhyNoIntervention(Precision(precision), LineageFrom(lineage), v1::Reason::LOSS_SPIKE, Range(15, 18));
+  };
+  const std::string guard = "loss_spike { action: ROLLBACK } ";
+  EXPECT_EQ(why("", "number: 1"), "");
+  EXPECT_THAT(why(guard, "number: 2 rollbacks: 1 troubles { first: 18 last: 18 }"), HasSubstr("has not helped"));
+  EXPECT_THAT(why(guard, "number: 4 rollbacks: 3"), HasSubstr("3 rollbacks are used"));
+}
+
+TEST(LineageTest, WhoRollsSpikesBackMayHaveToGoBackButNotToFallBack) {
+  const v1::PrecisionSpec guarded = Precision("on_failure: FAIL loss_spike { action: ROLLBACK }");
+  EXPECT_TRUE(MayIntervene(guarded));
+  EXPECT_TRUE(MayRollBack(guarded));
+  EXPECT_FALSE(MayFallBack(guarded));
+  EXPECT_TRUE(MayRollBack(Precision("on_failure: ROLLBACK")));
+  EXPECT_FALSE(MayRollBack(Precision("fallback: FP32")));
+  EXPECT_TRUE(MayFallBack(Precision("fallback: FP32")));
+  EXPECT_TRUE(MayFallBack(Precision("on_failure: ROLLBACK")));
 }
 
 TEST(LineageTest, OnlyWhoMayHaveToGoBackNeedsAGenerationToGoBackTo) {

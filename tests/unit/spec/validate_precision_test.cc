@@ -24,21 +24,71 @@ void ExpectScaleFaults(const std::vector<Case>& cases) {
 }
 
 TEST(ValidatePrecisionTest, Modes) {
-  ExpectPrecisionFaults(
-      {{"mode: FP32", ""}, {"mode: FP16", ""}, {"mode: BF16", ""}, {"mode: TF32", "mode UNIMPLEMENTED"}});
+  ExpectPrecisionFaults({{"mode: FP32", ""}, {"mode: FP16", ""}, {"mode: BF16", ""}, {"mode: TF32", ""}});
   v1::JobSpec unknown = MlpSpec();
   unknown.mutable_training()->mutable_precision()->set_mode(static_cast<v1::PrecisionSpec::Mode>(50));
   EXPECT_THAT(Faults(unknown), ElementsAre("training.precision.mode UNKNOWN_VALUE"));
 }
 
-TEST(ValidatePrecisionTest, WhatIsNotBuiltIsRefusedAsSuch) {
+TEST(ValidatePrecisionTest, WhatIsGoodIsTaken) {
   ExpectPrecisionFaults({{"on_failure: CLAMP", ""},
                          {"on_failure: FAIL", ""},
                          {"on_failure: FAIL fallback: FP32", ""},
-                         {"fallback: [FP32, TF32]", "fallback[1] UNIMPLEMENTED"},
+                         {"fallback: [FP32, TF32]", ""},
                          {"storage: FP32_PARAMETERS", ""},
-                         {"overrides { match: 'head' }", "overrides UNIMPLEMENTED"},
-                         {"emulate: true", "emulate UNIMPLEMENTED"}});
+                         {"mode: TF32 emulate: true", ""}});
+}
+
+TEST(ValidatePrecisionTest, AnOverrideNamesModulesAndSaysSomethingOfThem) {
+  ExpectPrecisionFaults({{"overrides { match: 'head' compute: FP32 }", ""},
+                         {"overrides { match: 'Linear' storage: MASTER_FP32 }", ""},
+                         {"overrides { compute: FP32 }", "overrides[0].match REQUIRED"},
+                         {"overrides { match: 'head' }", "overrides[0] REQUIRED"},
+                         {"overrides { match: 'he*ad' compute: FP32 }", "overrides[0].match INVALID_FORMAT"},
+                         {"overrides { match: 'Weight' compute: FP32 }", "overrides[0].match UNKNOWN_VALUE"},
+                         {"overrides { match: 'Bias' compute: FP32 }", "overrides[0].match UNKNOWN_VALUE"},
+                         {"overrides { match: 'Norm' compute: FP32 }", "overrides[0].match UNKNOWN_VALUE"},
+                         {"overrides { match: 'heed' compute: FP32 }", "overrides[0].match UNKNOWN_VALUE"}});
+  v1::JobSpec spec = MlpSpec();
+  for (int i = 0; i < 1024; ++i) {
+    v1::PrecisionOverride& override = *spec.mutable_training()->mutable_precision()->add_overrides();
+    override.set_match(i + 1 < 1024 ? "layers" : "head");
+    override.set_compute(v1::PrecisionSpec::FP32);
+  }
+  EXPECT_EQ(Faults(spec).size(), 1022u) << "all but the last of those that say the same";
+  *spec.mutable_training()->mutable_precision()->add_overrides() = spec.training().precision().overrides(0);
+  EXPECT_THAT(Faults(spec), ElementsAre("training.precision.overrides OUT_OF_RANGE"));
+}
+
+TEST(ValidatePrecisionTest, AnOverrideComputesInWhatTheRunHas) {
+  ExpectPrecisionFaults(
+      {{"mode: FP16 overrides { match: '**' compute: BF16 } overrides { match: 'head' compute: FP16 }", ""},
+       {"mode: BF16 overrides { match: 'head' compute: FP16 }", "overrides[0].compute CONFLICT"},
+       {"mode: BF16 overrides { match: 'head' compute: TF32 }", "overrides[0].compute CONFLICT"},
+       {"mode: TF32 overrides { match: 'head' compute: BF16 }", ""},
+       {"mode: TF32 overrides { match: 'head' compute: FP32 }", "overrides[0].compute CONFLICT"},
+       {"mode: FP16 fallback: TF32 overrides { match: 'head' compute: FP32 }", "overrides[0].compute CONFLICT"},
+       {"mode: FP16 fallback: FP32 overrides { match: 'head' compute: FP32 }", ""}});
+  v1::JobSpec unknown = MlpSpec("training { precision { overrides { match: 'head' } } }");
+  v1::PrecisionOverride& override = *unknown.mutable_training()->mutable_precision()->mutable_overrides(0);
+  override.set_compute(static_cast<v1::PrecisionSpec::Mode>(50));
+  override.set_storage(static_cast<v1::PrecisionSpec::Storage>(50));
+  EXPECT_THAT(Faults(unknown), ElementsAre("training.precision.overrides[0].compute UNKNOWN_VALUE",
+                                           "training.precision.overrides[0].storage UNKNOWN_VALUE"));
+}
+
+TEST(ValidatePrecisionTest, ALossSpikeIsWellAboveTheMedianForAWhile) {
+  ExpectPrecisionFaults({{"loss_spike {}", ""},
+                         {"loss_spike { action: ROLLBACK factor: 1.5 iterations: 1 }", ""},
+                         {"loss_spike { factor: 1 }", "loss_spike.factor OUT_OF_RANGE"},
+                         {"loss_spike { factor: nan }", "loss_spike.factor OUT_OF_RANGE"},
+                         {"loss_spike { factor: 1e7 }", "loss_spike.factor OUT_OF_RANGE"},
+                         {"loss_spike { iterations: 0 }", "loss_spike.iterations OUT_OF_RANGE"},
+                         {"loss_spike { iterations: 1001 }", "loss_spike.iterations OUT_OF_RANGE"}});
+  v1::JobSpec unknown = MlpSpec();
+  unknown.mutable_training()->mutable_precision()->mutable_loss_spike()->set_action(
+      static_cast<v1::LossSpikeGuard::Action>(50));
+  EXPECT_THAT(Faults(unknown), ElementsAre("training.precision.loss_spike.action UNKNOWN_VALUE"));
 }
 
 TEST(ValidatePrecisionTest, APrecisionToFallBackToIsAnotherOneAndNamedOnce) {
@@ -70,7 +120,7 @@ TEST(ValidatePrecisionTest, MastersNeedALowFormatBesideThem) {
                          {"mode: FP32 storage: MASTER_FP32", "storage CONFLICT"},
                          {"mode: FP32 storage: FP32_PARAMETERS", ""}});
   EXPECT_THAT(Faults(MlpSpec("training { precision { mode: TF32 storage: MASTER_FP32 } }")),
-              ElementsAre("training.precision.mode UNIMPLEMENTED", "training.precision.storage CONFLICT"));
+              ElementsAre("training.precision.storage CONFLICT"));
   const auto violations = ValidateJobSpec(MlpSpec("training { precision { mode: FP32 storage: MASTER_FP32 } }"));
   EXPECT_THAT(violations[0].description, testing::HasSubstr("use mode BF16 or FP16, or remove storage"));
 }

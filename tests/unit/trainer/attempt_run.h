@@ -83,7 +83,8 @@ struct AttemptConditions {
   FakeControl* control = nullptr;  // null: no stop
   std::int64_t memory_limit_bytes = 0;
   std::int32_t threads = 1;
-  const process::Roots* roots = nullptr;  // null: the folder's
+  const process::Roots* roots = nullptr;                 // null: the folder's
+  std::vector<v1::PrecisionSpec::Mode> precisions = {};  // that the device has; empty: all
 };
 
 inline AttemptSeen RunIn(const RunFolder& folder, const v1::RunAttempt& run, const AttemptConditions& conditions = {}) {
@@ -92,6 +93,7 @@ inline AttemptSeen RunIn(const RunFolder& folder, const v1::RunAttempt& run, con
   FakeControl never;
   const AttemptEnvironment environment{.device = at::kCPU,
                                        .device_name = "cpu",
+                                       .precisions = conditions.precisions,
                                        .threads = conditions.threads,
                                        .memory_limit_bytes = conditions.memory_limit_bytes,
                                        .roots = conditions.roots != nullptr ? *conditions.roots : folder.roots(),

@@ -292,7 +292,7 @@ TEST_F(AttemptTest, AStoppedAttemptLeavesNoArtifactsAndNoProcessToReuse) {
   EXPECT_EQ(seen.ended.result().checkpoint(), "attempt-0001/step-00000005");
 }
 
-TEST_F(AttemptTest, ANumericFailureKeepsItsCheckpointAndHasNoArtifacts) {
+TEST_F(AttemptTest, ANumericFailureKeepsItsCheckpointAndHandsInItsBundleAlone) {
   // A scale that is far too large for FP16 and may not fall.
   const AttemptSeen seen = Run(
       "training { iterations: 100 precision { mode: FP16 on_failure: CLAMP loss_scale { init: 1e12 min: 1e12 } } }");
@@ -302,7 +302,10 @@ TEST_F(AttemptTest, ANumericFailureKeepsItsCheckpointAndHasNoArtifacts) {
   ASSERT_THAT(seen.saved, SizeIs(1));
   EXPECT_TRUE(seen.saved.at(0).finite());
   EXPECT_FALSE(seen.saved.at(0).final());
-  EXPECT_EQ(seen.ended.artifacts_size(), 0);
+  ASSERT_EQ(seen.ended.artifacts_size(), 5);
+  for (const v1::Artifact& artifact : seen.ended.artifacts()) {
+    EXPECT_TRUE(artifact.name().starts_with("bundle-0001/")) << artifact.name();
+  }
   EXPECT_EQ(seen.ended.result().skipped_iterations(), 50);
 }
 

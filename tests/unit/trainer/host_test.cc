@@ -43,26 +43,36 @@ TEST(HostTest, ThePeakIsOfWhatWasHeldBetweenTwoLooks) {
 }
 
 TEST(ProcessGlobalsTest, EveryAttemptBeginsWithTheSameGlobals) {
-  ResetProcess(1);
+  ResetProcess({});
   const at::Tensor drawn = at::rand({4});
   at::rand({3});
   at::set_num_threads(2);
   c10::GradMode::set_enabled(false);
   at::globalContext().setFlushDenormal(true);
-  ResetProcess(1);
+  ResetProcess({});
   EXPECT_TRUE(at::equal(at::rand({4}), drawn));
   EXPECT_EQ(at::get_num_threads(), 1);
   EXPECT_TRUE(c10::GradMode::is_enabled());
   EXPECT_NE((at::full({1}, 1e-38f) * 1e-2f).item<float>(), 0) << "denormals are kept";
 }
 
+TEST(ProcessGlobalsTest, Tf32HoldsForOneAttempt) {
+  ResetProcess({.tf32 = true});
+  EXPECT_TRUE(at::globalContext().allowTF32CuBLAS());
+  EXPECT_TRUE(at::globalContext().allowTF32CuDNN());
+  ResetProcess({});
+  EXPECT_FALSE(at::globalContext().allowTF32CuBLAS());
+  EXPECT_FALSE(at::globalContext().allowTF32CuDNN());
+}
+
 TEST(ProcessGlobalsTest, DeterminismHoldsForOneAttempt) {
-  ResetProcess(1, /*deterministic=*/true);
+  ResetProcess({.deterministic = true});
   EXPECT_TRUE(at::globalContext().deterministicCuDNN());
   EXPECT_FALSE(at::globalContext().userEnabledFlashSDP());
   EXPECT_FALSE(at::globalContext().userEnabledMemEfficientSDP());
+  EXPECT_FALSE(at::globalContext().allowTF32CuBLAS());
   EXPECT_FALSE(at::globalContext().deterministicAlgorithms()) << "it would refuse cuDNN's attention";
-  ResetProcess(1);
+  ResetProcess({});
   EXPECT_FALSE(at::globalContext().deterministicCuDNN());
   EXPECT_TRUE(at::globalContext().userEnabledFlashSDP());
   EXPECT_TRUE(at::globalContext().userEnabledMemEfficientSDP());

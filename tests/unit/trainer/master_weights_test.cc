@@ -153,14 +153,37 @@ TEST(MasterFiniteTest, TheMastersDecide) {
   EXPECT_FALSE(run.state().IsFinite());
 }
 
-TEST(StoredWeightTypeTest, IsTheComputeTypeOfMasterStorageAlone) {
-  const auto type = [](const std::string& precision) {
-    return StoredWeightType(SmallSpec("precision { " + precision + " }").training().precision());
-  };
-  EXPECT_EQ(type("mode: BF16 storage: MASTER_FP32"), at::kBFloat16);
-  EXPECT_EQ(type("mode: FP16 storage: MASTER_FP32"), at::kHalf);
-  EXPECT_EQ(type("mode: BF16"), std::nullopt);
-  EXPECT_EQ(type("mode: FP32 storage: MASTER_FP32"), std::nullopt);
+// Which parameters of the small MLP are stored, and in what.
+std::string Stored(const std::string& precision) {
+  const v1::TrainingSpec training = SmallSpec("model { mlp { hidden: 4 } } precision { " + precision + " }").training();
+  const auto parameters = spec::ModelParameters(training.model(), *spec::SampleShapeOf(training));
+  const std::optional<WeightStorage> storage = WeightStorageOf(training.precision(), parameters);
+  if (!storage) return "none";
+  std::string text = c10::toString(storage->type);
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    if (storage->parameters.at(i)) text += " " + parameters[i].path;
+  }
+  return text;
+}
+
+TEST(WeightStorageTest, IsOfWhatProductsReadInALowFormatAndMasterStorageAlone) {
+  EXPECT_EQ(Stored("mode: BF16 storage: MASTER_FP32"), "BFloat16 layers.0.weight head.weight");
+  EXPECT_EQ(Stored("mode: FP16 storage: MASTER_FP32"), "Half layers.0.weight head.weight");
+  EXPECT_EQ(Stored("mode: BF16"), "none");
+  EXPECT_EQ(Stored("mode: FP32 storage: MASTER_FP32"), "none");
+}
+
+TEST(WeightStorageTest, AnOverrideDecidesForItsModule) {
+  EXPECT_EQ(Stored("mode: BF16 storage: MASTER_FP32 overrides { match: 'head' compute: FP32 }"),
+            "BFloat16 layers.0.weight");
+  EXPECT_EQ(Stored("mode: FP32 overrides { match: 'head' compute: BF16 storage: MASTER_FP32 }"),
+            "BFloat16 head.weight");
+  EXPECT_EQ(Stored("mode: BF16 overrides { match: 'Linear' storage: MASTER_FP32 } "
+                   "overrides { match: 'head' storage: FP32_PARAMETERS }"),
+            "BFloat16 layers.0.weight");
+  // There is one format for what is stored.
+  EXPECT_EQ(Stored("mode: FP16 storage: MASTER_FP32 overrides { match: 'head' compute: BF16 }"),
+            "Half layers.0.weight");
 }
 
 }  // namespace

@@ -64,7 +64,7 @@ class SmallRun {
   SmallRun(const std::string& changes, SmallRunOptions options)
       : spec_(SmallSpec(changes)),
         data_(options.data != nullptr ? std::move(options.data) : Load(training())),
-        policy_(training().precision().mode()),
+        policy_(training().precision(), Shapes(), {}),
         plan_({.samples = data_->size(),
                .batch_size = training().batch_size(),
                .accumulation = training().accumulation(),
@@ -72,7 +72,7 @@ class SmallRun {
         state_(BuildModel(training().model(), data_->shape().sample, training().seed(), at::kCPU),
                {training().optimizer(), training().schedule(), training().iterations(),
                 Scaler(training(), options.replay_after), training().parameter_groups(),
-                StoredWeightType(training().precision())},
+                WeightStorageOf(training().precision(), Shapes())},
                at::kCPU),
         program_(state_, {*data_, plan_, policy_, training().seed(), options.probe}) {}
 
@@ -93,6 +93,9 @@ class SmallRun {
   }
 
  private:
+  std::vector<spec::Parameter> Shapes() const {
+    return spec::ModelParameters(training().model(), data_->shape().sample);
+  }
   static ScalerSettings Scaler(const v1::TrainingSpec& training, std::int32_t replay_after) {
     ScalerSettings settings = ScalerSettingsFrom(training.precision(), training.max_grad_norm());
     settings.replay_after = replay_after;

@@ -14,10 +14,12 @@
 
 #include "process/fake_clock.h"
 #include "tests/unit/trainer/agent_end.h"
+#include "tests/unit/trainer/faults.h"
 #include "tests/unit/trainer/run_folder.h"
 #include "tests/unit/trainer/small_run.h"
 #include "tests/unit/trainer/telemetry.h"
 #include "tests/unit/trainer/ticking_clock.h"
+#include "worker/trainer/bundle/replay_bundle.h"
 #include "worker/trainer/eager_engine.h"
 #include "worker/trainer/evaluate.h"
 
@@ -83,7 +85,11 @@ class TrainingRunTest : public ::testing::Test {
         .generation_zero_seed = generation_zero_seed_,
         .replay = &replay,
         .adviser = adviser,
-        .ranges = ranges};
+        .ranges = ranges,
+        .spikes = LossSpikeGuard(run_->training().precision().loss_spike())};
+    const BundleWriter bundles({kJob, 1, run_->spec(), lineage_, "cpu"}, run_->state(), run_->program(), checkpoints);
+    if (keeps_bundles_) parts.bundles = &bundles;
+    parts.bundles_first_skip = keeps_first_skip_;
     if (boundaries.has_evaluation) {
       parts.evaluate = [this](Control& evaluation_control) {
         evaluated_at_.push_back(run_->state().step_state().iteration);
@@ -116,7 +122,11 @@ class TrainingRunTest : public ::testing::Test {
     return std::filesystem::exists(folder_.checkpoints() / kJob / name / "MANIFEST.json");
   }
 
+  std::string BundleFolder() const { return (folder_.checkpoints() / kJob / "attempt-0001" / "bundle").string(); }
+
   std::unique_ptr<SmallRun> run_ = std::make_unique<SmallRun>("model { mlp { hidden: 4 } }");
+  bool keeps_bundles_ = false;
+  bool keeps_first_skip_ = false;
   v1::Lineage lineage_;
   std::optional<std::uint64_t> generation_zero_seed_;
   std::unique_ptr<FakeControl> control_ = std::make_unique<FakeControl>();
@@ -379,6 +389,132 @@ TEST_F(TrainingRunTest, WhatARollbackHasNotHelpedIsAFailureThatSaysSo) {
   EXPECT_FALSE(outcome.intervention.has_value());
   EXPECT_THAT(outcome.message, HasSubstr("the same iterations failed again"));
   EXPECT_THAT(announced_, SizeIs(1)) << "the state is kept for people to look at";
+}
+
+// The loss of iterations from 80 on, of a run that is otherwise quiet, is far above what it was.
+class LossSpikeTest : public TrainingRunTest {
+ protected:
+  void Prepare(const std::string& precision) {
+    std::int64_t passes = 0;
+    probe_.Plant(
+        "head", [passes](const at::Tensor& output) mutable { return ++passes >= 80 ? output * -1000 : output; },
+        nullptr);
+    SmallRunOptions options;
+    options.probe = &probe_;
+    run_ = std::make_unique<SmallRun>(
+        "model { mlp { hidden: 8 } } optimizer { sgd { learning_rate: 1e-4 momentum: 0 } } iterations: 100 precision "
+        "{ " +
+            precision + " }",
+        std::move(options));
+    lineage_.set_number(1);
+    lineage_.set_learning_rate_factor(1);
+    lineage_.set_precision(v1::PrecisionSpec::FP32);
+  }
+
+  FaultProbe probe_;
+};
+
+TEST_F(LossSpikeTest, ALossThatStaysFarAboveEndsTheAttemptAndSavesNothing) {
+  for (const int in_flight : {1, 4}) {
+    SCOPED_TRACE(in_flight);
+    in_flight_ = in_flight;
+    Prepare("loss_spike { action: ROLLBACK iterations: 4 }");
+    const RunOutcome outcome = Run();
+    EXPECT_EQ(outcome.state, v1::Attempt::FAILED);
+    EXPECT_EQ(outcome.reason, v1::Reason::LOSS_SPIKE) << outcome.message;
+    ASSERT_TRUE(outcome.intervention.has_value());
+    EXPECT_EQ(outcome.intervention->kind(), v1::Intervention::ROLLBACK);
+    EXPECT_EQ(outcome.intervention->reason(), v1::Reason::LOSS_SPIKE);
+    EXPECT_EQ(outcome.intervention->iterations().first(), 80) << "the same with any number in flight";
+    EXPECT_EQ(outcome.intervention->iterations().last(), 83);
+    EXPECT_THAT(announced_, IsEmpty());
+    EXPECT_THAT(outcome.message, HasSubstr("at iteration 80 and stayed far above it up to iteration 83"));
+  }
+}
+
+TEST_F(LossSpikeTest, WithoutAGuardItIsAdviceAlone) {
+  Prepare("");
+  EXPECT_EQ(Run().state, v1::Attempt::SUCCEEDED);
+  EXPECT_THAT(Reasons(), Contains("ADVICE"));
+}
+
+TEST_F(LossSpikeTest, WhereNothingCanBeGoneBackForItGoesOnAndSaysWhyOnce) {
+  Prepare("loss_spike { action: ROLLBACK } max_rollbacks: 2");
+  lineage_.set_rollbacks(2);
+  EXPECT_EQ(Run().state, v1::Attempt::SUCCEEDED);
+  const std::vector<v1::JobEvent> events = EventsIn(segments_);
+  const auto said = std::find_if(events.begin(), events.end(),
+                                 [](const v1::JobEvent& event) { return event.reason() == "LOSS_SPIKE"; });
+  ASSERT_NE(said, events.end());
+  EXPECT_EQ(said->severity(), v1::JobEvent::WARNING);
+  EXPECT_THAT(said->message(), AllOf(HasSubstr("2 rollbacks are used"), HasSubstr("The run goes on")));
+  const std::vector<std::string> reasons = Reasons();
+  EXPECT_EQ(std::count(reasons.begin(), reasons.end(), "LOSS_SPIKE"), 1);
+}
+
+// A bundle is of the first of the skipped iterations that end an attempt.
+TEST_F(TrainingRunTest, AFailureKeepsItsFirstSkippedIterationWhole) {
+  for (const std::string precision :
+       {"mode: FP32", "mode: BF16", "mode: FP16 loss_scale { preset: MEGATRON init: 64 }"}) {
+    SCOPED_TRACE(precision);
+    run_ = std::make_unique<SmallRun>(
+        "model { mlp { hidden: 8 dropout: 0.25 } } accumulation: 3 iterations: 100 precision { " + precision + " }",
+        ConstantData(kNan));
+    keeps_bundles_ = true;
+    const RunOutcome outcome = Run();
+    EXPECT_EQ(outcome.state, v1::Attempt::FAILED);
+    ASSERT_TRUE(outcome.bundle.has_value());
+    EXPECT_EQ(outcome.bundle->name, "attempt-0001/bundle");
+    EXPECT_EQ(outcome.bundle->manifest.iteration, 0);
+    EXPECT_EQ(outcome.bundle->manifest.scaler.loss_scale, precision.ends_with("}") ? 64 : 1) << "it ran with";
+    EXPECT_THAT(Reasons(), Contains("BUNDLE_SAVED"));
+    const auto replayed = ReplayBundle(BundleFolder(), {});
+    ASSERT_TRUE(replayed.ok()) << replayed.status();
+    EXPECT_EQ(replayed->iteration, 1);
+    EXPECT_EQ(replayed->found.location().stage(), v1::OverflowLocation::INPUT);
+    EXPECT_EQ(replayed->found.location().nan_count(), 6 * 3) << "of the first micro-batch, 3 samples";
+    EXPECT_TRUE(replayed->reproduced);
+    EXPECT_THAT(replayed->notes, IsEmpty());
+    EXPECT_THAT(ReplayText(*replayed), HasSubstr("\nREPRODUCED\n"));
+  }
+}
+
+TEST_F(TrainingRunTest, NobodyWhoWantsNoBundleGetsOne) {
+  run_ = std::make_unique<SmallRun>("iterations: 100", ConstantData(kNan));
+  EXPECT_FALSE(Run().bundle.has_value());
+  EXPECT_FALSE(std::filesystem::exists(BundleFolder()));
+}
+
+TEST_F(TrainingRunTest, ABundleThatCannotBeSavedIsAWarningAndNoMore) {
+  run_ = std::make_unique<SmallRun>("iterations: 100", ConstantData(kNan));
+  keeps_bundles_ = true;
+  BreakStorage();
+  const RunOutcome outcome = Run();
+  EXPECT_EQ(outcome.reason, v1::Reason::NUMERIC_FAILURE) << outcome.message;
+  EXPECT_FALSE(outcome.bundle.has_value());
+  EXPECT_THAT(Reasons(), Contains("BUNDLE_NOT_SAVED"));
+}
+
+TEST_F(TrainingRunTest, TheFirstSkipThatIsNewsIsKeptWhereItIsAskedForAndTheRunGoesOn) {
+  FaultProbe probe;
+  std::int64_t passes = 0;
+  probe.Plant("head", nullptr,
+              [&](const at::Tensor& gradient) { return ++passes == 31 ? WithElement(gradient, 1, kNan) : gradient; });
+  SmallRunOptions options;
+  options.probe = &probe;
+  options.replay_after = 10;
+  run_ = std::make_unique<SmallRun>("iterations: 40", std::move(options));
+  keeps_bundles_ = true;
+  keeps_first_skip_ = true;
+  const RunOutcome outcome = Run();
+  EXPECT_EQ(outcome.state, v1::Attempt::SUCCEEDED);
+  ASSERT_TRUE(outcome.bundle.has_value());
+  EXPECT_EQ(outcome.bundle->manifest.iteration, 30);
+  // The fault was of this process alone.
+  const auto replayed = ReplayBundle(BundleFolder(), {});
+  ASSERT_TRUE(replayed.ok()) << replayed.status();
+  EXPECT_FALSE(replayed->reproduced);
+  EXPECT_THAT(ReplayText(*replayed), AllOf(HasSubstr("everything is finite here"), HasSubstr("NOT REPRODUCED")));
 }
 
 TEST_F(TrainingRunTest, GenerationZeroIsThereBeforeTheFirstIteration) {

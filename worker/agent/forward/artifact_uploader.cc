@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include <openssl/evp.h>
 
@@ -71,6 +72,17 @@ absl::Status UploadFile(const process::OpenRoot& root, const std::string& path, 
   return link.UploadArtifact(ref, artifact, [fd = file->get()] { return ReadChunk(fd); });
 }
 
+void RemoveUploaded(const process::OpenRoot& root, const std::string& path) {
+  const auto remove = [&](const std::string& what, int flags) {
+    const std::size_t slash = what.rfind('/');
+    if (slash == std::string::npos) return;
+    const auto parent = root.OpenBeneath(what.substr(0, slash), O_RDONLY | O_DIRECTORY, "artifact");
+    if (parent.ok()) ::unlinkat(parent->get(), what.c_str() + slash + 1, flags);
+  };
+  remove(path, 0);
+  remove(path.substr(0, path.rfind('/')), AT_REMOVEDIR);  // fails as long as there are others
+}
+
 void ArtifactUploader::Want(const v1::ArtifactRequest& request, const std::string& path, process::SteadyTime now) {
   const FileKey key{KeyOf(request.ref()), request.artifact().name()};
   State& state = files_[key];
@@ -80,6 +92,7 @@ void ArtifactUploader::Want(const v1::ArtifactRequest& request, const std::strin
   ++in_flight_;
   thread_.Post([this, key, request, path] {
     absl::Status status = UploadFile(checkpoints_, path, request.ref(), request.artifact(), link_);
+    if (status.ok() && absl::StartsWith(request.artifact().name(), kBundlePrefix)) RemoveUploaded(checkpoints_, path);
     inbox_.Post([this, key, status = std::move(status)] { OnDone(key, status); });
   });
 }

@@ -13,13 +13,6 @@ constexpr std::array<Rule, Adviser::kRules> kRulesInOrder = {NumericsNotPrecisio
                                                              GradientsFlushToZero, GradientsVanish, ScaleBacksOff,
                                                              ScaleNeverGrows,      ConsiderBf16,    EveryStepIsClipped};
 constexpr std::size_t kClipWindow = 200;
-constexpr std::size_t kLossWindow = 64;
-
-double MedianOf(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
 
 }  // namespace
 
@@ -27,13 +20,13 @@ std::vector<Advice> Adviser::Observe(const IterationRecord& record, const Precis
   newest_ = record;
   scale_has_grown_ = scale_has_grown_ || record.next_loss_scale > record.loss_scale;
   RememberClipping(record);
-  median_loss_.reset();
-  if (losses_.size() == kLossWindow) median_loss_ = MedianOf({losses_.begin(), losses_.end()});
-  const bool jumped = median_loss_ && record.loss > 2 * *median_loss_;
+  median_loss_ = running_loss_.median();
+  const bool jumped = median_loss_ && record.loss > SpikeLimits().times_median * *median_loss_;
+  const bool asks = record.iteration % settings_.every == 0 || !record.applied || jumped;
+  if (asks) loss_deviation_ = running_loss_.Deviation();
   std::vector<Advice> said;
-  if (record.iteration % settings_.every == 0 || !record.applied || jumped) said = Ask(Facts(monitor));
-  if (record.applied) losses_.push_back(record.loss);
-  if (losses_.size() > kLossWindow) losses_.pop_front();
+  if (asks) said = Ask(Facts(monitor));
+  if (record.applied) running_loss_.Remember(record.loss);
   return said;
 }
 
@@ -61,12 +54,8 @@ AdviceFacts Adviser::Facts(const PrecisionMonitor& monitor) const {
   facts.stats = monitor.stats();
   facts.scale_has_grown = scale_has_grown_;
   if (clipped_.size() == kClipWindow) facts.clipped_ratio = clipped_count_ / static_cast<double>(kClipWindow);
-  if (median_loss_) {
-    facts.median_loss = median_loss_;
-    std::vector<double> distances;
-    for (const double loss : losses_) distances.push_back(std::fabs(loss - *median_loss_));
-    facts.loss_deviation = MedianOf(std::move(distances));
-  }
+  facts.median_loss = median_loss_;
+  facts.loss_deviation = loss_deviation_;
   return facts;
 }
 

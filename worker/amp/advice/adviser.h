@@ -10,6 +10,7 @@
 
 #include "worker/amp/advice/advice.h"
 #include "worker/amp/precision_monitor.h"
+#include "worker/amp/running_loss.h"
 
 namespace mantissa::trainer {
 
@@ -45,8 +46,9 @@ class Adviser {
   bool scale_has_grown_ = false;
   std::deque<bool> clipped_;
   std::int32_t clipped_count_ = 0;
-  std::deque<double> losses_;               // of applied iterations
+  RunningLoss running_loss_;                // of applied iterations
   std::optional<double> median_loss_;       // of those before the newest iteration
+  double loss_deviation_ = 0;               // likewise
   std::array<std::int64_t, kRules> spoke_;  // iteration
 };
 

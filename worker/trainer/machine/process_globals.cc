@@ -24,21 +24,21 @@ void PrepareProcess() {
 // in any order; the backward passes of flash and memory-efficient attention, which add with atomics (cuDNN's and the
 // plain one do not). at::globalContext().setDeterministicAlgorithms would also refuse cuDNN's attention, which is
 // repeatable. cuBLAS is repeatable with the workspace that PrepareProcess sets.
-void ResetProcess(int threads, bool deterministic) {
-  at::set_num_threads(threads);
+void ResetProcess(const ProcessGlobals& globals) {
+  at::set_num_threads(globals.threads);
   at::manual_seed(0);
   c10::GradMode::set_enabled(true);
   c10::set_default_dtype(caffe2::TypeMeta::Make<float>());
   at::globalContext().setFlushDenormal(false);
   // The precision table says FP32 sums and one rounding; cuBLAS may otherwise add parts of a product in low precision.
-  at::globalContext().setAllowTF32CuBLAS(false);
-  at::globalContext().setAllowTF32CuDNN(false);
+  at::globalContext().setAllowTF32CuBLAS(globals.tf32);
+  at::globalContext().setAllowTF32CuDNN(globals.tf32);
   at::globalContext().setAllowFP16ReductionCuBLAS(false);
   at::globalContext().setAllowBF16ReductionCuBLAS(false);
   at::globalContext().setBenchmarkCuDNN(false);
-  at::globalContext().setDeterministicCuDNN(deterministic);
-  at::globalContext().setSDPUseFlash(!deterministic);
-  at::globalContext().setSDPUseMemEfficient(!deterministic);
+  at::globalContext().setDeterministicCuDNN(globals.deterministic);
+  at::globalContext().setSDPUseFlash(!globals.deterministic);
+  at::globalContext().setSDPUseMemEfficient(!globals.deterministic);
   at::autocast::set_autocast_enabled(at::kCPU, false);
   at::autocast::clear_cache();
 }

@@ -9,9 +9,14 @@ namespace mantissa::trainer {
 // What can be set once only, before LibTorch does anything: called first in main.
 void PrepareProcess();
 
-// Before an attempt: `threads` for operations, gradients on, the default generator, denormals kept. `deterministic`: a
-// GPU gives the same bits in every run. See Note [Determinism on a GPU].
-void ResetProcess(int threads, bool deterministic = false);
+struct ProcessGlobals {
+  int threads = 1;             // for operations
+  bool deterministic = false;  // a GPU gives the same bits in every run; see Note [Determinism on a GPU]
+  bool tf32 = false;           // a GPU's tensor cores read the operands of FP32 products as TF32
+};
+
+// Before an attempt; also gradients on, the default generator, denormals kept.
+void ResetProcess(const ProcessGlobals& globals);
 
 // After an attempt: memory that nobody holds goes back to the system and to the device.
 void ReleaseMemory(c10::Device device);

@@ -228,6 +228,37 @@ v1::JobEvent MicroBatchEvent(std::int64_t time_unix_nanos, const v1::MicroBatchC
   return event;
 }
 
+v1::OverflowEvent OverflowAt(const FaultLocation& location, const v1::OverflowEvent& told) {
+  v1::OverflowEvent found;
+  if (told.has_loss_scale()) found.set_loss_scale(told.loss_scale());
+  *found.mutable_location() = LocationOf(location);
+  SkipCause cause = SkipCause::kNanBackward;
+  if (location.stage == FaultLocation::Stage::kInput || location.stage == FaultLocation::Stage::kActivation ||
+      location.stage == FaultLocation::Stage::kLoss) {
+    // What is not finite in the forward pass need not reach the loss; the attempt saw whether it did.
+    cause = static_cast<SkipCause>(told.cause());
+  } else if (location.inf_count > 0) {
+    cause = SkipCause::kOverflow;
+  }
+  if (location.stage == FaultLocation::Stage::kNotReproduced) cause = SkipCause::kNone;
+  found.set_cause(static_cast<v1::SkipCause::Code>(cause));
+  return found;
+}
+
+v1::JobEvent BundleEvent(std::int64_t time_unix_nanos, std::int64_t iteration,
+                         const absl::StatusOr<SavedCheckpoint>& saved) {
+  v1::JobEvent event =
+      saved.ok()
+          ? MakeEvent(time_unix_nanos, v1::JobEvent::INFO, "BUNDLE_SAVED",
+                      absl::StrCat("iteration ", iteration,
+                                   " is kept whole: its state, samples and plan; fetch "
+                                   "it with mantissa bundle once the attempt has ended"))
+          : MakeEvent(time_unix_nanos, v1::JobEvent::WARNING, "BUNDLE_NOT_SAVED",
+                      absl::StrCat("iteration ", iteration, " could not be kept whole: ", saved.status().message()));
+  event.set_iteration(static_cast<std::int32_t>(iteration));
+  return event;
+}
+
 v1::JobEvent StartedEvent(std::int64_t time_unix_nanos, const v1::TrainingStarted& started) {
   std::string message =
       absl::StrCat("training ", started.parameter_count(), " parameters for ", started.total_iterations(),

@@ -22,6 +22,9 @@ v1::JobEvent MakeEvent(std::int64_t time_unix_nanos, v1::JobEvent::Severity seve
 // Of a skipped iteration: cause, scale, and the parameters to blame in backward order.
 v1::JobEvent SkippedEvent(const IterationReport& report, const std::vector<Parameter>& parameters, bool scaled);
 
+// What a replay of the iteration that `told` is of says: cause and location, at the same loss scale.
+v1::OverflowEvent OverflowAt(const FaultLocation& location, const v1::OverflowEvent& told);
+
 v1::JobEvent ScaleGrownEvent(const IterationRecord& record);
 
 v1::JobEvent PhaseEvent(const IterationRecord& record, Phase from);
@@ -33,6 +36,10 @@ v1::JobEvent RangesEvent(const IterationRecord& record, const ModuleRanges& rang
 v1::JobEvent AdviceEvent(const IterationRecord& record, const Advice& advice);
 
 v1::JobEvent EvaluationEvent(std::int64_t time_unix_nanos, std::int64_t iteration, const v1::EvaluationResult& result);
+
+// A skipped iteration is kept whole, or could not be.
+v1::JobEvent BundleEvent(std::int64_t time_unix_nanos, std::int64_t iteration,
+                         const absl::StatusOr<SavedCheckpoint>& saved);
 
 // What earlier attempts left was removed, or could not be.
 v1::JobEvent ReclaimedEvent(std::int64_t time_unix_nanos, const absl::StatusOr<ReclaimedCheckpoints>& reclaimed);

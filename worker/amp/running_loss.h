@@ -1,0 +1,36 @@
+// Where the loss of a run is of late: what a jump is measured against.
+#pragma once
+
+#include <cstddef>
+#include <deque>
+#include <optional>
+
+namespace mantissa::trainer {
+
+// Of the newest kWindow losses that were remembered. Pure; not thread-safe.
+class RunningLoss {
+ public:
+  static constexpr std::size_t kWindow = 64;
+
+  void Remember(double loss);
+
+  // Nothing before a full window.
+  std::optional<double> median() const { return median_; }
+  // Median distance from the median; 0 before a full window.
+  double Deviation() const;
+
+ private:
+  std::deque<double> losses_;
+  std::optional<double> median_;
+};
+
+// Both: a loss that hardly moves has a tiny deviation, and one that is noisy doubles now and then.
+struct SpikeLimits {
+  double times_median = 2;
+  double deviations = 10;
+};
+
+// Finite, and above both. Never where there is no median yet.
+bool IsSpike(double loss, const std::optional<double>& median, double deviation, const SpikeLimits& limits);
+
+}  // namespace mantissa::trainer
