@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Inverts every branch of the code that decides, one at a time, and asks the unit tests to notice.
 
     invert.py [--build build/release] [--only TEXT] [--list]

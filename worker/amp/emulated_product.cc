@@ -50,7 +50,9 @@ at::Tensor EmulatedProduct::Attention(const at::Tensor& qkv, std::int64_t heads,
   const std::vector<at::Tensor> parts =
       Operand(qkv).view({batch, time, 3, heads, width / heads}).permute({2, 0, 3, 1, 4}).unbind(0);
   const double scale = 1 / std::sqrt(static_cast<double>(width / heads));
-  at::Tensor scores = Result(at::matmul(parts[0], parts[1].transpose(-2, -1))).to(at::kFloat) * scale;
+  const at::Tensor products = at::matmul(parts[0], parts[1].transpose(-2, -1));
+  // Inside, nothing is kept in the format.
+  at::Tensor scores = (mode_ == v1::PrecisionSpec::TF32 ? Result(products) : products) * scale;
   if (causal) {
     const at::Tensor later = at::ones({time, time}, scores.options().dtype(at::kBool)).triu(1);
     scores = scores.masked_fill(later, -std::numeric_limits<double>::infinity());

@@ -17,6 +17,7 @@ double MedianOf(std::vector<double> values) {
 }  // namespace
 
 void RunningLoss::Remember(double loss) {
+  if (!std::isfinite(loss)) return;
   losses_.push_back(loss);
   if (losses_.size() > kWindow) losses_.pop_front();
   if (losses_.size() == kWindow) median_ = MedianOf({losses_.begin(), losses_.end()});

@@ -7,7 +7,7 @@
 
 namespace mantissa::trainer {
 
-// Of the newest kWindow losses that were remembered. Pure; not thread-safe.
+// Of the newest kWindow finite losses. Pure; not thread-safe.
 class RunningLoss {
  public:
   static constexpr std::size_t kWindow = 64;

@@ -118,13 +118,15 @@ int Checkpoints(const Context& context, const std::string& job) {
     PrintItems(context, "checkpoints", *checkpoints);
     return kExitOk;
   }
-  Table table({"NAME", ">STEP", ">ITERATION", ">LINEAGE", ">SIZE", "FINITE", "FINAL", ">AGE", "STORAGE", "PATH"});
+  Table table(
+      {"NAME", ">STEP", ">ITERATION", ">LINEAGE", ">SIZE", "FINITE", "FINAL", "ABANDONED", ">AGE", "STORAGE", "PATH"});
   const auto now = std::chrono::system_clock::now();
   for (const v1::Checkpoint& checkpoint : *checkpoints) {
     table.Add({checkpoint.name(), std::to_string(checkpoint.step()), std::to_string(checkpoint.iteration()),
                std::to_string(std::max(1, checkpoint.lineage())), SizeText(checkpoint.size_bytes()),
                checkpoint.finite() ? "yes" : "NO", checkpoint.final() ? "yes" : "no",
-               AgeText(checkpoint.create_time(), now), checkpoint.storage_id(), checkpoint.path()});
+               checkpoint.abandoned() ? "yes" : "no", AgeText(checkpoint.create_time(), now), checkpoint.storage_id(),
+               checkpoint.path()});
   }
   if (table.empty()) {
     console.Note("no checkpoint yet");

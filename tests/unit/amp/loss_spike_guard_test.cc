@@ -19,6 +19,9 @@ TEST(RunningLossTest, TheMedianIsOfAFullWindowAndForgets) {
   running.Remember(63);
   EXPECT_EQ(running.median(), 32);
   EXPECT_EQ(running.Deviation(), 16);
+  running.Remember(kNan);
+  running.Remember(kInf);
+  EXPECT_EQ(running.median(), 32) << "of finite losses";
   for (int i = 0; i < 64; ++i) running.Remember(7);
   EXPECT_EQ(running.median(), 7);
   EXPECT_EQ(running.Deviation(), 0);

@@ -58,8 +58,12 @@ absl::Status DeleteCheckpoint(const process::OpenRoot& checkpoints, const std::s
   if (!folder.ok()) return folder.status();
   absl::StatusOr<std::vector<std::string>> names = Names(folder->get());
   if (!names.ok()) return names.status();
-  // The manifest goes first: what is left without it is no checkpoint to anybody.
-  ::unlinkat(folder->get(), "MANIFEST.json", 0);
+  // The manifest goes first, for good: what is left without it is no checkpoint to anybody.
+  if (::unlinkat(folder->get(), "MANIFEST.json", 0) == 0) {
+    if (::fsync(folder->get()) != 0) return absl::ErrnoToStatus(errno, "syncing a checkpoint's folder");
+  } else if (errno != ENOENT) {
+    return absl::ErrnoToStatus(errno, "deleting MANIFEST.json of a checkpoint");
+  }
   for (const std::string& name : *names) {
     if (::unlinkat(folder->get(), name.c_str(), 0) != 0 && errno != ENOENT) {
       return absl::ErrnoToStatus(errno, absl::StrCat("deleting ", name, " of a checkpoint"));
