@@ -153,6 +153,14 @@ RunOutcome TrainingRun::Stop() {
 }
 
 RunOutcome TrainingRun::Complete() {
+  const Progress end = progress();
+  // Shorter than what it takes to call it a failure, but nothing was learned.
+  if (end.step == 0 && first_skip_) {
+    return Intervene({Halt::kSkipsInRow,
+                      absl::StrCat("every one of its ", end.iteration,
+                                   " iterations was skipped, so nothing was learned: look at the first overflow, which "
+                                   "names the place, lower the learning rate, or train in BF16 or longer.")});
+  }
   // A run that was resumed at its very end has met no boundary.
   if (!last_checkpoint_) {
     if (parts_.evaluate && !EvaluateNow()) return Stop();

@@ -129,6 +129,7 @@ TEST_F(DamagedBundleTest, WhatBundleJsonSaysIsCheckedFieldByField) {
   EXPECT_THAT(fault("\"window\": 0", "\"window\": \"0\""), HasSubstr("window"));
   EXPECT_THAT(fault("\"samples\": 32", "\"samples\": 2"), HasSubstr("micro_batches"));
   EXPECT_THAT(fault("\"samples\": 32", "\"sample\": 32"), HasSubstr("data"));
+  EXPECT_THAT(fault("\"precision\": \"FP16\"", "\"precision\": \"MODE_UNSPECIFIED\""), HasSubstr("lineage"));
   EXPECT_THAT(fault("\"mode\": \"FP16\"", "\"mode\": \"FP17\""), HasSubstr("spec"));
   EXPECT_THAT(fault("\"batch_size\": 8", "\"batch_size\": -8"), AllOf(HasSubstr("spec"), HasSubstr("batch_size")));
   EXPECT_FALSE(ParseBundle("").ok());

@@ -13,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include "process/fake_clock.h"
+#include "proto/spec/lineage.h"
 #include "tests/unit/trainer/agent_end.h"
 #include "tests/unit/trainer/faults.h"
 #include "tests/unit/trainer/run_folder.h"
@@ -314,6 +315,17 @@ TEST_F(TrainingRunTest, NothingButSkippedIterationsEndsItAsANumericFailureAndKee
   EXPECT_TRUE(IsSaved("attempt-0001/step-00000000"));
 }
 
+TEST_F(TrainingRunTest, ARunTooShortToFailThatLearnedNothingIsNoSuccess) {
+  run_ = std::make_unique<SmallRun>("iterations: 20 precision { mode: BF16 fallback: FP32 }", ConstantData(kNan));
+  lineage_.set_precision(v1::PrecisionSpec::BF16);
+  const RunOutcome outcome = Run();
+  EXPECT_EQ(outcome.state, v1::Attempt::FAILED);
+  EXPECT_EQ(outcome.reason, v1::Reason::NUMERIC_FAILURE);
+  EXPECT_THAT(outcome.message, HasSubstr("every one of its 20 iterations was skipped, so nothing was learned"));
+  ASSERT_TRUE(outcome.intervention.has_value()) << "what the spec says of a failure holds";
+  EXPECT_EQ(outcome.intervention->to_precision(), v1::PrecisionSpec::FP32);
+}
+
 TEST_F(TrainingRunTest, AnOverflowAtTheLowestScaleSaysSoAndKeepsTheState) {
   run_ = std::make_unique<SmallRun>("precision { mode: FP16 loss_scale { preset: DEEPSPEED init: 2 hysteresis: 1 } }",
                                     ConstantData(kNan));
@@ -414,23 +426,25 @@ class LossSpikeTest : public TrainingRunTest {
   FaultProbe probe_;
 };
 
-TEST_F(LossSpikeTest, ALossThatStaysFarAboveEndsTheAttemptAndSavesNothing) {
-  for (const int in_flight : {1, 4}) {
-    SCOPED_TRACE(in_flight);
-    in_flight_ = in_flight;
-    Prepare("loss_spike { action: ROLLBACK iterations: 4 }");
-    const RunOutcome outcome = Run();
-    EXPECT_EQ(outcome.state, v1::Attempt::FAILED);
-    EXPECT_EQ(outcome.reason, v1::Reason::LOSS_SPIKE) << outcome.message;
-    ASSERT_TRUE(outcome.intervention.has_value());
-    EXPECT_EQ(outcome.intervention->kind(), v1::Intervention::ROLLBACK);
-    EXPECT_EQ(outcome.intervention->reason(), v1::Reason::LOSS_SPIKE);
-    EXPECT_EQ(outcome.intervention->iterations().first(), 80) << "the same with any number in flight";
-    EXPECT_EQ(outcome.intervention->iterations().last(), 83);
-    EXPECT_THAT(announced_, IsEmpty());
-    EXPECT_THAT(outcome.message, HasSubstr("at iteration 80 and stayed far above it up to iteration 83"));
-  }
+class LateLossSpikeTest : public LossSpikeTest, public ::testing::WithParamInterface<int> {};
+
+TEST_P(LateLossSpikeTest, ALossThatStaysFarAboveEndsTheAttemptAndSavesNothing) {
+  in_flight_ = GetParam();
+  Prepare("loss_spike { action: ROLLBACK iterations: 4 }");
+  const RunOutcome outcome = Run();
+  EXPECT_EQ(outcome.state, v1::Attempt::FAILED);
+  EXPECT_EQ(outcome.reason, v1::Reason::LOSS_SPIKE) << outcome.message;
+  ASSERT_TRUE(outcome.intervention.has_value());
+  EXPECT_EQ(outcome.intervention->kind(), v1::Intervention::ROLLBACK);
+  EXPECT_EQ(outcome.intervention->reason(), v1::Reason::LOSS_SPIKE);
+  EXPECT_EQ(outcome.intervention->iterations().first(), 80) << "the same with any number in flight";
+  EXPECT_EQ(outcome.intervention->iterations().last(), 83);
+  EXPECT_THAT(announced_, IsEmpty());
+  EXPECT_THAT(outcome.message, HasSubstr("at iteration 80 and stayed far above it up to iteration 83"));
 }
+
+INSTANTIATE_TEST_SUITE_P(InFlight, LateLossSpikeTest, ::testing::Values(1, 4),
+                         [](const auto& info) { return std::to_string(info.param); });
 
 TEST_F(LossSpikeTest, WithoutAGuardItIsAdviceAlone) {
   Prepare("");
@@ -453,31 +467,35 @@ TEST_F(LossSpikeTest, WhereNothingCanBeGoneBackForItGoesOnAndSaysWhyOnce) {
 }
 
 // A bundle is of the first of the skipped iterations that end an attempt.
-TEST_F(TrainingRunTest, AFailureKeepsItsFirstSkippedIterationWhole) {
-  for (const std::string precision :
-       {"mode: FP32", "mode: BF16", "mode: FP16 loss_scale { preset: MEGATRON init: 64 }"}) {
-    SCOPED_TRACE(precision);
-    run_ = std::make_unique<SmallRun>(
-        "model { mlp { hidden: 8 dropout: 0.25 } } accumulation: 3 iterations: 100 precision { " + precision + " }",
-        ConstantData(kNan));
-    keeps_bundles_ = true;
-    const RunOutcome outcome = Run();
-    EXPECT_EQ(outcome.state, v1::Attempt::FAILED);
-    ASSERT_TRUE(outcome.bundle.has_value());
-    EXPECT_EQ(outcome.bundle->name, "attempt-0001/bundle");
-    EXPECT_EQ(outcome.bundle->manifest.iteration, 0);
-    EXPECT_EQ(outcome.bundle->manifest.scaler.loss_scale, precision.ends_with("}") ? 64 : 1) << "it ran with";
-    EXPECT_THAT(Reasons(), Contains("BUNDLE_SAVED"));
-    const auto replayed = ReplayBundle(BundleFolder(), {});
-    ASSERT_TRUE(replayed.ok()) << replayed.status();
-    EXPECT_EQ(replayed->iteration, 1);
-    EXPECT_EQ(replayed->found.location().stage(), v1::OverflowLocation::INPUT);
-    EXPECT_EQ(replayed->found.location().nan_count(), 6 * 3) << "of the first micro-batch, 3 samples";
-    EXPECT_TRUE(replayed->reproduced);
-    EXPECT_THAT(replayed->notes, IsEmpty());
-    EXPECT_THAT(ReplayText(*replayed), HasSubstr("\nREPRODUCED\n"));
-  }
+class BundledRunTest : public TrainingRunTest, public ::testing::WithParamInterface<std::string> {};
+
+TEST_P(BundledRunTest, AFailureKeepsItsFirstSkippedIterationWhole) {
+  const std::string& precision = GetParam();
+  run_ = std::make_unique<SmallRun>(
+      "model { mlp { hidden: 8 dropout: 0.25 } } accumulation: 3 iterations: 100 precision { " + precision + " }",
+      ConstantData(kNan));
+  lineage_ = spec::FirstLineage(run_->training().precision());
+  keeps_bundles_ = true;
+  const RunOutcome outcome = Run();
+  EXPECT_EQ(outcome.state, v1::Attempt::FAILED);
+  ASSERT_TRUE(outcome.bundle.has_value());
+  EXPECT_EQ(outcome.bundle->name, "attempt-0001/bundle");
+  EXPECT_EQ(outcome.bundle->manifest.iteration, 0);
+  EXPECT_EQ(outcome.bundle->manifest.scaler.loss_scale, precision.ends_with("}") ? 64 : 1) << "it ran with";
+  EXPECT_THAT(Reasons(), Contains("BUNDLE_SAVED"));
+  const auto replayed = ReplayBundle(BundleFolder(), {});
+  ASSERT_TRUE(replayed.ok()) << replayed.status();
+  EXPECT_EQ(replayed->iteration, 1);
+  EXPECT_EQ(replayed->found.location().stage(), v1::OverflowLocation::INPUT);
+  EXPECT_EQ(replayed->found.location().nan_count(), 6 * 3) << "of the first micro-batch, 3 samples";
+  EXPECT_TRUE(replayed->reproduced);
+  EXPECT_THAT(ReplayText(*replayed), HasSubstr("\nREPRODUCED\n"));
 }
+
+INSTANTIATE_TEST_SUITE_P(Precisions, BundledRunTest,
+                         ::testing::Values("mode: FP32", "mode: BF16",
+                                           "mode: FP16 loss_scale { preset: MEGATRON init: 64 }"),
+                         [](const auto& info) { return "Case" + std::to_string(info.index); });
 
 TEST_F(TrainingRunTest, NobodyWhoWantsNoBundleGetsOne) {
   run_ = std::make_unique<SmallRun>("iterations: 100", ConstantData(kNan));
@@ -504,6 +522,7 @@ TEST_F(TrainingRunTest, TheFirstSkipThatIsNewsIsKeptWhereItIsAskedForAndTheRunGo
   options.probe = &probe;
   options.replay_after = 10;
   run_ = std::make_unique<SmallRun>("iterations: 40", std::move(options));
+  lineage_ = spec::FirstLineage(run_->training().precision());
   keeps_bundles_ = true;
   keeps_first_skip_ = true;
   const RunOutcome outcome = Run();

@@ -156,6 +156,10 @@ absl::StatusOr<Bundle> ParseBundle(std::string_view text) {
   reader.Message("lineage", bundle.lineage);
   reader.Message("event", bundle.event);
   if (!reader.status().ok()) return reader.status();
+  const v1::PrecisionSpec::Mode mode = bundle.lineage.precision();
+  if (mode == v1::PrecisionSpec::MODE_UNSPECIFIED || !v1::PrecisionSpec::Mode_IsValid(mode)) {
+    return Fault("lineage names no precision");
+  }
   if (absl::Status good = CheckSpec(bundle.spec); !good.ok()) return Fault(absl::StrCat("spec: ", good.message()));
   return bundle;
 }

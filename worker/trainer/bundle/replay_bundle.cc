@@ -64,7 +64,7 @@ bool SamePlace(const v1::OverflowLocation& a, const v1::OverflowLocation& b) {
 
 absl::StatusOr<ReplayedBundle> ReplayBundle(const std::string& folder, const ReplayPlace& place) {
   auto root = process::OpenRoot::Open({"bundle", folder, /*writable=*/false});
-  if (!root.ok()) return root.status();
+  if (!root.ok()) return absl::NotFoundError("there is no such folder; mantissa bundle JOB fetches one");
   auto loaded = LoadBundle(*root);
   if (!loaded.ok()) return loaded.status();
   const Bundle& bundle = loaded->bundle;
