@@ -298,6 +298,10 @@ std::vector<std::string> RenderSummary(const v1::Job& job, const ViewOptions& op
     lines.push_back(absl::StrCat("  get the model: mantissa download ", job.id(), address));
   } else if (job.state() == v1::Job::FAILED) {
     lines.push_back(absl::StrCat("  its log: mantissa logs ", job.id(), address));
+    const bool kept = job.reason() == v1::Reason::NUMERIC_FAILURE || job.reason() == v1::Reason::SCALE_AT_MINIMUM;
+    if (kept && job.resolved_spec().training().checkpoint().bundle() != v1::CheckpointSpec::NEVER) {
+      lines.push_back(absl::StrCat("  to replay its failure: mantissa bundle ", job.id(), address));
+    }
   }
   return lines;
 }

@@ -212,7 +212,13 @@ TEST(WatchSummary, SaysWhyItFailedAndNeverCutsTheRemedy) {
               ElementsAre("digits-fp16   FAILED   SCALE_AT_MINIMUM",
                           "  50 iterations in a row overflowed at the smallest scale;", "  lower the learning rate",
                           "  iterations 690, applied 688, skipped 2 (0.3 %)",
-                          "  its log: mantissa logs 01jdgts000000000000000000a --address h:1"));
+                          "  its log: mantissa logs 01jdgts000000000000000000a --address h:1",
+                          "  to replay its failure: mantissa bundle 01jdgts000000000000000000a --address h:1"));
+  job.mutable_resolved_spec()->mutable_training()->mutable_checkpoint()->set_bundle(v1::CheckpointSpec::NEVER);
+  EXPECT_THAT(RenderSummary(job, {.width = 200}, "").back(), ::testing::HasSubstr("its log"));
+  job.mutable_resolved_spec()->mutable_training()->clear_checkpoint();
+  job.set_reason(v1::Reason::BAD_DATA);
+  EXPECT_THAT(RenderSummary(job, {.width = 200}, "").back(), ::testing::HasSubstr("its log"));
 }
 
 class DisplayTest : public ::testing::Test {
