@@ -42,6 +42,8 @@ def submit(cluster, text):
     (spec(precision="{ mode: FP16, loss_scale: { init: .nan } }"), ["training.precision.loss_scale.init"]),
     (spec(images="../../etc/passwd"), ["training.data.train.idx.images", ".."]),
     (spec(images="/etc/passwd"), ["training.data.train.idx.images"]),
+    (spec(precision="{ mode: BF16, overrides: [{ match: haed, compute: FP32 }] }"), ["overrides[0].match", "head"]),
+    (spec(precision="{ mode: BF16, overrides: [{ match: head, compute: FP16 }] }"), ["overrides[0].compute", "loss scale"]),
     ("", ["empty"]),
 ])
 def test_a_bad_spec_is_refused_before_it_is_queued(cluster, text, said):
@@ -52,9 +54,9 @@ def test_a_bad_spec_is_refused_before_it_is_queued(cluster, text, said):
 
 
 def test_what_is_not_built_yet_is_said_to_be(cluster):
-    result = submit(cluster, spec(precision="{ mode: TF32 }"))
+    result = submit(cluster, spec(more="iterations: 20\n  execution: { mode: GRAPH }"))
     assert result.returncode == 1, result.stderr
-    for word in ("training.precision.mode", "not built in this release", "BF16"):
+    for word in ("training.execution.mode", "not built in this release", "EAGER"):
         assert word in result.stderr, result.stderr
 
 

@@ -69,7 +69,7 @@ class Attempt {
     StepProgram program(state, {*start_.data().train, start_.Batches(), policy, training.seed()});
     EagerEngine engine(state, program, env_.clock);
     Replay replay(state, program);
-    RangeSampler ranges(state, program, training.telemetry().ranges_every_iterations());
+    RangeSampler ranges(state, program, training.telemetry().ranges_every_iterations(), env_.clock);
     MonitorSettings settings;
     settings.statistics_window = training.precision().statistics_window();
     PrecisionMonitor monitor(settings);

@@ -1,6 +1,7 @@
 #include "worker/trainer/range_sampler.h"
 
 #include <algorithm>
+#include <chrono>
 #include <functional>
 #include <string>
 #include <utility>
@@ -94,13 +95,22 @@ void KeepNearest(std::size_t count, std::vector<ModuleRange>& modules) {
 
 }  // namespace
 
-RangeSampler::RangeSampler(RunState& state, const StepProgram& program, std::int64_t every)
-    : state_(state), program_(program), every_(every), sampled_(every > 0 ? state.step_state().iteration / every : 0) {}
+RangeSampler::RangeSampler(RunState& state, const StepProgram& program, std::int64_t every, const process::Clock& clock)
+    : state_(state),
+      program_(program),
+      every_(every),
+      clock_(clock),
+      began_(clock.Now()),
+      sampled_(every > 0 ? state.step_state().iteration / every : 0) {}
 
 std::optional<ModuleRanges> RangeSampler::SampleIfDue(std::int64_t iteration) {
   if (every_ == 0 || iteration / every_ == sampled_) return std::nullopt;
   sampled_ = iteration / every_;
-  return Sample(program_.options().plan.WindowAfter(iteration - 1));
+  const process::SteadyTime now = clock_.Now();
+  if (std::chrono::duration<double>(spent_) > kShare * std::chrono::duration<double>(now - began_)) return std::nullopt;
+  ModuleRanges ranges = Sample(program_.options().plan.WindowAfter(iteration - 1));
+  spent_ += clock_.Now() - now;
+  return ranges;
 }
 
 ModuleRanges RangeSampler::Sample(std::int64_t window) {

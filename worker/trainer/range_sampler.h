@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "process/clock.h"
 #include "worker/amp/value_range.h"
 #include "worker/trainer/run_state.h"
 #include "worker/trainer/step_program.h"
@@ -19,11 +20,15 @@ class RangeSampler {
  public:
   static constexpr std::size_t kSamples = 8;
   static constexpr std::size_t kModules = 64;
+  // Of the run's time that samples may take, the first one aside. They are telemetry: a model whose samples cost more
+  // is looked at less often.
+  static constexpr double kShare = 0.01;
 
-  // `every`: iterations between two samples; 0: none. Both references outlive it.
-  RangeSampler(RunState& state, const StepProgram& program, std::int64_t every);
+  // `every`: iterations between two samples; 0: none. All references outlive it.
+  RangeSampler(RunState& state, const StepProgram& program, std::int64_t every, const process::Clock& clock);
 
-  // Of the window that `iteration` consumed, when `every` iterations have passed since the last one.
+  // Of the window that `iteration` consumed, when `every` iterations have passed since the last one and kShare allows
+  // it.
   std::optional<ModuleRanges> SampleIfDue(std::int64_t iteration);
   ModuleRanges Sample(std::int64_t window);
 
@@ -31,7 +36,10 @@ class RangeSampler {
   RunState& state_;
   const StepProgram& program_;
   const std::int64_t every_;
-  std::int64_t sampled_ = 0;  // multiples of `every_`
+  const process::Clock& clock_;
+  const process::SteadyTime began_;
+  process::SteadyTime::duration spent_{};  // on samples
+  std::int64_t sampled_ = 0;               // multiples of `every_`
   std::vector<std::int64_t> indices_;
   Batch batch_;
 };

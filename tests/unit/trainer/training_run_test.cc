@@ -65,7 +65,7 @@ class TrainingRunTest : public ::testing::Test {
     EagerEngine eager(run_->state(), run_->program(), *run_clock_, {.in_flight = in_flight_});
     WatchedEngine engine(eager, after_run_until_);
     Replay replay(run_->state(), run_->program());
-    RangeSampler ranges(run_->state(), run_->program(), ranges_every_);
+    RangeSampler ranges(run_->state(), run_->program(), ranges_every_, *run_clock_);
     Adviser adviser(
         {.mode = run_->training().precision().mode(), .scaler = run_->state().iteration_state().settings()});
     PrecisionMonitor monitor;
