@@ -155,8 +155,7 @@ def test_tf32_on_a_cpu_is_emulated_where_the_spec_allows_it_and_every_report_say
 
 
 def test_a_loss_that_jumps_is_rolled_back_and_its_windows_are_left_out(cluster):
-    """Labels of one class in a whole epoch's windows would be learned; a rate that is far too high for a while is not in a
-    spec. So: momentum and a high rate make the loss of this model jump by itself, the same way every time."""
+    """A rate and a momentum that are far too high make the loss jump by itself, the same way every time."""
     cluster.start_worker()
     spec = cluster.digits(iterations=600, precision="FP32", checkpoint_every=50)
     spec.training.optimizer.sgd.learning_rate = 0.9

@@ -2,32 +2,33 @@
 
 #include <algorithm>
 #include <cmath>
-#include <utility>
 #include <vector>
 
 namespace mantissa::trainer {
-namespace {
-
-double MedianOf(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
-}  // namespace
 
 void RunningLoss::Remember(double loss) {
   if (!std::isfinite(loss)) return;
+  if (losses_.size() == kWindow) {
+    sorted_.erase(std::lower_bound(sorted_.begin(), sorted_.end(), losses_.front()));
+    losses_.pop_front();
+  }
   losses_.push_back(loss);
-  if (losses_.size() > kWindow) losses_.pop_front();
-  if (losses_.size() == kWindow) median_ = MedianOf({losses_.begin(), losses_.end()});
+  sorted_.insert(std::upper_bound(sorted_.begin(), sorted_.end(), loss), loss);
+}
+
+std::optional<double> RunningLoss::median() const {
+  if (losses_.size() < kWindow) return std::nullopt;
+  return sorted_[sorted_.size() / 2];
 }
 
 double RunningLoss::Deviation() const {
-  if (!median_) return 0;
+  const std::optional<double> middle = median();
+  if (!middle) return 0;
   std::vector<double> distances;
-  for (const double loss : losses_) distances.push_back(std::fabs(loss - *median_));
-  return MedianOf(std::move(distances));
+  for (const double loss : losses_) distances.push_back(std::fabs(loss - *middle));
+  const auto half = distances.begin() + static_cast<std::ptrdiff_t>(distances.size() / 2);
+  std::nth_element(distances.begin(), half, distances.end());
+  return *half;
 }
 
 bool IsSpike(double loss, const std::optional<double>& median, double deviation, const SpikeLimits& limits) {

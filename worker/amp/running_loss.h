@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <deque>
 #include <optional>
+#include <vector>
 
 namespace mantissa::trainer {
 
@@ -15,13 +16,13 @@ class RunningLoss {
   void Remember(double loss);
 
   // Nothing before a full window.
-  std::optional<double> median() const { return median_; }
+  std::optional<double> median() const;
   // Median distance from the median; 0 before a full window.
   double Deviation() const;
 
  private:
-  std::deque<double> losses_;
-  std::optional<double> median_;
+  std::deque<double> losses_;   // in the order they came
+  std::vector<double> sorted_;  // the same ones: a record comes far too often to sort them anew
 };
 
 // Both: a loss that hardly moves has a tiny deviation, and one that is noisy doubles now and then.

@@ -28,12 +28,6 @@
 namespace mantissa::trainer {
 namespace {
 
-bool HasBfloat16(const PrecisionModes& device) {
-  v1::PrecisionSpec bf16;
-  bf16.set_mode(v1::PrecisionSpec::BF16);
-  return LackingModes(bf16, device).empty();
-}
-
 // Starts, and trains. Lives as long as one attempt.
 class Attempt {
  public:
@@ -74,7 +68,7 @@ class Attempt {
     settings.statistics_window = training.precision().statistics_window();
     PrecisionMonitor monitor(settings);
     Adviser adviser({.mode = training.precision().mode(),
-                     .has_bf16 = HasBfloat16(env_.precisions),
+                     .has_bf16 = HasArithmetic(env_.precisions, v1::PrecisionSpec::BF16),
                      .scaler = state.iteration_state().settings()});
     const v1::EvaluationSpec& evaluation = training.evaluation();
     TrainingRunParts parts{

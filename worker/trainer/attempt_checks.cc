@@ -52,11 +52,14 @@ absl::Status CheckSpec(const v1::JobSpec& spec) {
                  absl::InvalidArgumentError("training: is missing; this trainer runs nothing else"));
 }
 
+bool HasArithmetic(const PrecisionModes& device, v1::PrecisionSpec::Mode mode) {
+  return device.empty() || std::find(device.begin(), device.end(), mode) != device.end();
+}
+
 PrecisionModes LackingModes(const v1::PrecisionSpec& precision, const PrecisionModes& device) {
   PrecisionModes lacking;
   const auto look = [&](v1::PrecisionSpec::Mode mode) {
-    const bool has = mode == v1::PrecisionSpec::MODE_UNSPECIFIED || device.empty() ||
-                     std::find(device.begin(), device.end(), mode) != device.end();
+    const bool has = mode == v1::PrecisionSpec::MODE_UNSPECIFIED || HasArithmetic(device, mode);
     if (!has && std::find(lacking.begin(), lacking.end(), mode) == lacking.end()) lacking.push_back(mode);
   };
   look(precision.mode());

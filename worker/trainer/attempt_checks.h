@@ -26,8 +26,11 @@ absl::Status CheckSpec(const v1::JobSpec& spec);
 
 using PrecisionModes = std::vector<v1::PrecisionSpec::Mode>;
 
+// `device`: what it has; empty: everything.
+bool HasArithmetic(const PrecisionModes& device, v1::PrecisionSpec::Mode mode);
+
 // Modes that a training in `precision`, as its mode and its overrides are in effect, computes in and the device has no
-// arithmetic for. `device`: what it has; empty: everything.
+// arithmetic for.
 PrecisionModes LackingModes(const v1::PrecisionSpec& precision, const PrecisionModes& device);
 
 // PRECISION_UNSUPPORTED where one is lacking and the spec does not have it emulated.

@@ -25,10 +25,6 @@ namespace {
 
 constexpr char kCheckpointsRoot[] = "checkpoints";
 
-ProcessGlobals GlobalsOf(const ExecutionPlan& plan, v1::PrecisionSpec::Mode mode) {
-  return {.threads = plan.threads, .deterministic = plan.deterministic, .tf32 = mode == v1::PrecisionSpec::TF32};
-}
-
 }  // namespace
 
 absl::Status AttemptStart::Build() {

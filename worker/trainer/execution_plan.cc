@@ -66,6 +66,10 @@ std::string EmulatedText(const std::vector<v1::PrecisionSpec::Mode>& modes) {
   });
 }
 
+ProcessGlobals GlobalsOf(const ExecutionPlan& plan, v1::PrecisionSpec::Mode mode) {
+  return {.threads = plan.threads, .deterministic = plan.deterministic, .tf32 = mode == v1::PrecisionSpec::TF32};
+}
+
 std::map<std::string, std::string> PlanFields(const ExecutionPlan& plan) {
   return {{kThreads, absl::StrCat(plan.threads)},
           {"deterministic", plan.deterministic ? "true" : "false"},

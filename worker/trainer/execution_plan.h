@@ -11,6 +11,7 @@
 
 #include "mantissa/v1/job.pb.h"
 #include "proto/spec/model_shape.h"
+#include "worker/trainer/machine/process_globals.h"
 
 namespace mantissa::trainer {
 
@@ -50,6 +51,9 @@ ExecutionPlan MakePlan(const v1::JobSpec& spec, const spec::SampleShape& sample,
 
 // Modes that the device has no arithmetic for, as the plan names them: `TF32+BF16`, or kNothingEmulated.
 std::string EmulatedText(const std::vector<v1::PrecisionSpec::Mode>& modes);
+
+// What the process is set to for a run in `mode`, the one in effect.
+ProcessGlobals GlobalsOf(const ExecutionPlan& plan, v1::PrecisionSpec::Mode mode);
 
 // As the manifest keeps it.
 std::map<std::string, std::string> PlanFields(const ExecutionPlan& plan);

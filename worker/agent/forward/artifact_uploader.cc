@@ -15,6 +15,7 @@
 
 #include "process/ids.h"
 #include "process/log.h"
+#include "worker/agent/forward/checkpoint_deletion.h"
 
 namespace mantissa::agent {
 namespace {
@@ -70,17 +71,6 @@ absl::Status UploadFile(const process::OpenRoot& root, const std::string& path, 
   artifact.set_sha256(*hash);
   if (::lseek(file->get(), 0, SEEK_SET) != 0) return absl::ErrnoToStatus(errno, "rewinding the artifact");
   return link.UploadArtifact(ref, artifact, [fd = file->get()] { return ReadChunk(fd); });
-}
-
-void RemoveUploaded(const process::OpenRoot& root, const std::string& path) {
-  const auto remove = [&](const std::string& what, int flags) {
-    const std::size_t slash = what.rfind('/');
-    if (slash == std::string::npos) return;
-    const auto parent = root.OpenBeneath(what.substr(0, slash), O_RDONLY | O_DIRECTORY, "artifact");
-    if (parent.ok()) ::unlinkat(parent->get(), what.c_str() + slash + 1, flags);
-  };
-  remove(path, 0);
-  remove(path.substr(0, path.rfind('/')), AT_REMOVEDIR);  // fails as long as there are others
 }
 
 void ArtifactUploader::Want(const v1::ArtifactRequest& request, const std::string& path, process::SteadyTime now) {

@@ -30,9 +30,6 @@ absl::Status UploadFile(const process::OpenRoot& root, const std::string& path, 
 // Artifacts of a bundle, which nobody reads on the worker.
 inline constexpr char kBundlePrefix[] = "bundle-";
 
-// A file that the server has, and its folder when it was the last one there. Failing to costs space, and no more.
-void RemoveUploaded(const process::OpenRoot& root, const std::string& path);
-
 // The server names the artifacts it wants in every answer until it has them; each is uploaded once at a time, on a
 // thread of its own, and again after a pause when that failed. Not thread-safe.
 class ArtifactUploader {

@@ -49,6 +49,11 @@ absl::Status Remove(const process::OpenRoot& root, std::string_view path, int fl
 
 }  // namespace
 
+void RemoveUploaded(const process::OpenRoot& checkpoints, const std::string& path) {
+  if (!Remove(checkpoints, path, 0).ok()) return;
+  Remove(checkpoints, Parent(path), AT_REMOVEDIR).IgnoreError();  // fails as long as there are others
+}
+
 absl::Status DeleteCheckpoint(const process::OpenRoot& checkpoints, const std::string& path) {
   if (Parent(path).empty() || path.ends_with('/')) {
     return absl::InvalidArgumentError(absl::StrCat("'", path, "' is no checkpoint's folder"));

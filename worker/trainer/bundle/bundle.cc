@@ -1,7 +1,6 @@
 #include "worker/trainer/bundle/bundle.h"
 
 #include <limits>
-#include <set>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"

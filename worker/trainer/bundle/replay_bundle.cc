@@ -16,7 +16,6 @@
 #include "worker/trainer/bundle/bundled_data.h"
 #include "worker/trainer/execution_plan.h"
 #include "worker/trainer/lineage_start.h"
-#include "worker/trainer/machine/process_globals.h"
 #include "worker/trainer/replay.h"
 #include "worker/trainer/report/run_events.h"
 #include "worker/trainer/run_checkpoints.h"
@@ -81,10 +80,9 @@ absl::StatusOr<ReplayedBundle> ReplayBundle(const std::string& folder, const Rep
   const std::map<std::string, std::string>& saved = loaded->state.manifest.execution_plan;
   const Machine machine{place.threads, place.device_name, CpuCapability(), TORCH_VERSION};
   ExecutionPlan plan = FollowPlan(MakePlan(spec, bundle.shape.sample, machine), saved, spec, machine);
-  plan.emulated = EmulatedText(LackingModes(training.precision(), place.precisions));
-  ResetProcess({.threads = plan.threads,
-                .deterministic = plan.deterministic,
-                .tf32 = training.precision().mode() == v1::PrecisionSpec::TF32});
+  const PrecisionModes lacking = LackingModes(training.precision(), place.precisions);
+  plan.emulated = EmulatedText(lacking);
+  ResetProcess(GlobalsOf(plan, training.precision().mode()));
 
   const std::vector<spec::Parameter> parameters = spec::ModelParameters(training.model(), bundle.shape.sample);
   RunState state(
@@ -100,7 +98,7 @@ absl::StatusOr<ReplayedBundle> ReplayBundle(const std::string& folder, const Rep
                            .accumulation = training.accumulation(),
                            .seed = training.seed(),
                            .lineage = bundle.lineage});
-  const PrecisionPolicy policy(training.precision(), parameters, LackingModes(training.precision(), place.precisions));
+  const PrecisionPolicy policy(training.precision(), parameters, lacking);
   StepProgram program(state, {*data, batches, policy, training.seed()});
 
   NeverStop control;
