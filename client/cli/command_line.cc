@@ -52,6 +52,7 @@ struct CommandTree {
   ValidateOptions validate;
   SpecSource precision;
   ListOptions list;
+  CancelOptions cancel;
   FollowOptions watch;
   FollowOptions wait;
   LogsOptions logs;
@@ -59,7 +60,6 @@ struct CommandTree {
   DownloadOptions download;
   BundleOptions bundle;
   std::string job;
-  std::vector<std::string> jobs;
   std::string shell;
   bool local = false;
   bool server = false;
@@ -105,6 +105,18 @@ void SpecOptions(CLI::App& app, SpecSource& source) {
   app.add_option("--name", source.name, "Name of the job")->type_name("NAME");
 }
 
+void FilterOptions(CLI::App& app, JobFilterOptions& filter) {
+  app.add_option("--state", filter.states, "Only in this state (repeatable)")
+      ->type_name("queued|starting|running|cancelling|succeeded|failed|cancelled")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_option("--label", filter.labels, "Only with this label (repeatable)")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_option("--name", filter.name, "Only of this name")->type_name("NAME");
+}
+
 void DeclareGlobal(CommandTree& tree) {
   CLI::App& app = tree.app;
   app.add_option("--address", tree.global.address, "Server, host:port [MANTISSA_ADDRESS; 127.0.0.1:50051]")
@@ -135,15 +147,7 @@ void DeclareJobCommands(CommandTree& tree) {
 
   CLI::App& list = Command(tree, "list", "List jobs, newest first",
                            [&tree](const Context& context) { return List(context, tree.list); });
-  list.add_option("--state", tree.list.states, "Only in this state (repeatable)")
-      ->type_name("queued|starting|running|cancelling|succeeded|failed|cancelled")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  list.add_option("--label", tree.list.labels, "Only with this label (repeatable)")
-      ->type_name("KEY=VALUE")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  list.add_option("--name", tree.list.name, "Only of this name")->type_name("NAME");
+  FilterOptions(list, tree.list.filter);
   list.add_option("--limit", tree.list.limit, "At most this many [50]")
       ->check(CLI::Range(1, 1'000'000))
       ->type_name("N");
@@ -152,10 +156,12 @@ void DeclareJobCommands(CommandTree& tree) {
       .add_option("job", tree.job, "Id, its beginning, or name (the newest of it)")
       ->type_name(kJob)
       ->required();
-  Command(tree, "cancel", "Cancel jobs", [&tree](const Context& context) { return Cancel(context, tree.jobs); })
-      .add_option("job", tree.jobs, "Ids, their beginnings, or names")
-      ->type_name(kJob)
-      ->required();
+
+  CLI::App& cancel = Command(tree, "cancel", "Cancel jobs: those named, or all that match a filter",
+                             [&tree](const Context& context) { return Cancel(context, tree.cancel); });
+  cancel.add_option("job", tree.cancel.jobs, "Ids, their beginnings, or names")->type_name(kJob);
+  FilterOptions(cancel, tree.cancel.filter);
+  cancel.add_flag("--dry-run", tree.cancel.dry_run, "Only say which jobs the filter names");
 }
 
 void DeclareFollowCommands(CommandTree& tree) {

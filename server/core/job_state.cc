@@ -66,6 +66,12 @@ bool IsLegalMove(JobPosition from, JobPosition to, Mover mover) {
                      [&](const Row& row) { return row.from == from && row.to == to && (row.movers & By(mover)) != 0; });
 }
 
+bool IsCancellable(v1::Job::State state) {
+  return std::any_of(kTable.begin(), kTable.end(), [&](const Row& row) {
+    return row.from.job == state && row.movers == kUser && (row.to.job == J::CANCELLING || row.to.job == J::CANCELLED);
+  });
+}
+
 bool IsTerminal(v1::Job::State state) { return state == J::SUCCEEDED || state == J::FAILED || state == J::CANCELLED; }
 
 bool IsTerminal(v1::Attempt::State state) {

@@ -45,6 +45,9 @@ struct JobPosition {
 // its attempt came to. SUCCEEDED, FAILED, CANCELLED and LOST never change.
 bool IsLegalMove(JobPosition from, JobPosition to, Mover mover);
 
+// A cancel moves a job of this state; any other has ended, or is on its way there.
+bool IsCancellable(v1::Job::State state);
+
 bool IsTerminal(v1::Job::State state);
 bool IsTerminal(v1::Attempt::State state);
 

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -92,6 +93,11 @@ class Scheduler {
 
   // NOT_FOUND is the caller's business: the job is not here when it has ended. `etag` empty: any.
   absl::StatusOr<v1::Job> Cancel(const std::string& job_id, const std::string& etag, Moment now, Changes& changes);
+  // Cancels those of `job_ids` that are in one of `states` now; the others have moved on since they were listed and are
+  // left alone, as is what CANCELLING already says. Returns whom it cancelled, in the order given; with `validate_only`
+  // whom it would have, and nothing changes.
+  std::vector<std::string> CancelThose(const std::vector<std::string>& job_ids, const std::set<v1::Job::State>& states,
+                                       bool validate_only, Moment now, Changes& changes);
 
   // The worker's report is taken in: leases extended, ends recorded, losses noticed. The answer is made apart, by
   // DesiredState, after placement has run. ABORTED, reason SUPERSEDED, for a lower report number or an older session.

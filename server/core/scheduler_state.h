@@ -152,6 +152,8 @@ struct Scheduler::State {
   // scheduler_submit.cc
   absl::StatusOr<std::vector<v1::Job>> Repeat(const IdempotencyWrite& known, const std::string& request) const;
   void Remember(const IdempotencyWrite& write);
+  // Of a job that IsCancellable.
+  void Cancel(JobEntry& entry, Moment now, Changes& changes);
 
   // scheduler_report.cc
   void TakeReported(WorkerEntry& worker, const AttemptKey& key, const v1::AttemptReport& report, Moment now,

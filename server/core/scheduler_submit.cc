@@ -127,27 +127,42 @@ absl::StatusOr<v1::Job> Scheduler::Cancel(const std::string& job_id, const std::
     return ErrorWithReason(absl::StatusCode::kAborted, kEtagMismatch,
                            "etag: the job has changed since it was read; read it again");
   }
-  const Because because{v1::Reason::CANCELLED_BY_USER, "cancelled"};
-  switch (entry.job.state()) {
-    case v1::Job::QUEUED:
-      s.Move(entry, {v1::Job::CANCELLED, v1::Attempt::STATE_UNSPECIFIED}, Mover::kUser, because, {}, now, changes);
-      break;
-    case v1::Job::STARTING:
-    case v1::Job::RUNNING: {
-      const v1::Placement& placement = entry.live->placement();
-      s.Move(entry, {v1::Job::CANCELLING, entry.live->attempt.state()}, Mover::kUser,
-             {v1::Reason::CANCELLED_BY_USER,
-              absl::StrCat("waits for ", placement.worker_id(), " to stop attempt ", entry.live->attempt.number())},
-             {}, now, changes);
-      s.Touch(s.workers.at(placement.worker_id()), changes);
-      break;
-    }
-    default:
-      break;  // it is on its way already
-  }
+  if (IsCancellable(entry.job.state())) s.Cancel(entry, now, changes);
   v1::Job job = entry.job;
   s.Sweep();
   return job;
+}
+
+std::vector<std::string> Scheduler::CancelThose(const std::vector<std::string>& job_ids,
+                                                const std::set<v1::Job::State>& states, bool validate_only, Moment now,
+                                                Changes& changes) {
+  State& s = *state_;
+  std::vector<std::string> cancelled;
+  std::set<std::string> seen;
+  for (const std::string& id : job_ids) {
+    auto found = s.jobs.find(id);
+    if (found == s.jobs.end() || !seen.insert(id).second) continue;
+    const v1::Job::State state = found->second.job.state();
+    if (states.count(state) == 0 || !IsCancellable(state)) continue;
+    if (!validate_only) s.Cancel(found->second, now, changes);
+    cancelled.push_back(id);
+  }
+  s.Sweep();
+  return cancelled;
+}
+
+void Scheduler::State::Cancel(JobEntry& entry, Moment now, Changes& changes) {
+  if (!entry.live) {
+    Move(entry, {v1::Job::CANCELLED, v1::Attempt::STATE_UNSPECIFIED}, Mover::kUser,
+         {v1::Reason::CANCELLED_BY_USER, "cancelled"}, {}, now, changes);
+    return;
+  }
+  const v1::Placement& placement = entry.live->placement();
+  Move(entry, {v1::Job::CANCELLING, entry.live->attempt.state()}, Mover::kUser,
+       {v1::Reason::CANCELLED_BY_USER,
+        absl::StrCat("waits for ", placement.worker_id(), " to stop attempt ", entry.live->attempt.number())},
+       {}, now, changes);
+  Touch(workers.at(placement.worker_id()), changes);
 }
 
 }  // namespace mantissa::server

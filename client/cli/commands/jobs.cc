@@ -31,7 +31,7 @@ std::string ProgressText(const Job& job) {
   return absl::StrCat(100 * std::int64_t{progress.iteration()} / progress.total_iterations(), " %");
 }
 
-absl::StatusOr<v1::JobFilter> FilterOf(const ListOptions& options) {
+absl::StatusOr<v1::JobFilter> FilterOf(const JobFilterOptions& options) {
   v1::JobFilter filter;
   filter.set_name(options.name);
   for (const std::string& name : options.states) {
@@ -70,7 +70,7 @@ std::string ListTable(const std::vector<Job>& jobs, const Console& console) {
 
 int List(const Context& context, const ListOptions& options) {
   const Console& console = context.console;
-  const absl::StatusOr<v1::JobFilter> filter = FilterOf(options);
+  const absl::StatusOr<v1::JobFilter> filter = FilterOf(options.filter);
   if (!filter.ok()) return console.Fail(filter.status());
   v1::ListJobsRequest request;
   *request.mutable_filter() = *filter;
@@ -203,7 +203,9 @@ int Get(const Context& context, const std::string& reference) {
   return kExitOk;
 }
 
-int Cancel(const Context& context, const std::vector<std::string>& references) {
+namespace {
+
+int CancelEach(const Context& context, const std::vector<std::string>& references) {
   const Console& console = context.console;
   int code = kExitOk;
   std::vector<Job> cancelled;
@@ -236,6 +238,46 @@ int Cancel(const Context& context, const std::vector<std::string>& references) {
             : absl::StrCat(ForTerminal(JobName(job)), " (", job.id(), ") is ", Job::State_Name(job.state()), "\n"));
   }
   return code;
+}
+
+int CancelMatching(const Context& context, const CancelOptions& options) {
+  const Console& console = context.console;
+  const absl::StatusOr<v1::JobFilter> filter = FilterOf(options.filter);
+  if (!filter.ok()) return console.Fail(filter.status());
+  v1::CancelJobsRequest request;
+  *request.mutable_filter() = *filter;
+  request.set_validate_only(options.dry_run);
+  v1::CancelJobsResponse response;
+  const absl::Status asked =
+      context.connection.Ask(context.connection.jobs(), &JobService::Stub::CancelJobs, request, response);
+  if (!asked.ok()) return console.Fail(asked);
+  if (IsStructured(context.format)) {
+    PrintJson(console, context.format, ToJson(response));
+    return kExitOk;
+  }
+  for (const std::string& id : response.job_ids()) console.out.Write(ForTerminal(id) + "\n");
+  if (context.format == OutputFormat::kTable) {
+    const int count = response.job_ids_size();
+    console.Note(absl::StrCat(options.dry_run ? "would cancel " : "cancelled ", count, count == 1 ? " job" : " jobs"));
+  }
+  return kExitOk;
+}
+
+}  // namespace
+
+int Cancel(const Context& context, const CancelOptions& options) {
+  const bool filtered = !options.filter.empty();
+  if (filtered == !options.jobs.empty()) {
+    return context.console.Fail(
+        absl::InvalidArgumentError(filtered ? "give either jobs or a filter (--state, --label, --name), not both"
+                                            : "name the jobs to cancel, or give a filter: --state, --label, --name"));
+  }
+  if (options.dry_run && !filtered) {
+    return context.console.Fail(
+        absl::InvalidArgumentError("--dry-run: says what a filter names; give --state, --label "
+                                   "or --name"));
+  }
+  return filtered ? CancelMatching(context, options) : CancelEach(context, options.jobs);
 }
 
 }  // namespace mantissa::cli

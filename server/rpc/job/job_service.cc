@@ -8,6 +8,7 @@
 
 #include "server/rpc/call/refused_stream.h"
 #include "server/rpc/call/unary_call.h"
+#include "server/rpc/job/cancel_jobs.h"
 #include "server/rpc/job/download_artifact.h"
 #include "server/rpc/job/list_jobs.h"
 #include "server/rpc/job/read_job.h"
@@ -94,6 +95,13 @@ JobService::Unary* JobService::CancelJob(Context*, const v1::CancelJobRequest* r
       });
     });
   });
+  return call;
+}
+
+JobService::Unary* JobService::CancelJobs(Context*, const v1::CancelJobsRequest* request,
+                                          v1::CancelJobsResponse* response) {
+  auto* const call = new UnaryCall(backend_, "JobService/CancelJobs");
+  backend_.pool.Post([this, call, request, response] { CancelMany(backend_, call, *request, *response); });
   return call;
 }
 
@@ -212,10 +220,6 @@ JobService::Unary* JobService::ListRoots(Context*, const v1::ListRootsRequest* r
 
 JobService::Unary* JobService::UpdateJob(Context*, const v1::UpdateJobRequest*, v1::Job*) {
   return RefuseUnbuilt(backend_, "UpdateJob", "cancel the job and submit it with the other spec.");
-}
-
-JobService::Unary* JobService::CancelJobs(Context*, const v1::CancelJobsRequest*, v1::CancelJobsResponse*) {
-  return RefuseUnbuilt(backend_, "CancelJobs", "call ListJobs with the filter and CancelJob for each.");
 }
 
 JobService::Unary* JobService::PauseJob(Context*, const v1::PauseJobRequest*, v1::Job*) {

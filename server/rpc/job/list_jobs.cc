@@ -28,6 +28,8 @@ bool IsInstant(const google::protobuf::Timestamp& time) {
   return time.seconds() >= kFirst && time.seconds() <= kLast && time.nanos() >= 0 && time.nanos() < 1'000'000'000;
 }
 
+}  // namespace
+
 absl::Status CheckFilter(const v1::JobFilter& filter) {
   if (filter.states_size() > kMaxStates) {
     return InvalidField("filter.states", absl::StrCat("has ", filter.states_size(), " states; name each once"));
@@ -45,8 +47,6 @@ absl::Status CheckFilter(const v1::JobFilter& filter) {
   if (!IsInstant(filter.created_before())) return InvalidField("filter.created_before", kNoInstant);
   return absl::OkStatus();
 }
-
-}  // namespace
 
 absl::Status ListJobsPage(Backend& backend, const v1::ListJobsRequest& request, v1::ListJobsResponse& response) {
   absl::Status checked = CheckFilter(request.filter());

@@ -261,6 +261,43 @@ TEST_F(CommandTest, CancelGoesOnAfterOneThatFails) {
   EXPECT_THAT(run.out, HasSubstr("is CANCELLING"));
 }
 
+TEST_F(CommandTest, CancelTakesAFilterInsteadOfJobs) {
+  server_.jobs().AddJob(ExampleJob());
+  const CliRun dry = Run({"cancel", "--state", "queued", "--label", "team=nlp", "--name", "sweep", "--dry-run"});
+  EXPECT_EQ(dry.code, kExitOk);
+  EXPECT_EQ(dry.out, "01jdgts000000000000000000a\n");
+  EXPECT_THAT(dry.err, HasSubstr("would cancel 1 job\n"));
+  const CliRun run = Run({"cancel", "--state", "queued", "--state", "running"});
+  EXPECT_THAT(run.err, HasSubstr("cancelled 1 job\n"));
+  EXPECT_EQ(nlohmann::json::parse(Run({"cancel", "--name", "sweep", "-o", "json"}).out)["job_ids"][0],
+            "01jdgts000000000000000000a");
+
+  const std::vector<v1::CancelJobsRequest> asked = server_.jobs().cancelled_by_filter();
+  ASSERT_EQ(asked.size(), 3u);
+  EXPECT_TRUE(asked[0].validate_only());
+  EXPECT_THAT(asked[0].filter().states(), ElementsAre(v1::Job::QUEUED));
+  EXPECT_EQ(asked[0].filter().labels().at("team"), "nlp");
+  EXPECT_EQ(asked[0].filter().name(), "sweep");
+  EXPECT_FALSE(asked[1].validate_only());
+  EXPECT_THAT(asked[1].filter().states(), ElementsAre(v1::Job::QUEUED, v1::Job::RUNNING));
+  EXPECT_THAT(server_.jobs().cancelled(), ::testing::IsEmpty());
+}
+
+TEST_F(CommandTest, CancelNeedsJobsOrAFilterAndNotBoth) {
+  server_.jobs().AddJob(ExampleJob());
+  for (const std::vector<std::string>& line :
+       std::vector<std::vector<std::string>>{{"cancel"},
+                                             {"cancel", "--dry-run"},
+                                             {"cancel", "digits-fp16", "--dry-run"},
+                                             {"cancel", "digits-fp16", "--state", "queued"},
+                                             {"cancel", "--state", "asleep"},
+                                             {"cancel", "--label", "nlp"}}) {
+    EXPECT_EQ(Run(line).code, kExitUsage) << line.back();
+  }
+  EXPECT_THAT(server_.jobs().cancelled(), ::testing::IsEmpty());
+  EXPECT_THAT(server_.jobs().cancelled_by_filter(), ::testing::IsEmpty());
+}
+
 TEST_F(CommandTest, LogsAreCopiedByteForByteToAPipe) {
   server_.jobs().AddJob(ExampleJob());
   server_.jobs().SetLog("step 1\n\x1b[31mred\x1b[0m \xff\n");

@@ -61,6 +61,7 @@ TEST(Completion, BashOffersCommandsOptionsChoicesAndJobs) {
   EXPECT_EQ(Offered("mantissa watch --from"), "--from-now\n");
   EXPECT_EQ(Offered("mantissa list -o j"), "json\n");
   EXPECT_EQ(Offered("mantissa list --state can"), "cancelling cancelled\n");
+  EXPECT_EQ(Offered("mantissa cancel --state que"), "queued\n");
   EXPECT_EQ(Offered("mantissa cancel digits gp"), "gpt-text\n");
   EXPECT_EQ(Offered("mantissa completion f"), "fish\n");
 }

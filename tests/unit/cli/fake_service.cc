@@ -81,6 +81,11 @@ std::vector<std::string> FakeJobService::cancelled() {
   return cancelled_;
 }
 
+std::vector<v1::CancelJobsRequest> FakeJobService::cancelled_by_filter() {
+  MutexLock lock(mutex_);
+  return cancelled_by_filter_;
+}
+
 std::vector<v1::ListJobsRequest> FakeJobService::listed() {
   MutexLock lock(mutex_);
   return listed_;
@@ -148,6 +153,14 @@ grpc::Status FakeJobService::CancelJob(grpc::ServerContext*, const v1::CancelJob
     known.set_state(v1::Job::CANCELLING);
     *job = known;
   }
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeJobService::CancelJobs(grpc::ServerContext*, const v1::CancelJobsRequest* request,
+                                        v1::CancelJobsResponse* response) {
+  MutexLock lock(mutex_);
+  cancelled_by_filter_.push_back(*request);
+  for (const v1::Job& known : jobs_) response->add_job_ids(known.id());
   return grpc::Status::OK;
 }
 

@@ -46,6 +46,7 @@ class FakeJobService final : public v1::JobService::Service {
   std::vector<v1::WatchJobRequest> watched();
   std::vector<v1::DownloadArtifactRequest> downloaded();
   std::vector<std::string> cancelled();
+  std::vector<v1::CancelJobsRequest> cancelled_by_filter();
   std::vector<v1::ListJobsRequest> listed();
 
   grpc::Status SubmitJob(grpc::ServerContext*, const v1::SubmitJobRequest* request, v1::Job* job) override;
@@ -53,6 +54,9 @@ class FakeJobService final : public v1::JobService::Service {
   grpc::Status ListJobs(grpc::ServerContext*, const v1::ListJobsRequest* request,
                         v1::ListJobsResponse* response) override;
   grpc::Status CancelJob(grpc::ServerContext*, const v1::CancelJobRequest* request, v1::Job* job) override;
+  // Names every job.
+  grpc::Status CancelJobs(grpc::ServerContext*, const v1::CancelJobsRequest* request,
+                          v1::CancelJobsResponse* response) override;
   grpc::Status WatchJob(grpc::ServerContext* context, const v1::WatchJobRequest* request,
                         grpc::ServerWriter<v1::WatchJobResponse>* writer) override;
   grpc::Status ReadLogs(grpc::ServerContext*, const v1::ReadLogsRequest* request,
@@ -78,6 +82,7 @@ class FakeJobService final : public v1::JobService::Service {
   std::vector<v1::WatchJobRequest> watched_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::DownloadArtifactRequest> downloaded_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> cancelled_ ABSL_GUARDED_BY(mutex_);
+  std::vector<v1::CancelJobsRequest> cancelled_by_filter_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::ListJobsRequest> listed_ ABSL_GUARDED_BY(mutex_);
 };
 

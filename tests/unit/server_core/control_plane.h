@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -92,6 +93,13 @@ class ControlPlane {
     absl::Status status = scheduler->Cancel(job_id, "", now, changes).status();
     Commit();
     return status;
+  }
+
+  std::vector<std::string> CancelThose(const std::vector<std::string>& job_ids, const std::set<v1::Job::State>& states,
+                                       bool validate_only = false) {
+    std::vector<std::string> cancelled = scheduler->CancelThose(job_ids, states, validate_only, now, changes);
+    Commit();
+    return cancelled;
   }
 
   void Pass(milliseconds time) {

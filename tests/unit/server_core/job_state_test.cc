@@ -76,5 +76,12 @@ TEST(JobState, NothingLeavesATerminalState) {
   for (A::State live : {A::STATE_UNSPECIFIED, A::STARTING, A::RUNNING}) EXPECT_FALSE(IsTerminal(live));
 }
 
+TEST(JobState, ACancelMovesWhatHasNeitherEndedNorIsCancelledAlready) {
+  for (J::State state : {J::QUEUED, J::STARTING, J::RUNNING}) EXPECT_TRUE(IsCancellable(state)) << StateName(state);
+  for (J::State state : {J::STATE_UNSPECIFIED, J::CANCELLING, J::SUCCEEDED, J::FAILED, J::CANCELLED}) {
+    EXPECT_FALSE(IsCancellable(state)) << StateName(state);
+  }
+}
+
 }  // namespace
 }  // namespace mantissa::server

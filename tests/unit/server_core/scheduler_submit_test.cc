@@ -211,5 +211,45 @@ TEST(SchedulerCancel, AnAssignmentThatWasNeverTakenIsCancelledByTheNextReport) {
   EXPECT_EQ(plane.StateOf(id), v1::Job::CANCELLED);
 }
 
+TEST(SchedulerCancel, ManyAreCancelledEachInTheWayOfItsState) {
+  ControlPlane plane;
+  FakeWorker worker(plane, "ws-1");
+  ASSERT_TRUE(worker.Sync().ok());
+  const std::string running = plane.Submit().id();
+  worker.RunFirst();
+  const std::string queued = plane.Submit().id();
+  const std::string other = plane.Submit().id();
+  const int64_t revision = plane.scheduler->DesiredRevision("ws-1");
+  const std::set<v1::Job::State> all = {v1::Job::QUEUED, v1::Job::STARTING, v1::Job::RUNNING};
+  EXPECT_THAT(plane.CancelThose({queued, "gone", running, queued}, all), testing::ElementsAre(queued, running))
+      << "in the order given, each once, without what has ended";
+  EXPECT_EQ(plane.StateOf(queued), v1::Job::CANCELLED);
+  EXPECT_EQ(plane.StateOf(running), v1::Job::CANCELLING);
+  EXPECT_EQ(plane.StateOf(other), v1::Job::QUEUED);
+  EXPECT_GT(plane.scheduler->DesiredRevision("ws-1"), revision);
+  EXPECT_THAT(plane.CancelThose({queued, running}, {v1::Job::CANCELLING, v1::Job::CANCELLED}), testing::IsEmpty());
+  EXPECT_EQ(plane.Cancel(queued).code(), absl::StatusCode::kNotFound) << "it is swept";
+}
+
+TEST(SchedulerCancel, WhatHasMovedOnSinceItWasListedIsLeftAlone) {
+  ControlPlane plane;
+  FakeWorker worker(plane, "ws-1");
+  ASSERT_TRUE(worker.Sync().ok());
+  const std::string id = plane.Submit().id();
+  worker.RunFirst();
+  EXPECT_THAT(plane.CancelThose({id}, {v1::Job::QUEUED, v1::Job::STARTING}), testing::IsEmpty());
+  EXPECT_EQ(plane.StateOf(id), v1::Job::RUNNING);
+}
+
+TEST(SchedulerCancel, ValidateOnlySaysWhomAndChangesNothing) {
+  ControlPlane plane;
+  const std::string id = plane.Submit().id();
+  EXPECT_THAT(plane.scheduler->CancelThose({id}, {v1::Job::QUEUED}, true, plane.now, plane.changes),
+              testing::ElementsAre(id));
+  EXPECT_FALSE(plane.changes.NeedsCommit());
+  EXPECT_EQ(plane.StateOf(id), v1::Job::QUEUED);
+  EXPECT_EQ(plane.scheduler->QueuePosition(id), 1);
+}
+
 }  // namespace
 }  // namespace mantissa::server

@@ -24,6 +24,13 @@ class JobServiceTest : public ServerTest {
     request.set_etag(etag);
     return jobs->CancelJob(&context, request, job);
   }
+  grpc::Status CancelMany(const v1::CancelJobsRequest& request, std::vector<std::string>* ids) {
+    grpc::ClientContext context;
+    v1::CancelJobsResponse response;
+    const grpc::Status status = jobs->CancelJobs(&context, request, &response);
+    ids->assign(response.job_ids().begin(), response.job_ids().end());
+    return status;
+  }
 };
 
 TEST_F(JobServiceTest, AJobIdThatIsNoneIsInvalidAndOneThatIsNotThereIsNotFound) {
@@ -319,6 +326,95 @@ TEST_F(JobServiceTest, ListsAboutOneJobNeedTheJob) {
   artifacts.set_job_id(nobody);
   v1::ListArtifactsResponse artifacts_response;
   EXPECT_EQ(jobs->ListArtifacts(&d, artifacts, &artifacts_response).error_code(), grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_F(JobServiceTest, CancelsWhatAFilterNamesAndNothingElse) {
+  FakeWorker worker(*workers);
+  v1::JobSpec spec = GoodSpec("sweep");
+  (*spec.mutable_labels())["team"] = "nlp";
+  const std::string running = Submit(spec).id();
+  worker.TakeAttempt();
+  worker.Run();
+  const std::string ended = Submit(spec).id(), queued = Submit(spec).id(), other = Submit(GoodSpec("sweep")).id();
+  v1::Job job;
+  ASSERT_TRUE(Cancel(ended, &job).ok());
+  const std::string etag = Get(ended).etag();
+
+  v1::CancelJobsRequest request;
+  request.mutable_filter()->set_name("sweep");
+  (*request.mutable_filter()->mutable_labels())["team"] = "nlp";
+  request.set_validate_only(true);
+  std::vector<std::string> ids;
+  ASSERT_TRUE(CancelMany(request, &ids).ok());
+  EXPECT_THAT(ids, testing::ElementsAre(queued, running)) << "newest first";
+  EXPECT_EQ(Get(queued).state(), v1::Job::QUEUED);
+  EXPECT_EQ(Get(running).state(), v1::Job::RUNNING);
+
+  request.set_validate_only(false);
+  ASSERT_TRUE(CancelMany(request, &ids).ok());
+  EXPECT_THAT(ids, testing::ElementsAre(queued, running));
+  EXPECT_EQ(Get(queued).state(), v1::Job::CANCELLED);
+  EXPECT_EQ(Get(running).state(), v1::Job::CANCELLING);
+  EXPECT_EQ(Get(ended).etag(), etag);
+  EXPECT_EQ(Get(other).state(), v1::Job::QUEUED);
+  ASSERT_TRUE(CancelMany(request, &ids).ok()) << "again";
+  EXPECT_THAT(ids, testing::IsEmpty());
+  Restart();
+  EXPECT_EQ(Get(queued).state(), v1::Job::CANCELLED) << "it was durable";
+}
+
+TEST_F(JobServiceTest, CancelsOnlyInTheStatesThatAreNamed) {
+  FakeWorker worker(*workers);
+  const std::string running = Submit().id();
+  worker.TakeAttempt();
+  worker.Run();
+  const std::string queued = Submit().id();
+  std::vector<std::string> ids;
+  v1::CancelJobsRequest ended;
+  ended.mutable_filter()->add_states(v1::Job::SUCCEEDED);
+  ASSERT_TRUE(CancelMany(ended, &ids).ok());
+  EXPECT_THAT(ids, testing::IsEmpty());
+  v1::CancelJobsRequest request;
+  request.mutable_filter()->add_states(v1::Job::QUEUED);
+  request.mutable_filter()->add_states(v1::Job::SUCCEEDED);
+  ASSERT_TRUE(CancelMany(request, &ids).ok());
+  EXPECT_THAT(ids, testing::ElementsAre(queued));
+  EXPECT_EQ(Get(running).state(), v1::Job::RUNNING);
+}
+
+TEST_F(JobServiceTest, AnEmptyOrWrongFilterCancelsNothing) {
+  const std::string id = Submit().id();
+  std::vector<std::string> ids;
+  v1::CancelJobsRequest request;
+  EXPECT_EQ(FieldOf(CancelMany(request, &ids)), "filter");
+  request.mutable_filter();
+  EXPECT_EQ(FieldOf(CancelMany(request, &ids)), "filter");
+  request.mutable_filter()->add_states(static_cast<v1::Job::State>(99));
+  EXPECT_EQ(FieldOf(CancelMany(request, &ids)), "filter.states[0]");
+  EXPECT_EQ(Get(id).state(), v1::Job::QUEUED);
+}
+
+TEST_F(JobServiceTest, OneCallCancelsAtMostTenThousandJobs) {
+  v1::SubmitJobsRequest batch;
+  for (int i = 0; i < 1000; ++i) *batch.add_specs() = GoodSpec("sweep");
+  for (int i = 0; i < 10; ++i) {
+    grpc::ClientContext context;
+    v1::SubmitJobsResponse response;
+    ASSERT_TRUE(jobs->SubmitJobs(&context, batch, &response).ok());
+  }
+  const std::string one_more = Submit(GoodSpec("sweep")).id();
+  v1::CancelJobsRequest request;
+  request.mutable_filter()->set_name("sweep");
+  std::vector<std::string> ids;
+  EXPECT_EQ(FieldOf(CancelMany(request, &ids)), "filter");
+  EXPECT_EQ(Get(one_more).state(), v1::Job::QUEUED) << "none, rather than some";
+  v1::Job job;
+  ASSERT_TRUE(Cancel(one_more, &job).ok());
+  const process::SteadyTime began = clock.Now();
+  ASSERT_TRUE(CancelMany(request, &ids).ok());
+  RecordProperty("cancel_ms", static_cast<int>(std::chrono::duration<double, std::milli>(clock.Now() - began).count()));
+  EXPECT_EQ(ids.size(), 10'000u);
+  EXPECT_EQ(std::set<std::string>(ids.begin(), ids.end()).size(), ids.size());
 }
 
 TEST_F(JobServiceTest, RootsAndWorkersAreThoseThatTheWorkersReport) {

@@ -187,7 +187,14 @@ class Simulation {
   void Cancel() {
     if (ids_.empty()) return;
     const std::string id = ids_[Pick(static_cast<int>(ids_.size()))];
-    scheduler_->Cancel(id, "", Now(), changes_).status().IgnoreError();
+    if (Pick(3) != 0) {
+      scheduler_->Cancel(id, "", Now(), changes_).status().IgnoreError();
+      return;
+    }
+    // With another, as a filter would name them.
+    const std::vector<std::string> listed = {id, ids_[Pick(static_cast<int>(ids_.size()))]};
+    const bool validate_only = Pick(4) == 0;
+    scheduler_->CancelThose(listed, {v1::Job::QUEUED, v1::Job::RUNNING}, validate_only, Now(), changes_);
   }
 
   void Synchronize(Agent& agent, bool reply_lost) {
