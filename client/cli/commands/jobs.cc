@@ -274,8 +274,7 @@ int Cancel(const Context& context, const CancelOptions& options) {
   }
   if (options.dry_run && !filtered) {
     return context.console.Fail(
-        absl::InvalidArgumentError("--dry-run: says what a filter names; give --state, --label "
-                                   "or --name"));
+        absl::InvalidArgumentError("--dry-run: says what a filter names; give --state, --label or --name"));
   }
   return filtered ? CancelMatching(context, options) : CancelEach(context, options.jobs);
 }

@@ -16,8 +16,7 @@
 namespace mantissa::server {
 namespace {
 
-// One transaction holds the writer, and with it every heartbeat, for as long as it takes: this many stay well below a
-// second.
+// One transaction holds the writer, and with it every heartbeat, for as long as it takes; and the answer has no pages.
 constexpr size_t kMostCancelled = 10'000;
 
 constexpr int32_t kPage = 1'000;

@@ -78,7 +78,8 @@ TEST(JobState, NothingLeavesATerminalState) {
 
 TEST(JobState, ACancelMovesWhatHasNeitherEndedNorIsCancelledAlready) {
   for (J::State state : {J::QUEUED, J::STARTING, J::RUNNING}) EXPECT_TRUE(IsCancellable(state)) << StateName(state);
-  for (J::State state : {J::STATE_UNSPECIFIED, J::CANCELLING, J::SUCCEEDED, J::FAILED, J::CANCELLED}) {
+  for (J::State state :
+       {J::STATE_UNSPECIFIED, J::PAUSING, J::PAUSED, J::CANCELLING, J::SUCCEEDED, J::FAILED, J::CANCELLED}) {
     EXPECT_FALSE(IsCancellable(state)) << StateName(state);
   }
 }
