@@ -10,6 +10,7 @@
 #include <CLI/CLI.hpp>
 
 #include "client/cli/commands/bundle.h"
+#include "client/cli/commands/change.h"
 #include "client/cli/commands/completion.h"
 #include "client/cli/commands/describe_precision.h"
 #include "client/cli/commands/doctor.h"
@@ -53,6 +54,9 @@ struct CommandTree {
   SpecSource precision;
   ListOptions list;
   CancelOptions cancel;
+  UpdateOptions update;
+  CloneOptions clone;
+  DrainOptions drain;
   FollowOptions watch;
   FollowOptions wait;
   LogsOptions logs;
@@ -60,6 +64,7 @@ struct CommandTree {
   DownloadOptions download;
   BundleOptions bundle;
   std::string job;
+  std::vector<std::string> jobs;
   std::string shell;
   bool local = false;
   bool server = false;
@@ -96,18 +101,22 @@ void Choice(CLI::App& app, const std::string& name, std::string& target, const s
   option->type_name(type)->required(required);
 }
 
-void SpecOptions(CLI::App& app, SpecSource& source) {
-  app.add_option("file", source.file, "Job spec in YAML or JSON; - reads stdin")->type_name(kFile)->required();
-  app.add_option("--set", source.overrides, "Replace one field: training.batch_size=32 (repeatable)")
+CLI::Option* SetOption(CLI::App& app, std::vector<std::string>& overrides, const std::string& example) {
+  return app.add_option("--set", overrides, absl::StrCat("Replace one field: ", example, " (repeatable)"))
       ->type_name("PATH=VALUE")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+}
+
+void SpecOptions(CLI::App& app, SpecSource& source) {
+  app.add_option("file", source.file, "Job spec in YAML or JSON; - reads stdin")->type_name(kFile)->required();
+  SetOption(app, source.overrides, "training.batch_size=32");
   app.add_option("--name", source.name, "Name of the job")->type_name("NAME");
 }
 
 void FilterOptions(CLI::App& app, JobFilterOptions& filter) {
   app.add_option("--state", filter.states, "Only in this state (repeatable)")
-      ->type_name("queued|starting|running|cancelling|succeeded|failed|cancelled")
+      ->type_name("queued|starting|running|pausing|paused|cancelling|succeeded|failed|cancelled")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.add_option("--label", filter.labels, "Only with this label (repeatable)")
@@ -156,12 +165,38 @@ void DeclareJobCommands(CommandTree& tree) {
       .add_option("job", tree.job, "Id, its beginning, or name (the newest of it)")
       ->type_name(kJob)
       ->required();
+}
 
+void DeclareChangeCommands(CommandTree& tree) {
   CLI::App& cancel = Command(tree, "cancel", "Cancel jobs: those named, or all that match a filter",
                              [&tree](const Context& context) { return Cancel(context, tree.cancel); });
   cancel.add_option("job", tree.cancel.jobs, "Ids, their beginnings, or names")->type_name(kJob);
   FilterOptions(cancel, tree.cancel.filter);
   cancel.add_flag("--dry-run", tree.cancel.dry_run, "Only say which jobs the filter names");
+
+  const auto of_jobs = [&tree](const std::string& name, const std::string& help, auto run) {
+    Command(tree, name, help, [&tree, run](const Context& context) { return run(context, tree.jobs); })
+        .add_option("job", tree.jobs, "Ids, their beginnings, or names")
+        ->type_name(kJob)
+        ->required();
+  };
+  of_jobs("pause", "Save jobs and take them off their devices until they are resumed", &Pause);
+  of_jobs("resume", "Let paused jobs go on where they were", &Resume);
+  of_jobs("requeue", "Save jobs and put them back into the queue; end the wait for a retry", &Requeue);
+  of_jobs("delete", "Delete jobs that have ended, with their history, files and checkpoints", &Delete);
+
+  CLI::App& update = Command(tree, "update", "Change priority, labels, retry or timeouts of a job",
+                             [&tree](const Context& context) { return Update(context, tree.update); });
+  update.add_option("job", tree.update.job, "Id, its beginning, or name")->type_name(kJob)->required();
+  SetOption(update, tree.update.overrides, "priority=5, labels.team=nlp, timeouts.total=2h")->required();
+
+  CLI::App& clone = Command(tree, "clone", "Submit the spec of a job once more",
+                            [&tree](const Context& context) { return Clone(context, tree.clone); });
+  clone.add_option("job", tree.clone.job, "Id, its beginning, or name")->type_name(kJob)->required();
+  SetOption(clone, tree.clone.overrides, "training.batch_size=32");
+  clone.add_option("--name", tree.clone.submit.source.name, "Name of the new job")->type_name("NAME");
+  clone.add_flag("--from-checkpoint", tree.clone.from_checkpoint, "Begin from its newest finite checkpoint");
+  clone.add_flag("--watch,-w", tree.clone.submit.watch, "Watch the new job until it ends");
 }
 
 void DeclareFollowCommands(CommandTree& tree) {
@@ -240,6 +275,10 @@ void DeclareHistoryCommands(CommandTree& tree) {
 
 void DeclareOtherCommands(CommandTree& tree) {
   Command(tree, "workers", "List the workers and their devices", &Workers);
+  CLI::App& drain = Command(tree, "drain", "Empty a worker: what it runs is saved and goes on elsewhere",
+                            [&tree](const Context& context) { return Drain(context, tree.drain); });
+  drain.add_option("worker", tree.drain.worker, "Id of the worker")->type_name("WORKER")->required();
+  drain.add_flag("--undo", tree.drain.undo, "Let it take work again");
   Command(tree, "roots", "List the folders that specs may name", &Roots);
   Command(tree, "doctor", "Check this machine and the server, and say what to fix", &Doctor);
   CLI::App& completion = Command(tree, "completion", "Print a completion script", nullptr);
@@ -371,6 +410,7 @@ int RunCommandLine(const std::vector<std::string>& arguments, const Surroundings
   tree.app.fallthrough();
   DeclareGlobal(tree);
   DeclareJobCommands(tree);
+  DeclareChangeCommands(tree);
   DeclareFollowCommands(tree);
   DeclareHistoryCommands(tree);
   DeclareOtherCommands(tree);

@@ -39,12 +39,32 @@ struct JobWrite {
   v1::Job job;
   std::string expected_etag;
   JobTimes times;
+  bool new_spec = false;  // of a job that is there: its specs and labels are written, too
 };
 
 // Entries of a job's telemetry, already numbered: `segment.first_sequence` is set.
 struct TelemetryWrite {
   std::string job_id;
   v1::Segment segment;
+};
+
+// An operator wants a worker empty, or no longer.
+struct DrainWrite {
+  std::string worker_id;
+  bool drained = true;
+};
+
+// A job that has ended and that nobody is to see any more.
+struct JobDeletion {
+  std::string job_id;
+  std::string expected_etag;
+};
+
+// Takes a bounded number of a deleted job's rows of telemetry; with `last`, when there are none, all the rest of it but
+// for checkpoints whose files are there, and the job itself when there are none of these.
+struct JobSweep {
+  std::string job_id;
+  bool last = false;
 };
 
 struct IdempotencyWrite {
@@ -76,6 +96,9 @@ struct Changes {
   std::vector<ArtifactWrite> artifacts;
   std::vector<TelemetryWrite> telemetry;
   std::vector<IdempotencyWrite> idempotency;
+  std::vector<DrainWrite> drains;
+  std::vector<JobDeletion> deletions;
+  std::vector<JobSweep> sweeps;
   // Workers whose desired state has changed; not stored, tells listeners whom to answer.
   std::set<std::string> touched_workers;
   // Attempts among the lost whose lease ran out; not stored, for listeners that count.
@@ -91,11 +114,14 @@ struct Changes {
       jobs[at->second].times = times;
     }
   }
+  // Of a job that PutJob was given: its specs differ from those that are stored.
+  void MarkNewSpec(const std::string& job_id) { jobs[job_index.at(job_id)].new_spec = true; }
   std::unordered_map<std::string, size_t> job_index;  // of PutJob
 
   bool NeedsCommit() const {
     return !jobs.empty() || !attempts.empty() || !checkpoints.empty() || !deleted_checkpoints.empty() ||
-           !artifacts.empty() || !telemetry.empty() || !idempotency.empty();
+           !artifacts.empty() || !telemetry.empty() || !idempotency.empty() || !drains.empty() || !deletions.empty() ||
+           !sweeps.empty();
   }
 };
 

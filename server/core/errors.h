@@ -15,6 +15,8 @@ inline constexpr std::string_view kRequestIdReused = "REQUEST_ID_REUSED";
 inline constexpr std::string_view kQueueFull = "QUEUE_FULL";
 inline constexpr std::string_view kTelemetryHole = "TELEMETRY_HOLE";
 inline constexpr std::string_view kCheckpointConflict = "CHECKPOINT_CONFLICT";
+inline constexpr std::string_view kWrongState = "WRONG_STATE";
+inline constexpr std::string_view kInUse = "IN_USE";
 
 // UPPER_SNAKE, stable.
 absl::Status ErrorWithReason(absl::StatusCode code, std::string_view reason, std::string_view message);

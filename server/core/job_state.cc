@@ -24,7 +24,7 @@ struct Row {
   unsigned movers;
 };
 
-constexpr std::array<Row, 24> kTable = {{
+constexpr std::array<Row, 49> kTable = {{
     // submit
     {{J::STATE_UNSPECIFIED, kNone}, {J::QUEUED, kNone}, kUser},
     // assign
@@ -45,8 +45,37 @@ constexpr std::array<Row, 24> kTable = {{
     {{J::STARTING, A::STARTING}, {J::FAILED, A::LOST}, kWorker | kClock},
     {{J::RUNNING, A::RUNNING}, {J::FAILED, A::LOST}, kWorker | kClock},
     {{J::QUEUED, kNone}, {J::FAILED, kNone}, kClock},
+    // stopped by request, to go on elsewhere
+    {{J::STARTING, A::STARTING}, {J::QUEUED, A::STOPPED}, kWorker},
+    {{J::RUNNING, A::RUNNING}, {J::QUEUED, A::STOPPED}, kWorker},
+    // revive
+    {{J::QUEUED, A::LOST}, {J::STARTING, A::STARTING}, kWorker},
+    {{J::QUEUED, A::LOST}, {J::RUNNING, A::RUNNING}, kWorker},
+    // pause
+    {{J::QUEUED, kNone}, {J::PAUSED, kNone}, kUser},
+    {{J::STARTING, A::STARTING}, {J::PAUSING, A::STARTING}, kUser},
+    {{J::RUNNING, A::RUNNING}, {J::PAUSING, A::RUNNING}, kUser},
+    {{J::PAUSING, A::STARTING}, {J::PAUSING, A::RUNNING}, kWorker},
+    // resume, or no pause after all
+    {{J::PAUSED, kNone}, {J::QUEUED, kNone}, kUser},
+    {{J::PAUSING, A::STARTING}, {J::STARTING, A::STARTING}, kUser},
+    {{J::PAUSING, A::RUNNING}, {J::RUNNING, A::RUNNING}, kUser | kWorker},
+    // paused
+    {{J::PAUSING, A::STARTING}, {J::PAUSED, A::STOPPED}, kWorker},
+    {{J::PAUSING, A::RUNNING}, {J::PAUSED, A::STOPPED}, kWorker},
+    {{J::PAUSING, A::STARTING}, {J::PAUSED, A::FAILED}, kWorker | kClock},
+    {{J::PAUSING, A::RUNNING}, {J::PAUSED, A::FAILED}, kWorker | kClock},
+    {{J::PAUSING, A::STARTING}, {J::PAUSED, A::LOST}, kWorker | kClock},
+    {{J::PAUSING, A::RUNNING}, {J::PAUSED, A::LOST}, kWorker | kClock},
+    // over before it was paused
+    {{J::PAUSING, A::RUNNING}, {J::SUCCEEDED, A::SUCCEEDED}, kWorker},
+    {{J::PAUSING, A::STARTING}, {J::FAILED, A::FAILED}, kWorker | kClock},
+    {{J::PAUSING, A::RUNNING}, {J::FAILED, A::FAILED}, kWorker | kClock},
     // cancel
     {{J::QUEUED, kNone}, {J::CANCELLED, kNone}, kUser},
+    {{J::PAUSED, kNone}, {J::CANCELLED, kNone}, kUser},
+    {{J::PAUSING, A::STARTING}, {J::CANCELLING, A::STARTING}, kUser},
+    {{J::PAUSING, A::RUNNING}, {J::CANCELLING, A::RUNNING}, kUser},
     {{J::STARTING, A::STARTING}, {J::CANCELLING, A::STARTING}, kUser},
     {{J::RUNNING, A::RUNNING}, {J::CANCELLING, A::RUNNING}, kUser},
     // wound down
@@ -55,6 +84,8 @@ constexpr std::array<Row, 24> kTable = {{
     {{J::CANCELLING, A::STARTING}, {J::CANCELLED, A::FAILED}, kWorker | kClock},
     {{J::CANCELLING, A::RUNNING}, {J::CANCELLED, A::FAILED}, kWorker | kClock},
     {{J::CANCELLING, A::RUNNING}, {J::CANCELLED, A::SUCCEEDED}, kWorker},
+    {{J::CANCELLING, A::STARTING}, {J::CANCELLED, A::STOPPED}, kWorker},
+    {{J::CANCELLING, A::RUNNING}, {J::CANCELLED, A::STOPPED}, kWorker},
     {{J::CANCELLING, A::STARTING}, {J::CANCELLED, A::LOST}, kWorker | kClock},
     {{J::CANCELLING, A::RUNNING}, {J::CANCELLED, A::LOST}, kWorker | kClock},
 }};
@@ -75,7 +106,8 @@ bool IsCancellable(v1::Job::State state) {
 bool IsTerminal(v1::Job::State state) { return state == J::SUCCEEDED || state == J::FAILED || state == J::CANCELLED; }
 
 bool IsTerminal(v1::Attempt::State state) {
-  return state == A::SUCCEEDED || state == A::FAILED || state == A::CANCELLED || state == A::LOST;
+  return state == A::SUCCEEDED || state == A::FAILED || state == A::CANCELLED || state == A::LOST ||
+         state == A::STOPPED;
 }
 
 std::string_view StateName(v1::Job::State state) { return v1::Job::State_Name(state); }

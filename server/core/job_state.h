@@ -10,7 +10,7 @@ namespace mantissa::server {
 
 // Who makes a move.
 enum class Mover {
-  kUser,       // submit, cancel
+  kUser,       // submit, cancel, pause, resume
   kPlacement,  // gives a queued job to a worker
   kWorker,     // what a report or telemetry says, and what is missing from a report
   kClock,      // leases and timeouts
@@ -40,9 +40,17 @@ struct JobPosition {
 //         +--> CANCELLED <----------------------------------+            stopped, or gone (worker, clock)
 //           cancel (user)
 //
-// The attempt moves with it: STARTING -> RUNNING -> SUCCEEDED, FAILED, CANCELLED by its worker's word, FAILED by a
-// timeout, LOST when its lease runs out or its worker no longer has it. A job in CANCELLING ends CANCELLED whatever
-// its attempt came to. SUCCEEDED, FAILED, CANCELLED and LOST never change.
+//        STARTING, RUNNING --pause (user)--> PAUSING --stopped, or gone (worker, clock)--> PAUSED --cancel--> CANCELLED
+//           ^                                 |  | |                                       ^   |
+//           +--resume (user), no checkpoint---+  | +---> SUCCEEDED, FAILED, CANCELLING     |   | resume (user)
+//              could be written (worker)         +-- the attempt starts (worker)           |   v
+//                                                                        pause (user) -- QUEUED
+//
+// The attempt moves with it: STARTING -> RUNNING -> SUCCEEDED, FAILED, CANCELLED, STOPPED by its worker's word, FAILED
+// by a timeout, LOST when its lease runs out or its worker no longer has it. A job in CANCELLING ends CANCELLED
+// whatever its attempt came to; one in PAUSING is PAUSED unless its attempt succeeded, or failed for good. SUCCEEDED,
+// FAILED, CANCELLED and STOPPED never change. LOST does in one case: the worker was only cut off, and is back before
+// the job has another attempt; then the attempt is live again, and the job RUNNING (Note [Revival]).
 bool IsLegalMove(JobPosition from, JobPosition to, Mover mover);
 
 // A cancel moves a job of this state; any other has ended, or is on its way there.

@@ -28,6 +28,8 @@ bool IsFree(v1::Reason::Code reason) {
   switch (reason) {
     case v1::Reason::WORKER_STOPPED:
     case v1::Reason::PREEMPTED:
+    case v1::Reason::PAUSED_BY_USER:
+    case v1::Reason::REQUEUED:
     case v1::Reason::ROLLED_BACK:
     case v1::Reason::FELL_BACK:
       return true;

@@ -17,38 +17,24 @@ Scheduler::~Scheduler() = default;
 
 int64_t Scheduler::LastRevision() const { return state_->last_revision; }
 
-void Scheduler::Load(std::vector<LiveJob> jobs, Moment now, int64_t revision_floor) {
+void Scheduler::Load(StoredState stored, Moment now, int64_t revision_floor) {
   State& s = *state_;
+  s.drained = {stored.drained_workers.begin(), stored.drained_workers.end()};
+  for (const v1::Checkpoint& orphan : stored.orphans) s.deleted.insert(orphan.job_id());
+  s.orphans = std::move(stored.orphans);
   s.last_revision = std::max(s.last_revision, revision_floor);
-  for (LiveJob& loaded : jobs) s.LoadJob(std::move(loaded), now);
+  for (LiveJob& loaded : stored.jobs) s.LoadJob(std::move(loaded), now);
   s.workers_changed = s.placement_due = true;
 }
 
 void Scheduler::State::LoadJob(LiveJob loaded, Moment now) {
   const int64_t memory_bytes = loaded.job.resolved_spec().resources().memory_bytes();
-  auto hold = [&](const v1::Attempt& attempt) -> HeldAttempt& {
-    const v1::Placement& placement = attempt.placements(0);
-    WorkerEntry& worker = workers[placement.worker_id()];
-    worker.worker.set_id(placement.worker_id());
-    worker.last_seen = now.steady;
-    worker.revision = ++last_revision;
-    const AttemptKey key(attempt.job_id(), attempt.number());
-    holders[key] = placement.worker_id();
-    HeldAttempt& held = worker.held[key];
-    held.ref.set_job_id(attempt.job_id());
-    held.ref.set_attempt(attempt.number());
-    held.ref.set_token(placement.token());
-    held.device_id = placement.device_ids(0);
-    held.memory_bytes = memory_bytes;
-    return held;
-  };
-
   for (const v1::Attempt& attempt : loaded.attempts) {
     Require(attempt.placements_size() == 1 && attempt.placements(0).device_ids_size() == 1,
             "an attempt without exactly one placement on one device");
     for (const ArtifactWrite& wanted : loaded.wanted_artifacts) {
       if (wanted.attempt != attempt.number()) continue;
-      HeldAttempt& held = hold(attempt);
+      HeldAttempt& held = Hold(attempt, memory_bytes, now);
       held.standing = HeldAttempt::Standing::kEnded;
       held.wanted.push_back(wanted.artifact);
     }
@@ -63,28 +49,36 @@ void Scheduler::State::LoadJob(LiveJob loaded, Moment now) {
   entry.last_sequence = loaded.last_sequence;
   entry.times = loaded.times;
   entry.times_at = entry.ready_at = entry.progress_saved_at = now.steady;
-  for (v1::Attempt& attempt : loaded.attempts) {
-    if (IsTerminal(attempt.state())) {
-      if (IsRetried(attempt.reason()) && !IsFree(attempt.reason())) ++entry.counted_ends;
-      continue;
-    }
-    Require(!entry.live, "two live attempts of one job");
-    HeldAttempt& held = hold(attempt);
-    LiveAttempt& live = entry.live.emplace();
+  for (const v1::Attempt& attempt : loaded.attempts) {
+    const bool over = IsTerminal(attempt.state());
+    if (over && IsRetried(attempt.reason()) && !IsFree(attempt.reason())) ++entry.counted_ends;
+    const bool lost = attempt.state() == v1::Attempt::LOST && attempt.number() == entry.job.attempt() &&
+                      entry.job.state() == v1::Job::QUEUED;
+    if (over && !lost) continue;
+    LiveAttempt live;
+    live.attempt = attempt;
     live.assigned_at = live.progressed_at = now.steady;
     live.lease_expiry = now.steady + options.lease;
-    live.assigned_revision = last_revision;
     // One that ran was known to its worker: missing from the next report, it is gone.
-    live.acknowledged = attempt.state() == v1::Attempt::RUNNING;
+    live.acknowledged = attempt.has_start_time();
     for (const auto& [number, sequence] : loaded.durable_attempt_sequences) {
       if (number == attempt.number()) live.durable_through = sequence;
     }
-    held.standing = HeldAttempt::Standing::kLive;
-    live.attempt = std::move(attempt);
+    if (lost) {
+      entry.lost = std::move(live);
+      continue;
+    }
+    Require(!entry.live, "two live attempts of one job");
+    Hold(attempt, memory_bytes, now).standing = HeldAttempt::Standing::kLive;
+    live.assigned_revision = last_revision;
+    // Whether it had been asked to is not stored; once a start, its worker is believed.
+    live.asked_to_stop =
+        entry.job.state() == v1::Job::PAUSING ? v1::Reason::PAUSED_BY_USER : v1::Reason::WORKER_STOPPED;
+    entry.live = std::move(live);
   }
-  const bool waits = entry.job.state() == v1::Job::QUEUED;
-  Require(waits != entry.live.has_value(), "a job whose state and attempts contradict each other");
-  if (!waits) return UpdateDeadline(entry);
+  const bool idle = entry.job.state() == v1::Job::QUEUED || entry.job.state() == v1::Job::PAUSED;
+  Require(idle != entry.live.has_value(), "a job whose state and attempts contradict each other");
+  if (entry.job.state() != v1::Job::QUEUED) return UpdateDeadline(entry);
 
   // How much of a back-off had passed is not stored; it begins again.
   if (entry.job.reason() == v1::Reason::BACKOFF && !loaded.attempts.empty()) {

@@ -44,7 +44,7 @@ struct IdSource {
   std::function<std::string()> token;                                        // 16 random bytes
 };
 
-// What the store holds of jobs that have not ended, for Scheduler::Load.
+// What the store holds of a job that has not ended.
 struct LiveJob {
   v1::Job job;
   std::vector<v1::Attempt> attempts;                                   // with tokens
@@ -53,6 +53,13 @@ struct LiveJob {
   std::vector<std::pair<int32_t, int64_t>> durable_attempt_sequences;  // attempt -> newest stored entry
   JobTimes times;
   std::vector<ArtifactWrite> wanted_artifacts;  // of attempts that have ended; the job may have ended, too
+};
+
+// All of the store that a scheduler has in memory.
+struct StoredState {
+  std::vector<LiveJob> jobs;                 // that have not ended, or whose artifacts are still wanted
+  std::vector<std::string> drained_workers;  // by an operator
+  std::vector<v1::Checkpoint> orphans;       // of deleted jobs, to be deleted
 };
 
 // Every decision of the control plane: jobs, attempts, leases, checkpoints, the numbering of telemetry.
@@ -67,9 +74,9 @@ class Scheduler {
   Scheduler(SchedulerOptions options, IdSource ids);
   ~Scheduler();
 
-  // After a start: what JobStore::LoadLive says; each live lease gets one full term from `now`. `revision_floor` is
-  // LastRevision() of the scheduler that this one replaces within the same process.
-  void Load(std::vector<LiveJob> jobs, Moment now, int64_t revision_floor = 0);
+  // After a start; each live lease gets one full term from `now`. `revision_floor` is LastRevision() of the scheduler
+  // that this one replaces within the same process.
+  void Load(StoredState stored, Moment now, int64_t revision_floor = 0);
 
   // Specs are valid (proto/spec was asked) and `resolved` has every default. With a request_id, ask
   // JobStore::FindIdempotency first: what it knows is answered from the store (server/core/idempotency.h). Requests too
@@ -91,13 +98,30 @@ class Scheduler {
                                                    const std::string& tenant, const std::string& request_id,
                                                    const std::string& request, Moment now, Changes& changes);
 
-  // NOT_FOUND is the caller's business: the job is not here when it has ended. `etag` empty: any.
+  // What is asked of a job that is there. NOT_FOUND is the caller's business: it is not here when it has ended. `etag`
+  // empty: any; else ABORTED, reason ETAG_MISMATCH, when it is not the job's. FAILED_PRECONDITION, reason WRONG_STATE:
+  // not in the state that the job is in. Asking for what is so already changes nothing and is answered with the job.
+  absl::StatusOr<v1::Job> Pause(const std::string& job_id, const std::string& etag, Moment now, Changes& changes);
+  absl::StatusOr<v1::Job> Resume(const std::string& job_id, const std::string& etag, Moment now, Changes& changes);
+  absl::StatusOr<v1::Job> Requeue(const std::string& job_id, const std::string& etag, Moment now, Changes& changes);
+  // Both specs differ from the job's in priority, labels, retry and timeouts at most, and are valid; `revision` is that
+  // of the specs they were made from: ABORTED, reason ETAG_MISMATCH, when there has been another update since.
+  absl::StatusOr<v1::Job> Update(const std::string& job_id, const std::string& etag, int32_t revision,
+                                 const v1::JobSpec& spec, const v1::JobSpec& resolved, Moment now, Changes& changes);
   absl::StatusOr<v1::Job> Cancel(const std::string& job_id, const std::string& etag, Moment now, Changes& changes);
   // Cancels those of `job_ids` that are in one of `states` now; the others have moved on since they were listed and are
   // left alone, as is what CANCELLING already says. Returns whom it cancelled, in the order given; with `validate_only`
   // whom it would have, and nothing changes.
   std::vector<std::string> CancelThose(const std::vector<std::string>& job_ids, const std::set<v1::Job::State>& states,
                                        bool validate_only, Moment now, Changes& changes);
+
+  // Of a job that has ended, with the checkpoints that the store knows of it. NOT_FOUND when it was deleted just now;
+  // FAILED_PRECONDITION while a live job begins from it (IN_USE), or when it is live itself (WRONG_STATE).
+  absl::Status Delete(const JobDeletion& deletion, const std::vector<v1::Checkpoint>& checkpoints, Moment now,
+                      Changes& changes);
+
+  // NOT_FOUND for a worker that was never heard of, which may only be undone.
+  absl::StatusOr<v1::Worker> DrainWorker(const std::string& worker_id, bool undo, Moment now, Changes& changes);
 
   // The worker's report is taken in: leases extended, ends recorded, losses noticed. The answer is made apart, by
   // DesiredState, after placement has run. ABORTED, reason SUPERSEDED, for a lower report number or an older session.

@@ -11,11 +11,6 @@
 namespace mantissa::server {
 namespace {
 
-bool Reaches(const WorkerEntry& worker, const std::string& storage_id) {
-  return std::any_of(worker.worker.roots().begin(), worker.worker.roots().end(),
-                     [&](const v1::Root& root) { return root.storage_id() == storage_id; });
-}
-
 std::vector<v1::Artifact>::const_iterator FindWanted(const HeldAttempt& held, const v1::Artifact& artifact) {
   return std::find_if(held.wanted.begin(), held.wanted.end(), [&](const v1::Artifact& other) {
     return other.name() == artifact.name() && other.sha256() == artifact.sha256() &&
@@ -35,8 +30,13 @@ std::vector<size_t> Scheduler::State::Deletable(const JobEntry& entry) const {
   return deletable;
 }
 
+bool ReachesRoot(const WorkerEntry& worker, const std::string& storage_id) {
+  return std::any_of(worker.worker.roots().begin(), worker.worker.roots().end(),
+                     [&](const v1::Root& root) { return root.storage_id() == storage_id; });
+}
+
 bool ReachesStorage(const WorkerEntry& worker, const JobEntry& entry) {
-  return entry.needs.storage_id.empty() || Reaches(worker, entry.needs.storage_id);
+  return entry.needs.storage_id.empty() || ReachesRoot(worker, entry.needs.storage_id);
 }
 
 absl::StatusOr<v1::Checkpoint> Scheduler::State::ConfirmInitial(const v1::InitFrom& init_from,
@@ -80,7 +80,7 @@ std::vector<v1::Checkpoint> Scheduler::State::ResumeFrom(const JobEntry& entry, 
   for (size_t i = entry.checkpoints.size(); i-- > 0;) {
     const v1::Checkpoint& checkpoint = entry.checkpoints[i];
     if (checkpoint.abandoned() || std::binary_search(deletable.begin(), deletable.end(), i)) continue;
-    if (!Reaches(worker, checkpoint.storage_id())) continue;
+    if (!ReachesRoot(worker, checkpoint.storage_id())) continue;
     if (IsGenerationZero(checkpoint)) {
       generation_zero = &checkpoint;
     } else {
@@ -105,7 +105,7 @@ void Scheduler::State::RefreshStorage(JobEntry& entry) const {
 absl::StatusOr<v1::CommitCheckpointResponse> Scheduler::CommitCheckpoint(const v1::CommitCheckpointRequest& request,
                                                                          Moment now, Changes& changes) {
   State& s = *state_;
-  auto found = s.FindLive(request.ref());
+  auto found = s.FindOrRevive(request.ref(), now, changes);
   if (!found.ok()) return found.status();
   JobEntry& entry = **found;
 
@@ -153,24 +153,15 @@ void Scheduler::State::OweDeletions(JobEntry& entry, WorkerEntry& worker, Change
   std::vector<const v1::Checkpoint*> owed;
   for (size_t i : Deletable(entry)) {
     const v1::Checkpoint& checkpoint = entry.checkpoints[i];
-    const bool known = std::any_of(worker.deletions.begin(), worker.deletions.end(), [&](const OwedDeletion& other) {
-      return other.deletion.ref().job_id() == entry.job.id() && other.deletion.name() == checkpoint.name();
-    });
-    if (!known && Reaches(worker, checkpoint.storage_id())) owed.push_back(&checkpoint);
+    if (ReachesRoot(worker, checkpoint.storage_id()) && !IsOwed(checkpoint)) owed.push_back(&checkpoint);
   }
   if (owed.empty()) return;
   const int64_t revision = Touch(worker, changes);
-  for (const v1::Checkpoint* checkpoint : owed) {
-    OwedDeletion& deletion = worker.deletions.emplace_back();
-    deletion.revision = revision;
-    v1::CheckpointDeletion& message = deletion.deletion;
-    message.mutable_ref()->set_job_id(entry.job.id());
-    message.mutable_ref()->set_attempt(entry.live->attempt.number());
-    message.mutable_ref()->set_token(entry.live->placement().token());
-    message.set_name(checkpoint->name());
-    message.set_storage_id(checkpoint->storage_id());
-    message.set_path(checkpoint->path());
-  }
+  v1::AttemptRef ref;
+  ref.set_job_id(entry.job.id());
+  ref.set_attempt(entry.live->attempt.number());
+  ref.set_token(entry.live->placement().token());
+  for (const v1::Checkpoint* checkpoint : owed) worker.deletions.push_back(OwedFor(*checkpoint, ref, revision));
 }
 
 void Scheduler::State::ForgetCheckpoint(const v1::CheckpointDeletion& deletion, Changes& changes) {

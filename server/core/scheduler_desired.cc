@@ -7,11 +7,13 @@
 namespace mantissa::server {
 namespace {
 
-v1::DesiredAttempt::Goal GoalOf(const JobEntry& entry, const WorkerEntry& worker) {
+v1::DesiredAttempt::Goal GoalOf(const JobEntry& entry, bool draining) {
   // What has ended there waits for its telemetry; there is nothing left to stop.
   if (entry.live->end) return v1::DesiredAttempt::RUN;
   if (entry.job.state() == v1::Job::CANCELLING) return v1::DesiredAttempt::CANCEL;
-  if (worker.worker.draining()) return v1::DesiredAttempt::STOP_WITH_CHECKPOINT;
+  if (draining || entry.job.state() == v1::Job::PAUSING || entry.live->stop_wanted) {
+    return v1::DesiredAttempt::STOP_WITH_CHECKPOINT;
+  }
   return v1::DesiredAttempt::RUN;
 }
 
@@ -28,7 +30,8 @@ v1::SynchronizeResponse Scheduler::DesiredState(const std::string& worker_id, Mo
   const WorkerEntry& worker = found->second;
   response.set_report_number(worker.report_number);
   response.set_desired_revision(worker.revision);
-  response.set_drain(worker.worker.draining());
+  const bool draining = s.IsDraining(worker);
+  response.set_drain(draining);
 
   for (const auto& [key, held] : worker.held) {
     if (held.standing == HeldAttempt::Standing::kDismissed) continue;
@@ -45,7 +48,7 @@ v1::SynchronizeResponse Scheduler::DesiredState(const std::string& worker_id, Mo
       continue;
     }
     const JobEntry& entry = s.jobs.at(key.first);
-    desired.set_goal(GoalOf(entry, worker));
+    desired.set_goal(GoalOf(entry, draining));
     if (desired.goal() != v1::DesiredAttempt::RUN || entry.live->acknowledged) continue;
 
     v1::Assignment& assignment = *desired.mutable_assignment();

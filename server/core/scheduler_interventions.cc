@@ -86,7 +86,8 @@ bool Scheduler::State::Intervene(JobEntry& entry, const v1::AttemptReport& repor
       entry, v1::Attempt::FAILED,
       {rollback ? v1::Reason::ROLLED_BACK : v1::Reason::FELL_BACK, Shortened(report.message(), kMaxMessageBytes)},
       Mover::kWorker, now, changes);
-  AssignAgain(entry, placement, now, changes);
+  // A pause that is under way wins over the new start, not over the new lineage.
+  if (entry.job.state() == v1::Job::QUEUED) AssignAgain(entry, placement, now, changes);
   return true;
 }
 
@@ -112,7 +113,7 @@ void Scheduler::State::AssignAgain(JobEntry& entry, const v1::Placement& placeme
   const bool has_device = std::any_of(worker.worker.devices().begin(), worker.worker.devices().end(),
                                       [&](const v1::Device& device) { return device.id() == device_id; });
   // Else it waits in the queue like any other job, and in its new lineage.
-  if (!worker.present || worker.worker.draining() || !has_device || !ReachesStorage(worker, entry)) return;
+  if (!worker.present || IsDraining(worker) || !has_device || !ReachesStorage(worker, entry)) return;
   Assign(entry, worker, device_id, /*from_scratch=*/false, now, changes);
 }
 

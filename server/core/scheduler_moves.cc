@@ -17,7 +17,8 @@ namespace {
 
 v1::JobEvent::Severity SeverityOf(JobPosition to) {
   if (to.job == v1::Job::FAILED) return v1::JobEvent::ERROR;
-  if (to.job == v1::Job::QUEUED && to.attempt != v1::Attempt::STATE_UNSPECIFIED) return v1::JobEvent::WARNING;
+  // Nobody wanted this end.
+  if (to.attempt == v1::Attempt::FAILED || to.attempt == v1::Attempt::LOST) return v1::JobEvent::WARNING;
   return v1::JobEvent::INFO;
 }
 
@@ -47,6 +48,13 @@ Next AfterEnd(JobEntry& entry, v1::Attempt::State state, const Because& because)
   if (state == v1::Attempt::SUCCEEDED) return {v1::Job::SUCCEEDED, {v1::Reason::COMPLETED, because.message}};
 
   if (IsRetried(because.reason) && !IsFree(because.reason)) ++entry.counted_ends;
+  // As it would have gone back into the queue, whatever the budget: that is asked when it fails again.
+  if (job.state() == v1::Job::PAUSING && IsRetried(because.reason)) {
+    return {v1::Job::PAUSED,
+            {v1::Reason::PAUSED_BY_USER, state == v1::Attempt::STOPPED
+                                             ? absl::StrCat("paused at iteration ", job.progress().iteration())
+                                             : absl::StrCat("paused; ", what, "; goes on from its last checkpoint")}};
+  }
   const RetryDecision decision = DecideRetry(job.resolved_spec().retry(), because.reason, entry.counted_ends,
                                              BackoffSeed(job.id(), job.attempt()));
   switch (decision.next) {
@@ -77,9 +85,10 @@ void Require(bool condition, const char* what) {
 void Scheduler::State::Accrue(JobEntry& entry, Moment now) {
   const auto passed = std::chrono::duration_cast<std::chrono::milliseconds>(now.steady - entry.times_at);
   if (passed.count() <= 0) return;
+  entry.times_at += passed;
+  if (entry.job.state() == v1::Job::PAUSED) return;
   entry.times.total += passed;
   if (entry.job.state() == v1::Job::QUEUED) entry.times.queued += passed;
-  entry.times_at += passed;
 }
 
 void Scheduler::State::PutJob(JobEntry& entry, bool new_etag, Moment now, Changes& changes) {
@@ -109,7 +118,7 @@ void Scheduler::State::Move(JobEntry& entry, JobPosition to, Mover mover, const 
   v1::Job& job = entry.job;
   const JobPosition from{job.state(), entry.live ? entry.live->attempt.state() : v1::Attempt::STATE_UNSPECIFIED};
   // Assign makes the attempt first and then moves: the new one has no state to come from.
-  const bool assigns = from.job == v1::Job::QUEUED && to.job == v1::Job::STARTING;
+  const bool assigns = mover == Mover::kPlacement;
   Require(IsLegalMove(assigns ? JobPosition{from.job, v1::Attempt::STATE_UNSPECIFIED} : from, to, mover),
           "an illegal move of a job");
 
@@ -119,7 +128,7 @@ void Scheduler::State::Move(JobEntry& entry, JobPosition to, Mover mover, const 
     attempt.set_state(to.attempt);
     attempt.set_reason(attempt_because.reason);
     attempt.set_message(attempt_because.message);
-    if (to.attempt == v1::Attempt::RUNNING) Set(attempt.mutable_start_time(), now.wall);
+    if (to.attempt == v1::Attempt::RUNNING && !attempt.has_start_time()) Set(attempt.mutable_start_time(), now.wall);
     if (IsTerminal(to.attempt)) Set(attempt.mutable_end_time(), now.wall);
     std::optional<AttemptGuard> guard;
     if (!assigns) guard = AttemptGuard{entry.live->placement().token(), {from.attempt}};
@@ -162,11 +171,14 @@ void Scheduler::State::EndAttempt(JobEntry& entry, v1::Attempt::State state, con
 
   const auto [next_state, job_because, wait] = AfterEnd(entry, state, because);
   Move(entry, {next_state, state}, mover, job_because, because, now, changes);
-  entry.live.reset();
   if (next_state == v1::Job::QUEUED) {
+    // Only silence can turn out to have been none.
+    const bool silent = state == v1::Attempt::LOST && mover == Mover::kClock;
+    entry.lost = silent ? std::move(entry.live) : std::nullopt;
     entry.ready_at = now.steady + wait;
-    Enqueue(entry, now);
   }
+  entry.live.reset();
+  if (next_state == v1::Job::QUEUED) Enqueue(entry, now);
 }
 
 void Scheduler::State::Dismiss(JobEntry& entry, v1::Attempt::State state, const Because& because, Mover mover,

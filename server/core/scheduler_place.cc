@@ -23,7 +23,7 @@ std::vector<WorkerView> Scheduler::State::WorkerViews() const {
     if (worker.session_id.empty()) continue;
     WorkerView& view = views.emplace_back();
     view.id = id;
-    view.takes_work = worker.present && !worker.worker.draining();
+    view.takes_work = worker.present && !IsDraining(worker);
     view.labels.insert(worker.worker.labels().begin(), worker.worker.labels().end());
     view.features.assign(worker.worker.features().begin(), worker.worker.features().end());
     for (const v1::Root& root : worker.worker.roots()) view.storage_ids.insert(root.storage_id());
@@ -72,6 +72,7 @@ void Scheduler::State::Assign(JobEntry& entry, WorkerEntry& worker, const std::s
                               Moment now, Changes& changes) {
   v1::Job& job = entry.job;
   queue.Remove(job.id());
+  entry.lost.reset();
   LiveAttempt& live = entry.live.emplace();
   live.assigned_at = now.steady;
   live.lease_expiry = now.steady + options.lease;
@@ -158,22 +159,6 @@ void Scheduler::Decorate(v1::Job& job, Moment) const {
   if (wait == s.waits.end()) return;
   job.set_reason(wait->second.reason);
   job.set_state_message(wait->second.message);
-}
-
-std::vector<v1::Worker> Scheduler::Workers(Moment now) const {
-  const State& s = *state_;
-  std::vector<v1::Worker> result;
-  for (const auto& [id, entry] : s.workers) {
-    v1::Worker& worker = result.emplace_back(entry.worker);
-    worker.set_connected(!entry.session_id.empty() && now.steady < entry.last_seen + s.options.lease);
-    for (const auto& [key, held] : entry.held) {
-      if (held.standing != HeldAttempt::Standing::kLive) continue;
-      v1::AttemptRef& ref = *worker.add_attempts();
-      ref.set_job_id(key.first);
-      ref.set_attempt(key.second);
-    }
-  }
-  return result;
 }
 
 }  // namespace mantissa::server

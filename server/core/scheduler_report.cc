@@ -119,9 +119,13 @@ absl::Status Scheduler::Report(const v1::SynchronizeRequest& request, Moment now
     return true;
   });
 
+  s.OweOrphans(worker, changes);
+
   std::map<AttemptKey, const v1::AttemptReport*> reports;
   std::set<AttemptKey> strangers;
   for (const v1::AttemptReport& report : request.attempts()) {
+    JobEntry* const lost = s.FindLost(report.ref());
+    if (lost != nullptr && lost->lost->placement().worker_id() == request.worker_id()) s.Revive(*lost, now, changes);
     const AttemptKey key(report.ref().job_id(), report.ref().attempt());
     auto held = worker.held.find(key);
     if (held != worker.held.end() && process::ConstantTimeEquals(held->second.ref.token(), report.ref().token())) {
@@ -177,11 +181,27 @@ void Scheduler::State::TakeReported(WorkerEntry& worker, const AttemptKey& key, 
     live.progressed_at = now.steady;
   }
   TakePrecision(report, entry);
+  if (report.declined_stops() > live.declined_stops) {
+    live.declined_stops = report.declined_stops();
+    TakeDeclinedStop(entry, now, changes);
+  }
   if (IsTerminal(report.state())) {
     live.end = LiveAttempt::ReportedEnd{report, now.steady + options.end_grace};
     if (live.durable_through >= report.last_attempt_sequence()) RecordReportedEnd(entry, now, changes);
   }
   UpdateDeadline(entry);
+}
+
+void Scheduler::State::TakeDeclinedStop(JobEntry& entry, Moment now, Changes& changes) {
+  LiveAttempt& live = *entry.live;
+  live.stop_wanted = false;
+  if (entry.job.state() == v1::Job::PAUSING && live.attempt.state() == v1::Attempt::RUNNING) {
+    const Because because{v1::Reason::CHECKPOINT_FAILED,
+                          "not paused: its checkpoint could not be written, and what it has learned would be lost; its "
+                          "log says why. Make room on its storage and pause it again"};
+    Move(entry, {v1::Job::RUNNING, live.attempt.state()}, Mover::kWorker, because, {}, now, changes);
+  }
+  Touch(workers.at(live.placement().worker_id()), changes);
 }
 
 void Scheduler::State::TakeMissing(WorkerEntry& worker, const AttemptKey& key, bool new_session, Moment now,
@@ -210,8 +230,9 @@ void Scheduler::State::TakeMissing(WorkerEntry& worker, const AttemptKey& key, b
     live.lease_expiry = now.steady + options.lease;
     UpdateDeadline(entry);
     return;
-  } else if (!live.acknowledged && worker.worker.draining()) {
-    because = {v1::Reason::WORKER_STOPPED, absl::StrCat(worker.worker.id(), " drains and did not start it")};
+  } else if (!live.acknowledged && (IsDraining(worker) || live.asked_to_stop)) {
+    because = {live.asked_to_stop.value_or(v1::Reason::WORKER_STOPPED),
+               absl::StrCat(worker.worker.id(), " did not start it, because it is to stop")};
   }
   EndAttempt(entry, v1::Attempt::LOST, because, Mover::kWorker, now, changes);
   DropHeld(worker, key, changes);
@@ -261,7 +282,13 @@ void Scheduler::State::RecordReportedEnd(JobEntry& entry, Moment now, Changes& c
                          because.reason == v1::Reason::CANCELLED_BY_USER;
     if (unknown) because.reason = v1::Reason::TRAINER_LOST;
     // Only a worker that was asked to stop gives an attempt back for free; another could do so for ever.
-    if (IsFree(because.reason) && !worker.worker.draining()) because.reason = v1::Reason::KILLED;
+    const std::optional<v1::Reason::Code> asked = entry.live->asked_to_stop;
+    if (because.reason == v1::Reason::WORKER_STOPPED && (asked || IsDraining(worker))) {
+      state = v1::Attempt::STOPPED;
+      if (asked) because.reason = *asked;
+    } else if (IsFree(because.reason)) {
+      because.reason = v1::Reason::KILLED;
+    }
   }
   EndAttempt(entry, state, because, Mover::kWorker, now, changes);
   Touch(worker, changes);

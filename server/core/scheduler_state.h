@@ -1,5 +1,6 @@
 // The memory of the Scheduler and the steps its calls are made of. Private to scheduler*.cc; a file there holds one
-// concern: moves, submit, report, telemetry, checkpoints, placement, desired state, tick.
+// concern: moves, submit, what users and operators ask of jobs and workers, report, revival, telemetry, checkpoints,
+// placement, desired state, tick.
 #pragma once
 
 #include <chrono>
@@ -24,6 +25,12 @@ namespace mantissa::server {
 using SteadyTime = std::chrono::steady_clock::time_point;
 using AttemptKey = std::pair<std::string, int32_t>;  // job id, attempt number
 
+// Why something moved, as it is recorded.
+struct Because {
+  v1::Reason::Code reason = v1::Reason::REASON_UNSPECIFIED;
+  std::string message;
+};
+
 // The attempt of a job that has not ended yet.
 struct LiveAttempt {
   v1::Attempt attempt;
@@ -41,6 +48,12 @@ struct LiveAttempt {
   };
   std::optional<ReportedEnd> end;
 
+  // Why its worker was asked to stop it with a checkpoint. Kept when that is no longer wanted: a stop that was under
+  // way already is as free as one that is.
+  std::optional<v1::Reason::Code> asked_to_stop;
+  bool stop_wanted = false;  // though the job goes on: it is to run elsewhere, or later
+  int32_t declined_stops = 0;
+
   const v1::Placement& placement() const { return attempt.placements(0); }
 };
 
@@ -49,6 +62,7 @@ struct JobEntry {
   v1::Job job;
   JobNeeds needs;
   std::optional<LiveAttempt> live;
+  std::optional<LiveAttempt> lost;          // its newest attempt, while it waits; Note [Revival]
   std::vector<v1::Checkpoint> checkpoints;  // committed, oldest first
   int64_t last_sequence = 0;
   int32_t counted_ends = 0;  // attempts that used up a retry
@@ -79,6 +93,7 @@ struct HeldAttempt {
 
 struct OwedDeletion {
   v1::CheckpointDeletion deletion;
+  v1::Checkpoint checkpoint;
   // A report with this applied_revision or a later one says that it is done.
   int64_t revision = 0;
 };
@@ -95,12 +110,6 @@ struct WorkerEntry {
   std::map<AttemptKey, HeldAttempt> held;
   std::vector<OwedDeletion> deletions;
   std::set<AttemptKey> strangers;  // reported last, and not held by it
-};
-
-// Why something moved, as it is recorded.
-struct Because {
-  v1::Reason::Code reason = v1::Reason::REASON_UNSPECIFIED;
-  std::string message;
 };
 
 struct Scheduler::State {
@@ -120,6 +129,14 @@ struct Scheduler::State {
   std::map<std::string, WaitReason> waits;  // class -> sentence
 
   std::vector<std::string> ended;  // jobs for Sweep
+
+  // Checkpoints of deleted jobs, whose storage no worker that is present reaches.
+  std::vector<v1::Checkpoint> orphans;
+  // Jobs deleted lately; oldest first, bounded.
+  std::set<std::string> deleted;
+  std::deque<std::string> deleted_order;
+
+  std::set<std::string> drained;  // workers that an operator wants empty, known or not
 
   // Checkpoints that live jobs begin from, by the job that made them: how many begin from each.
   std::map<std::string, std::map<std::string, int>> pins;
@@ -152,8 +169,22 @@ struct Scheduler::State {
   // scheduler_submit.cc
   absl::StatusOr<std::vector<v1::Job>> Repeat(const IdempotencyWrite& known, const std::string& request) const;
   void Remember(const IdempotencyWrite& write);
+
+  // scheduler_requests.cc
+  absl::StatusOr<JobEntry*> FindForRequest(const std::string& job_id, const std::string& etag);
   // Of a job that IsCancellable.
   void Cancel(JobEntry& entry, Moment now, Changes& changes);
+  // Of a job with a live attempt that is to leave its device.
+  void AskToStop(JobEntry& entry, v1::Reason::Code why, Changes& changes);
+
+  // scheduler_delete.cc
+  bool IsOwed(const v1::Checkpoint& checkpoint) const;
+  // Whatever of the orphans this worker can reach is its to delete.
+  void OweOrphans(WorkerEntry& worker, Changes& changes);
+
+  // scheduler_workers.cc
+  bool IsDraining(const WorkerEntry& worker) const;
+  v1::Worker View(const WorkerEntry& worker, Moment now) const;
 
   // scheduler_report.cc
   void TakeReported(WorkerEntry& worker, const AttemptKey& key, const v1::AttemptReport& report, Moment now,
@@ -161,6 +192,15 @@ struct Scheduler::State {
   void TakeMissing(WorkerEntry& worker, const AttemptKey& key, bool new_session, Moment now, Changes& changes);
   void TakePrecision(const v1::AttemptReport& report, JobEntry& entry);
   void RecordReportedEnd(JobEntry& entry, Moment now, Changes& changes);
+  void TakeDeclinedStop(JobEntry& entry, Moment now, Changes& changes);
+
+  // scheduler_revival.cc
+  HeldAttempt& Hold(const v1::Attempt& attempt, int64_t memory_bytes, Moment now);
+  // The job whose lost attempt this is; null: of none, or too late.
+  JobEntry* FindLost(const v1::AttemptRef& ref);
+  void Revive(JobEntry& entry, Moment now, Changes& changes);
+  // FindLive, after a lost attempt that is heard of again was revived.
+  absl::StatusOr<JobEntry*> FindOrRevive(const v1::AttemptRef& ref, Moment now, Changes& changes);
 
   // scheduler_interventions.cc
   // Ends the attempt and begins the next lineage, where the spec has an intervention for what is reported; else false,
@@ -212,6 +252,10 @@ inline constexpr size_t kMaxMessageBytes = 4'096;
 
 // The storage that the job's next attempt needs.
 bool ReachesStorage(const WorkerEntry& worker, const JobEntry& entry);
+
+bool ReachesRoot(const WorkerEntry& worker, const std::string& storage_id);
+
+OwedDeletion OwedFor(const v1::Checkpoint& checkpoint, const v1::AttemptRef& ref, int64_t revision);
 
 std::chrono::milliseconds StartTimeout(const JobEntry& entry);
 

@@ -1,4 +1,4 @@
-// What users ask for: submit and cancel.
+// What makes jobs: submit, once and only once.
 #include "absl/strings/str_cat.h"
 
 #include "process/ids.h"
@@ -115,54 +115,6 @@ void Scheduler::State::Remember(const IdempotencyWrite& write) {
     recent_requests.erase(oldest);
     recent_order.pop_front();
   }
-}
-
-absl::StatusOr<v1::Job> Scheduler::Cancel(const std::string& job_id, const std::string& etag, Moment now,
-                                          Changes& changes) {
-  State& s = *state_;
-  auto found = s.jobs.find(job_id);
-  if (found == s.jobs.end()) return absl::NotFoundError(absl::StrCat("job ", job_id, " is not live"));
-  JobEntry& entry = found->second;
-  if (!etag.empty() && etag != entry.job.etag()) {
-    return ErrorWithReason(absl::StatusCode::kAborted, kEtagMismatch,
-                           "etag: the job has changed since it was read; read it again");
-  }
-  if (IsCancellable(entry.job.state())) s.Cancel(entry, now, changes);
-  v1::Job job = entry.job;
-  s.Sweep();
-  return job;
-}
-
-std::vector<std::string> Scheduler::CancelThose(const std::vector<std::string>& job_ids,
-                                                const std::set<v1::Job::State>& states, bool validate_only, Moment now,
-                                                Changes& changes) {
-  State& s = *state_;
-  std::vector<std::string> cancelled;
-  std::set<std::string> seen;
-  for (const std::string& id : job_ids) {
-    auto found = s.jobs.find(id);
-    if (found == s.jobs.end() || !seen.insert(id).second) continue;
-    const v1::Job::State state = found->second.job.state();
-    if (states.count(state) == 0 || !IsCancellable(state)) continue;
-    if (!validate_only) s.Cancel(found->second, now, changes);
-    cancelled.push_back(id);
-  }
-  s.Sweep();
-  return cancelled;
-}
-
-void Scheduler::State::Cancel(JobEntry& entry, Moment now, Changes& changes) {
-  if (!entry.live) {
-    Move(entry, {v1::Job::CANCELLED, v1::Attempt::STATE_UNSPECIFIED}, Mover::kUser,
-         {v1::Reason::CANCELLED_BY_USER, "cancelled"}, {}, now, changes);
-    return;
-  }
-  const v1::Placement& placement = entry.live->placement();
-  Move(entry, {v1::Job::CANCELLING, entry.live->attempt.state()}, Mover::kUser,
-       {v1::Reason::CANCELLED_BY_USER,
-        absl::StrCat("waits for ", placement.worker_id(), " to stop attempt ", entry.live->attempt.number())},
-       {}, now, changes);
-  Touch(workers.at(placement.worker_id()), changes);
 }
 
 }  // namespace mantissa::server

@@ -46,7 +46,8 @@ const HeldAttempt* Scheduler::State::FindHeld(const v1::AttemptRef& ref) const {
 }
 
 absl::Status Scheduler::CheckFence(const v1::AttemptRef& ref) const {
-  return state_->FindHeld(ref) != nullptr ? absl::OkStatus() : LeaseLost(ref);
+  const bool may_speak = state_->FindHeld(ref) != nullptr || state_->FindLost(ref) != nullptr;
+  return may_speak ? absl::OkStatus() : LeaseLost(ref);
 }
 
 void Scheduler::State::MarkRunning(JobEntry& entry, Moment now, Changes& changes) {
@@ -55,9 +56,9 @@ void Scheduler::State::MarkRunning(JobEntry& entry, Moment now, Changes& changes
   const v1::Placement& placement = entry.live->placement();
   const Because started{v1::Reason::STARTED,
                         absl::StrCat("attempt ", entry.live->attempt.number(), " runs on ", placement.worker_id())};
-  const bool cancelling = entry.job.state() == v1::Job::CANCELLING;
-  Move(entry, {cancelling ? v1::Job::CANCELLING : v1::Job::RUNNING, v1::Attempt::RUNNING}, Mover::kWorker, started,
-       started, now, changes);
+  // One that is on its way out stays on it.
+  const v1::Job::State next = entry.job.state() == v1::Job::STARTING ? v1::Job::RUNNING : entry.job.state();
+  Move(entry, {next, v1::Attempt::RUNNING}, Mover::kWorker, started, started, now, changes);
 }
 
 void Scheduler::State::WriteGap(JobEntry& entry, int64_t through, const std::string& reason, Changes& changes) {
@@ -75,7 +76,7 @@ void Scheduler::State::WriteGap(JobEntry& entry, int64_t through, const std::str
 absl::StatusOr<int64_t> Scheduler::AppendTelemetry(const v1::AttemptRef& ref, std::vector<v1::Segment> segments,
                                                    Moment now, Changes& changes) {
   State& s = *state_;
-  auto found = s.FindLive(ref);
+  auto found = s.FindOrRevive(ref, now, changes);
   if (!found.ok()) return found.status();
   JobEntry& entry = **found;
   LiveAttempt& live = *entry.live;

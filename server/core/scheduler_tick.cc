@@ -39,6 +39,7 @@ milliseconds StartTimeout(const JobEntry& entry) {
 }
 
 SteadyTime Scheduler::State::NextDeadlineOf(const JobEntry& entry) const {
+  if (entry.job.state() == v1::Job::PAUSED) return kNever;
   const Limits limits = LimitsOf(entry);
   SteadyTime next = WhenReached(limits.total, entry.times.total, entry.times_at);
   if (entry.job.state() == v1::Job::QUEUED) {
@@ -152,6 +153,9 @@ void Scheduler::State::ForgetWorker(WorkerEntry& worker, Changes& changes) {
   while (!worker.held.empty()) {
     const AttemptKey key = worker.held.begin()->first;
     DropHeld(worker, key, changes);
+  }
+  for (OwedDeletion& owed : worker.deletions) {
+    if (deleted.contains(owed.checkpoint.job_id())) orphans.push_back(std::move(owed.checkpoint));
   }
   workers_changed = placement_due = true;
   const std::string id = worker.worker.id();

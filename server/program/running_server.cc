@@ -22,6 +22,7 @@
 #include "server/rpc/listen_address.h"
 #include "server/store/blob_files.h"
 #include "server/store/group_commit.h"
+#include "server/store/job_sweeper.h"
 #include "server/store/sqlite_store.h"
 #include "server/telemetry/telemetry_hub.h"
 
@@ -56,6 +57,7 @@ struct RunningServer::Parts {
   JobMetrics job_metrics{metrics};
   OpenCalls open_calls;
   BlockingPool pool;
+  std::unique_ptr<JobSweeper> sweeper;
   std::unique_ptr<GroupCommit> commit;
   std::unique_ptr<Backend> backend;
   std::unique_ptr<MetricsEndpoint> metrics_endpoint;
@@ -103,7 +105,8 @@ absl::Status RunningServer::Parts::OpenStore() {
 
 absl::StatusOr<int> RunningServer::Parts::SeedJobMetrics() {
   v1::JobFilter live;
-  for (const v1::Job::State state : {v1::Job::QUEUED, v1::Job::STARTING, v1::Job::RUNNING, v1::Job::CANCELLING}) {
+  for (const v1::Job::State state :
+       {v1::Job::QUEUED, v1::Job::STARTING, v1::Job::RUNNING, v1::Job::PAUSING, v1::Job::PAUSED, v1::Job::CANCELLING}) {
     live.add_states(state);
   }
   int seeded = 0;
@@ -132,12 +135,17 @@ absl::Status RunningServer::Parts::StartCommits() {
   scheduler_options.epoch = identity.epoch;
   const IdSource ids{[this](process::WallTime now) { return ulids.Next(now); }, [] { return process::RandomToken(); }};
   // Entries reach the ring before anybody is woken to look for them.
-  const std::vector<CommitListener*> listeners = {&telemetry, &job_metrics, &commit_wakes};
+  sweeper = std::make_unique<JobSweeper>(
+      *store, *blobs, clock,
+      JobSweeperOptions{.keep_for = options.retention_time, .keep_jobs = options.retention_jobs});
+  const std::vector<CommitListener*> listeners = {&telemetry, &job_metrics, &commit_wakes, sweeper.get()};
   commit = std::make_unique<GroupCommit>(
       *store, [scheduler_options, ids] { return std::make_unique<Scheduler>(scheduler_options, ids); }, clock,
       listeners,
       GroupCommitOptions{.on_transaction = [this](const TransactionReport& report) { AfterTransaction(report); }});
-  return commit->Start();
+  const absl::Status started = commit->Start();
+  if (started.ok()) sweeper->Start(*commit);
+  return started;
 }
 
 void RunningServer::Parts::AfterTransaction(const TransactionReport& report) {
@@ -198,6 +206,7 @@ const std::string& RunningServer::metrics_address() const {
 void RunningServer::Drain(std::chrono::milliseconds grace) {
   if (parts_->grpc) parts_->grpc->Drain(grace);
   parts_->grpc.reset();
+  if (parts_->sweeper) parts_->sweeper->Stop();
   if (parts_->commit) parts_->commit->Stop();
 }
 

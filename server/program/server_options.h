@@ -24,6 +24,9 @@ struct ServerOptions {
   std::chrono::milliseconds next_call{5'000};
   std::chrono::milliseconds disconnect_grace{600'000};
   std::int64_t max_queued_jobs = 1'000'000;
+  // Of jobs that have ended; 0: for ever, and however many.
+  std::chrono::milliseconds retention_time{0};
+  std::int64_t retention_jobs = 0;
   std::chrono::milliseconds drain_timeout{5'000};
 
   std::string log_format = "auto";

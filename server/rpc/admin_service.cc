@@ -8,7 +8,9 @@
 #include "grpcpp/grpcpp.h"
 
 #include "proto/spec/features.h"
+#include "server/core/errors.h"
 #include "server/rpc/call/unary_call.h"
+#include "server/rpc/job/change_job.h"
 #include "server/rpc/page_token.h"
 #include "server/rpc/status.h"
 
@@ -17,6 +19,14 @@
 #endif
 
 namespace mantissa::server {
+namespace {
+
+v1::Worker WithoutTokens(v1::Worker worker) {
+  for (v1::AttemptRef& ref : *worker.mutable_attempts()) ref.clear_token();
+  return worker;
+}
+
+}  // namespace
 
 grpc::ServerUnaryReactor* AdminService::ListWorkers(Context*, const v1::ListWorkersRequest* request,
                                                     v1::ListWorkersResponse* response) {
@@ -24,9 +34,7 @@ grpc::ServerUnaryReactor* AdminService::ListWorkers(Context*, const v1::ListWork
   call->ReplyAfterCommit([request, response](Scheduler& scheduler, Moment now, Changes&) {
     std::vector<v1::Worker> workers = scheduler.Workers(now);
     std::sort(workers.begin(), workers.end(), [](const v1::Worker& a, const v1::Worker& b) { return a.id() < b.id(); });
-    for (v1::Worker& worker : workers) {
-      for (v1::AttemptRef& ref : *worker.mutable_attempts()) ref.clear_token();
-    }
+    for (v1::Worker& worker : workers) worker = WithoutTokens(std::move(worker));
     return TakePage(
         *request, workers, [](const v1::Worker& worker) { return worker.id(); }, *response->mutable_workers(),
         *response->mutable_next_page_token());
@@ -49,15 +57,24 @@ grpc::ServerUnaryReactor* AdminService::GetServerInfo(Context*, const v1::GetSer
   return call;
 }
 
-grpc::ServerUnaryReactor* AdminService::DrainWorker(Context*, const v1::DrainWorkerRequest*, v1::Worker*) {
+grpc::ServerUnaryReactor* AdminService::DrainWorker(Context*, const v1::DrainWorkerRequest* request,
+                                                    v1::Worker* worker) {
   auto* const call = new UnaryCall(backend_, "AdminService/DrainWorker");
-  call->Reply(NotBuilt("DrainWorker", "send the worker SIGTERM: it checkpoints what it runs and takes no more."));
+  call->ReplyAfterCommit([request, worker](Scheduler& scheduler, Moment now, Changes& changes) {
+    absl::StatusOr<v1::Worker> drained = scheduler.DrainWorker(request->worker_id(), request->undo(), now, changes);
+    if (absl::IsNotFound(drained.status())) {
+      return ErrorWithReason(absl::StatusCode::kNotFound, "WORKER_NOT_FOUND",
+                             "worker_id: this server has not heard of such a worker; ListWorkers names them");
+    }
+    if (drained.ok()) *worker = WithoutTokens(*std::move(drained));
+    return drained.status();
+  });
   return call;
 }
 
-grpc::ServerUnaryReactor* AdminService::RequeueJob(Context*, const v1::RequeueJobRequest*, v1::Job*) {
+grpc::ServerUnaryReactor* AdminService::RequeueJob(Context*, const v1::RequeueJobRequest* request, v1::Job* job) {
   auto* const call = new UnaryCall(backend_, "AdminService/RequeueJob");
-  call->Reply(NotBuilt("RequeueJob", "submit the job again."));
+  ChangeJob(backend_, call, request->job_id(), request->etag(), &Scheduler::Requeue, OnEnded::kRefuse, *job);
   return call;
 }
 

@@ -27,10 +27,8 @@ class AdminService final : public v1::AdminService::CallbackService {
                                         v1::ListWorkersResponse* response) override;
   grpc::ServerUnaryReactor* GetServerInfo(Context*, const v1::GetServerInfoRequest* request,
                                           v1::ServerInfo* response) override;
-
-  // Not built in this release.
-  grpc::ServerUnaryReactor* DrainWorker(Context*, const v1::DrainWorkerRequest*, v1::Worker*) override;
-  grpc::ServerUnaryReactor* RequeueJob(Context*, const v1::RequeueJobRequest*, v1::Job*) override;
+  grpc::ServerUnaryReactor* DrainWorker(Context*, const v1::DrainWorkerRequest* request, v1::Worker* worker) override;
+  grpc::ServerUnaryReactor* RequeueJob(Context*, const v1::RequeueJobRequest* request, v1::Job* job) override;
 
  private:
   Backend& backend_;

@@ -159,6 +159,13 @@ absl::StatusOr<std::unique_ptr<ArtifactWriter>> BlobFiles::WriteArtifact(const s
   return writer;
 }
 
+absl::Status BlobFiles::RemoveJob(const std::string& job_id) {
+  if (!process::IsUlid(job_id)) return absl::InvalidArgumentError("job_id: must be a job's id");
+  std::error_code error;
+  std::filesystem::remove_all(absl::StrCat(folder_, "/", job_id), error);
+  return error ? FileError("what is kept of a job cannot be removed", error.value()) : absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<ArtifactReader>> BlobFiles::ReadArtifact(const std::string& job_id, int32_t attempt,
                                                                         const std::string& name) {
   auto attempt_folder = AttemptFolder(folder_, job_id, attempt);

@@ -95,6 +95,9 @@ class BlobFiles {
   // `artifact` has name, size_bytes and sha256.
   absl::StatusOr<std::unique_ptr<ArtifactWriter>> WriteArtifact(const std::string& job_id, int32_t attempt,
                                                                 const v1::Artifact& artifact);
+  // All that there is of a job; nothing to do where there is nothing.
+  absl::Status RemoveJob(const std::string& job_id);
+
   // NOT_FOUND when it is not there.
   absl::StatusOr<std::unique_ptr<ArtifactReader>> ReadArtifact(const std::string& job_id, int32_t attempt,
                                                                const std::string& name);

@@ -54,6 +54,9 @@ absl::Status FakeStore::Commit(const Changes& changes) {
   if (!status.ok()) return status;
   records_ = std::move(records);
   requests_ = std::move(requests);
+  for (const DrainWrite& write : changes.drains) {
+    write.drained ? void(drained_.insert(write.worker_id)) : void(drained_.erase(write.worker_id));
+  }
   ++commits_;
   return status;
 }
@@ -128,6 +131,22 @@ absl::Status FakeStore::Apply(const Changes& changes, Records& records, Requests
     if (!requests.emplace(std::pair(write.tenant, write.request_id), write).second)
       return absl::AbortedError("request");
   }
+  for (const JobDeletion& deletion : changes.deletions) {
+    auto record = records.find(deletion.job_id);
+    const bool there = record != records.end() && !record->second.deleted && IsTerminal(record->second.job.state());
+    if (!there || record->second.job.etag() != deletion.expected_etag) return absl::AbortedError("deleted job");
+    record->second.deleted = true;
+  }
+  for (const JobSweep& sweep : changes.sweeps) {
+    auto record = records.find(sweep.job_id);
+    if (record == records.end() || !record->second.deleted) continue;
+    auto& telemetry = record->second.telemetry;
+    if (!telemetry.empty()) {
+      telemetry.pop_back();
+    } else if (sweep.last && record->second.checkpoints.empty()) {
+      records.erase(record);
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -136,17 +155,22 @@ int64_t FakeStore::LastSequence(const Record& record) {
   return record.telemetry.back().first_sequence() + record.telemetry.back().count() - 1;
 }
 
-absl::StatusOr<std::vector<LiveJob>> FakeStore::LoadLive() {
+absl::StatusOr<StoredState> FakeStore::Load() {
   process::MutexLock lock(mutex_);
   if (failing_loads_ > 0) {
     --failing_loads_;
     return absl::UnavailableError("the fake store was told to fail");
   }
-  std::vector<LiveJob> result;
+  StoredState stored;
+  stored.drained_workers.assign(drained_.begin(), drained_.end());
   for (const auto& [id, record] : records_) {
+    if (record.deleted) {
+      for (const auto& [key, checkpoint] : record.checkpoints) stored.orphans.push_back(checkpoint);
+      continue;
+    }
     std::vector<ArtifactWrite> wanted = ArtifactsLocked(id, ArtifactWrite::Kind::kWanted);
     if (IsTerminal(record.job.state()) && wanted.empty()) continue;
-    LiveJob& live = result.emplace_back();
+    LiveJob& live = stored.jobs.emplace_back();
     live.job = record.job;
     live.times = record.times;
     live.wanted_artifacts = std::move(wanted);
@@ -159,7 +183,7 @@ absl::StatusOr<std::vector<LiveJob>> FakeStore::LoadLive() {
       break;
     }
   }
-  return result;
+  return stored;
 }
 
 absl::StatusOr<int64_t> FakeStore::BeginEpoch() {
@@ -169,11 +193,14 @@ absl::StatusOr<int64_t> FakeStore::BeginEpoch() {
 
 absl::StatusOr<v1::Job> FakeStore::GetJob(std::string_view job_id, std::string_view tenant) {
   process::MutexLock lock(mutex_);
+  const Record* record = FindLocked(job_id);
+  if (record == nullptr || (!tenant.empty() && record->job.tenant() != tenant)) return absl::NotFoundError("job");
+  return record->job;
+}
+
+const FakeStore::Record* FakeStore::FindLocked(std::string_view job_id) const {
   auto record = records_.find(job_id);
-  if (record == records_.end() || (!tenant.empty() && record->second.job.tenant() != tenant)) {
-    return absl::NotFoundError("job");
-  }
-  return record->second.job;
+  return record == records_.end() || record->second.deleted ? nullptr : &record->second;
 }
 
 absl::StatusOr<JobPage> FakeStore::ListJobs(std::string_view tenant, const v1::JobFilter& filter,
@@ -182,6 +209,7 @@ absl::StatusOr<JobPage> FakeStore::ListJobs(std::string_view tenant, const v1::J
   JobPage page;
   for (auto record = records_.rbegin(); record != records_.rend(); ++record) {
     const v1::Job& job = record->second.job;
+    if (record->second.deleted) continue;
     if (!tenant.empty() && job.tenant() != tenant) continue;
     if (!before_id.empty() && job.id() >= before_id) continue;
     if (!Matches(job, filter)) continue;
@@ -277,6 +305,36 @@ absl::StatusOr<TelemetryPage> FakeStore::ListEvents(std::string_view job_id, int
     page.segments.push_back(segment);
   }
   return page;
+}
+
+absl::StatusOr<std::vector<DeletedJob>> FakeStore::ListDeletedJobs(std::string_view after_id, int32_t limit) {
+  process::MutexLock lock(mutex_);
+  std::vector<DeletedJob> deleted;
+  for (auto record = records_.upper_bound(after_id); record != records_.end(); ++record) {
+    if (static_cast<int32_t>(deleted.size()) == limit) break;
+    if (!record->second.deleted) continue;
+    deleted.push_back({record->first, !record->second.telemetry.empty(), !record->second.checkpoints.empty()});
+  }
+  return deleted;
+}
+
+absl::StatusOr<std::vector<JobDeletion>> FakeStore::ListExpiredJobs(const RetentionQuery& query, int32_t limit) {
+  process::MutexLock lock(mutex_);
+  std::multimap<int64_t, JobDeletion> ended;  // oldest first
+  for (const auto& [id, record] : records_) {
+    if (record.deleted || !IsTerminal(record.job.state())) continue;
+    ended.emplace(Nanos(record.job.end_time()) / 1'000, JobDeletion{id, record.job.etag()});
+  }
+  int64_t before = query.ended_before_micros;
+  if (query.keep_newest > 0 && static_cast<int64_t>(ended.size()) >= query.keep_newest) {
+    before = std::max(before, std::next(ended.rbegin(), query.keep_newest - 1)->first);
+  }
+  std::vector<JobDeletion> expired;
+  for (const auto& [micros, deletion] : ended) {
+    if (micros >= before || static_cast<int32_t>(expired.size()) == limit) break;
+    expired.push_back(deletion);
+  }
+  return expired;
 }
 
 }  // namespace mantissa::server

@@ -25,7 +25,7 @@ class FakeStore final : public JobStore {
   int commits() const;
 
   absl::Status Commit(const Changes& changes) override;
-  absl::StatusOr<std::vector<LiveJob>> LoadLive() override;
+  absl::StatusOr<StoredState> Load() override;
   absl::StatusOr<int64_t> BeginEpoch() override;
   absl::StatusOr<int32_t> SchemaVersion() override { return 1; }
   absl::StatusOr<v1::Job> GetJob(std::string_view job_id, std::string_view tenant) override;
@@ -40,6 +40,8 @@ class FakeStore final : public JobStore {
   absl::StatusOr<TelemetryPage> ReadTelemetry(std::string_view job_id, int64_t from, int64_t max_bytes) override;
   absl::StatusOr<TelemetryPage> ListEvents(std::string_view job_id, int64_t from, v1::JobEvent::Severity min_severity,
                                            int32_t limit) override;
+  absl::StatusOr<std::vector<DeletedJob>> ListDeletedJobs(std::string_view after_id, int32_t limit) override;
+  absl::StatusOr<std::vector<JobDeletion>> ListExpiredJobs(const RetentionQuery& query, int32_t limit) override;
 
  private:
   struct Record {
@@ -49,10 +51,12 @@ class FakeStore final : public JobStore {
     std::map<std::tuple<int32_t, int32_t, std::string>, v1::Checkpoint> checkpoints;  // (attempt, step, name)
     std::map<std::pair<int32_t, std::string>, ArtifactWrite> artifacts;               // (attempt, name)
     std::vector<v1::Segment> telemetry;
+    bool deleted = false;
   };
   using Records = std::map<std::string, Record, std::less<>>;
   using Requests = std::map<std::pair<std::string, std::string>, IdempotencyWrite>;
 
+  const Record* FindLocked(std::string_view job_id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   static absl::Status Apply(const Changes& changes, Records& records, Requests& requests);
   static int64_t LastSequence(const Record& record);
   std::vector<ArtifactWrite> ArtifactsLocked(std::string_view job_id, ArtifactWrite::Kind kind) const
@@ -61,6 +65,7 @@ class FakeStore final : public JobStore {
   mutable process::Mutex mutex_;
   Records records_ ABSL_GUARDED_BY(mutex_);
   Requests requests_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> drained_ ABSL_GUARDED_BY(mutex_);
   std::deque<absl::Status> failures_ ABSL_GUARDED_BY(mutex_);
   int failing_loads_ ABSL_GUARDED_BY(mutex_) = 0;
   int commits_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -108,10 +108,10 @@ void GroupCommit::Submit(Command command) {
 }
 
 absl::Status GroupCommit::Impl::Load() {
-  auto jobs = store.LoadLive();
-  if (!jobs.ok()) return jobs.status();
+  auto stored = store.Load();
+  if (!stored.ok()) return stored.status();
   scheduler = make_scheduler();
-  scheduler->Load(std::move(*jobs), Now(), revision_floor);
+  scheduler->Load(*std::move(stored), Now(), revision_floor);
   return absl::OkStatus();
 }
 

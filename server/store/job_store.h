@@ -28,6 +28,19 @@ struct TelemetryPage {
   int64_t last_sequence = 0;          // newest stored entry of the job at the time of the read
 };
 
+// A job that was deleted and is not yet gone.
+struct DeletedJob {
+  std::string job_id;
+  bool has_telemetry = false;
+  bool has_checkpoints = false;  // their files are there, or their storage has not been seen since
+};
+
+// Which of the jobs that have ended are to go.
+struct RetentionQuery {
+  int64_t ended_before_micros = 0;  // since 1970
+  int64_t keep_newest = 0;          // those beyond this many go, too; 0: however many they are
+};
+
 // What outlives every process: jobs, attempts, checkpoints, artifacts, telemetry, idempotency keys.
 //
 // Commit is called by one thread at a time; reads may come from any thread at any time and see only what is durable.
@@ -40,8 +53,8 @@ class JobStore {
   // and what was in memory must be loaded anew.
   virtual absl::Status Commit(const Changes& changes) = 0;
 
-  // For Scheduler::Load: jobs that have not ended, and ended ones with artifacts that are still wanted.
-  virtual absl::StatusOr<std::vector<LiveJob>> LoadLive() = 0;
+  // For Scheduler::Load.
+  virtual absl::StatusOr<StoredState> Load() = 0;
   // One more than at the last start; stored.
   virtual absl::StatusOr<int64_t> BeginEpoch() = 0;
   virtual absl::StatusOr<int32_t> SchemaVersion() = 0;
@@ -66,6 +79,11 @@ class JobStore {
   // Segments that are events, from sequence `from` on.
   virtual absl::StatusOr<TelemetryPage> ListEvents(std::string_view job_id, int64_t from,
                                                    v1::JobEvent::Severity min_severity, int32_t limit) = 0;
+
+  // In order of their ids, after this one.
+  virtual absl::StatusOr<std::vector<DeletedJob>> ListDeletedJobs(std::string_view after_id, int32_t limit) = 0;
+  // Those that ended first come first.
+  virtual absl::StatusOr<std::vector<JobDeletion>> ListExpiredJobs(const RetentionQuery& query, int32_t limit) = 0;
 };
 
 }  // namespace mantissa::server

@@ -1,10 +1,11 @@
 // What a start needs: the jobs that are not over.
 #include "server/core/telemetry_segment.h"
+#include "server/store/sqlite_reader.h"
 #include "server/store/sqlite_store.h"
 
 namespace mantissa::server {
 
-absl::StatusOr<std::vector<LiveJob>> SqliteStore::LoadLive() {
+absl::StatusOr<StoredState> SqliteStore::Load() {
   if (suspect_) {
     auto checkpoint = writer_->Prepare("PRAGMA wal_checkpoint(TRUNCATE)");
     if (!checkpoint.ok()) return checkpoint.status();
@@ -18,24 +19,43 @@ absl::StatusOr<std::vector<LiveJob>> SqliteStore::LoadLive() {
   std::vector<std::string> ids;
   {
     auto statement = writer_->Prepare(
-        "SELECT id FROM jobs WHERE state NOT IN (7, 8, 9) "
-        "UNION SELECT job_id FROM artifacts WHERE stored = 0 ORDER BY 1");
+        "SELECT id FROM jobs WHERE state NOT IN (0, 7, 8, 9) UNION "
+        "SELECT job_id FROM artifacts JOIN jobs ON jobs.id = job_id WHERE stored = 0 AND state <> 0 ORDER BY 1");
     if (!statement.ok()) return statement.status();
-    while (true) {
-      auto row = statement->Step();
-      if (!row.ok()) return row.status();
-      if (!*row) break;
-      ids.emplace_back(statement->Bytes(0));
-    }
+    absl::Status status = ForEachRow(*statement, [&](SqliteStatement& row) -> absl::StatusOr<bool> {
+      ids.emplace_back(row.Bytes(0));
+      return true;
+    });
+    if (!status.ok()) return status;
   }
-  std::vector<LiveJob> jobs;
-  jobs.reserve(ids.size());
+  StoredState stored;
+  stored.jobs.reserve(ids.size());
   for (const std::string& id : ids) {
     auto job = LoadJob(id);
     if (!job.ok()) return job.status();
-    jobs.push_back(std::move(*job));
+    stored.jobs.push_back(std::move(*job));
   }
-  return jobs;
+  absl::Status status = LoadDrained(stored);
+  if (status.ok()) status = LoadOrphans(stored);
+  if (!status.ok()) return status;
+  return stored;
+}
+
+absl::Status SqliteStore::LoadDrained(StoredState& stored) {
+  auto statement = writer_->Prepare("SELECT id FROM drained_workers ORDER BY id");
+  if (!statement.ok()) return statement.status();
+  return ForEachRow(*statement, [&](SqliteStatement& row) -> absl::StatusOr<bool> {
+    stored.drained_workers.emplace_back(row.Bytes(0));
+    return true;
+  });
+}
+
+absl::Status SqliteStore::LoadOrphans(StoredState& stored) {
+  auto statement = writer_->Prepare(
+      "SELECT body FROM jobs JOIN checkpoints ON job_id = jobs.id WHERE jobs.state = 0 "
+      "ORDER BY job_id, checkpoints.name");
+  if (!statement.ok()) return statement.status();
+  return ForEachRow(*statement, [&](SqliteStatement& row) { return TakeRow(row.Bytes(0), stored.orphans); });
 }
 
 absl::StatusOr<LiveJob> SqliteStore::LoadJob(const std::string& job_id) {
@@ -44,15 +64,7 @@ absl::StatusOr<LiveJob> SqliteStore::LoadJob(const std::string& job_id) {
   auto for_each = [&](std::string_view sql, auto take) -> absl::Status {
     auto statement = writer_->Prepare(sql);
     if (!statement.ok()) return statement.status();
-    statement->Bind(job_id);
-    while (true) {
-      auto row = statement->Step();
-      if (!row.ok()) return row.status();
-      if (!*row) return absl::OkStatus();
-      absl::StatusOr<bool> go_on = take(*statement);
-      if (!go_on.ok()) return go_on.status();
-      if (!*go_on) return absl::OkStatus();
-    }
+    return ForEachRow(statement->Bind(job_id), take);
   };
   auto taken = [](absl::Status status) -> absl::StatusOr<bool> {
     if (!status.ok()) return status;

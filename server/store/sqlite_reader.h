@@ -2,7 +2,9 @@
 #pragma once
 
 #include <memory>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "server/store/sqlite_store.h"
 
@@ -22,5 +24,25 @@ class SqliteStore::Reader {
   SqliteStore& store_;
   std::unique_ptr<SqliteConnection> connection_;
 };
+
+// Every row of a statement that is bound already. `take` may end the reading early with false.
+template <typename Take>
+absl::Status ForEachRow(SqliteStatement& statement, Take take) {
+  while (true) {
+    auto row = statement.Step();
+    if (!row.ok()) return row.status();
+    if (!*row) return absl::OkStatus();
+    absl::StatusOr<bool> go_on = take(statement);
+    if (!go_on.ok()) return go_on.status();
+    if (!*go_on) return absl::OkStatus();
+  }
+}
+
+template <typename Message>
+absl::StatusOr<bool> TakeRow(std::string_view bytes, std::vector<Message>& messages) {
+  absl::Status status = ParseRow(bytes, messages.emplace_back());
+  if (!status.ok()) return status;
+  return true;
+}
 
 }  // namespace mantissa::server

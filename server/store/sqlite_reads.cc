@@ -14,28 +14,8 @@ namespace {
 
 constexpr size_t kPageBytes = size_t{2} << 20;
 
-// Every row of a statement that is bound already. `take` may end the reading early with false.
-template <typename Take>
-absl::Status ForEachRow(SqliteStatement& statement, Take take) {
-  while (true) {
-    auto row = statement.Step();
-    if (!row.ok()) return row.status();
-    if (!*row) return absl::OkStatus();
-    absl::StatusOr<bool> go_on = take(statement);
-    if (!go_on.ok()) return go_on.status();
-    if (!*go_on) return absl::OkStatus();
-  }
-}
-
-template <typename Message>
-absl::StatusOr<bool> TakeRow(std::string_view bytes, std::vector<Message>& messages) {
-  absl::Status status = ParseRow(bytes, messages.emplace_back());
-  if (!status.ok()) return status;
-  return true;
-}
-
 std::string FilterSql(std::string_view tenant, const v1::JobFilter& filter, std::string_view before_id) {
-  std::string where = "1";
+  std::string where = "state <> 0";
   bool live_only = false;
   if (!tenant.empty()) where += " AND tenant = ?";
   if (!before_id.empty()) where += " AND id < ?";
@@ -55,7 +35,7 @@ std::string FilterSql(std::string_view tenant, const v1::JobFilter& filter, std:
   // Live jobs are few among all that have ended, and have an index of their own: named, because the planner cannot know
   // how few, and with its condition in its own words, or it does not serve.
   return absl::StrCat("SELECT head, specs FROM jobs ", live_only ? "INDEXED BY jobs_live " : "", "WHERE ", where,
-                      live_only ? " AND state NOT IN (7, 8, 9)" : "", " ORDER BY id DESC LIMIT ?");
+                      live_only ? " AND state NOT IN (0, 7, 8, 9)" : "", " ORDER BY id DESC LIMIT ?");
 }
 
 }  // namespace
@@ -63,8 +43,8 @@ std::string FilterSql(std::string_view tenant, const v1::JobFilter& filter, std:
 absl::StatusOr<v1::Job> SqliteStore::GetJob(std::string_view job_id, std::string_view tenant) {
   auto reader = Read();
   if (!reader.ok()) return reader.status();
-  auto statement =
-      reader->connection().Prepare("SELECT head, specs FROM jobs WHERE id = ?1 AND (?2 = '' OR tenant = ?2)");
+  auto statement = reader->connection().Prepare(
+      "SELECT head, specs FROM jobs WHERE id = ?1 AND state <> 0 AND (?2 = '' OR tenant = ?2)");
   if (!statement.ok()) return statement.status();
   auto row = statement->Bind(job_id).Bind(tenant).Step();
   if (!row.ok()) return row.status();

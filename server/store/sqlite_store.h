@@ -36,7 +36,7 @@ struct SqliteStoreOptions {
 bool IsNetworkFilesystem(int64_t statfs_type);
 
 // JobStore on SQLite: WAL, synchronous=FULL, one connection that writes, a few that read. A lock file beside the
-// database keeps a second server out. Commit and LoadLive are called by one thread at a time; everything else is
+// database keeps a second server out. Commit and Load are called by one thread at a time; everything else is
 // thread-safe.
 class SqliteStore final : public JobStore {
  public:
@@ -47,7 +47,7 @@ class SqliteStore final : public JobStore {
   ~SqliteStore() override;
 
   absl::Status Commit(const Changes& changes) override;
-  absl::StatusOr<std::vector<LiveJob>> LoadLive() override;
+  absl::StatusOr<StoredState> Load() override;
   absl::StatusOr<int64_t> BeginEpoch() override;
   absl::StatusOr<int32_t> SchemaVersion() override;
   absl::StatusOr<v1::Job> GetJob(std::string_view job_id, std::string_view tenant) override;
@@ -62,6 +62,8 @@ class SqliteStore final : public JobStore {
   absl::StatusOr<TelemetryPage> ReadTelemetry(std::string_view job_id, int64_t from, int64_t max_bytes) override;
   absl::StatusOr<TelemetryPage> ListEvents(std::string_view job_id, int64_t from, v1::JobEvent::Severity min_severity,
                                            int32_t limit) override;
+  absl::StatusOr<std::vector<DeletedJob>> ListDeletedJobs(std::string_view after_id, int32_t limit) override;
+  absl::StatusOr<std::vector<JobDeletion>> ListExpiredJobs(const RetentionQuery& query, int32_t limit) override;
 
  private:
   // A reading connection, given back when this goes.
@@ -71,14 +73,21 @@ class SqliteStore final : public JobStore {
 
   absl::Status WriteAll(const Changes& changes);
   absl::Status WriteJob(const JobWrite& write);
+  absl::Status WriteNewSpec(const v1::Job& job);
+  absl::Status WriteLabels(const v1::Job& job);
   absl::Status WriteAttempt(const AttemptWrite& write);
   absl::Status WriteCheckpoint(const v1::Checkpoint& checkpoint);
   absl::Status DeleteCheckpoint(std::string_view job_and_name);
   absl::Status WriteArtifact(const ArtifactWrite& write);
   absl::Status WriteTelemetry(const std::vector<TelemetryWrite>& writes);
   absl::Status WriteIdempotency(const std::vector<IdempotencyWrite>& writes);
+  absl::Status WriteDrain(const DrainWrite& write);
+  absl::Status HideJob(const JobDeletion& deletion);
+  absl::Status SweepJob(const JobSweep& sweep);
 
   absl::StatusOr<LiveJob> LoadJob(const std::string& job_id);
+  absl::Status LoadDrained(StoredState& stored);
+  absl::Status LoadOrphans(StoredState& stored);
   absl::StatusOr<std::vector<ArtifactWrite>> ReadArtifacts(std::string_view job_id, bool stored);
   absl::StatusOr<Reader> Read();
 
@@ -97,6 +106,8 @@ class SqliteStore final : public JobStore {
 // What the rows hold; shared by reads, writes and load.
 absl::Status ParseJob(std::string_view head, std::string_view specs, v1::Job& job);
 int64_t ToMicros(const google::protobuf::Timestamp& time);
+// ABORTED: a guard did not hold.
+absl::Status StoreConflict(absl::string_view what, absl::string_view key);
 
 template <typename Message>
 absl::Status ParseRow(std::string_view bytes, Message& message) {

@@ -12,11 +12,18 @@ namespace {
 constexpr size_t kRowBytes = size_t{256} << 10;
 constexpr int kPrunedAtOnce = 64;
 
-absl::Status Conflict(absl::string_view what, absl::string_view key) {
-  return absl::AbortedError(absl::StrCat("store: ", what, " ", key, " is not what it was when this was decided"));
+std::string SpecsOf(const v1::Job& job) {
+  v1::Job specs;
+  *specs.mutable_spec() = job.spec();
+  *specs.mutable_resolved_spec() = job.resolved_spec();
+  return specs.SerializeAsString();
 }
 
 }  // namespace
+
+absl::Status StoreConflict(absl::string_view what, absl::string_view key) {
+  return absl::AbortedError(absl::StrCat("store: ", what, " ", key, " is not what it was when this was decided"));
+}
 
 absl::Status SqliteStore::WriteAll(const Changes& changes) {
   for (const JobWrite& write : changes.jobs) {
@@ -39,9 +46,20 @@ absl::Status SqliteStore::WriteAll(const Changes& changes) {
     absl::Status status = WriteArtifact(write);
     if (!status.ok()) return status;
   }
+  for (const DrainWrite& write : changes.drains) {
+    absl::Status status = WriteDrain(write);
+    if (!status.ok()) return status;
+  }
   absl::Status status = WriteTelemetry(changes.telemetry);
-  if (!status.ok()) return status;
-  return WriteIdempotency(changes.idempotency);
+  if (status.ok()) status = WriteIdempotency(changes.idempotency);
+  // Last: what was just said of a job goes with it.
+  for (const JobDeletion& deletion : changes.deletions) {
+    if (status.ok()) status = HideJob(deletion);
+  }
+  for (const JobSweep& sweep : changes.sweeps) {
+    if (status.ok()) status = SweepJob(sweep);
+  }
+  return status;
 }
 
 absl::Status SqliteStore::WriteJob(const JobWrite& write) {
@@ -53,28 +71,27 @@ absl::Status SqliteStore::WriteJob(const JobWrite& write) {
   const std::string head_bytes = head.SerializeAsString();
   if (!write.expected_etag.empty()) {
     auto update = writer_->Prepare(
-        "UPDATE jobs SET state = ?, etag = ?, queued_ms = ?, total_ms = ?, head = ? "
-        "WHERE id = ? AND etag = ? AND state NOT IN (7, 8, 9)");
+        "UPDATE jobs SET state = ?, etag = ?, queued_ms = ?, total_ms = ?, end_micros = ?, head = ? "
+        "WHERE id = ? AND etag = ? AND state NOT IN (0, 7, 8, 9)");
     if (!update.ok()) return update.status();
     absl::Status status = update->Bind(job.state())
                               .Bind(job.etag())
                               .Bind(write.times.queued.count())
                               .Bind(write.times.total.count())
+                              .Bind(ToMicros(job.end_time()))
                               .BindBlob(head_bytes)
                               .Bind(job.id())
                               .Bind(write.expected_etag)
                               .Run();
-    if (status.ok() && writer_->changes() != 1) return Conflict("job", job.id());
+    if (status.ok() && writer_->changes() != 1) return StoreConflict("job", job.id());
+    if (status.ok() && write.new_spec) status = WriteNewSpec(job);
     return status;
   }
 
-  v1::Job specs;
-  *specs.mutable_spec() = job.spec();
-  *specs.mutable_resolved_spec() = job.resolved_spec();
-  const std::string specs_bytes = specs.SerializeAsString();
+  const std::string specs_bytes = SpecsOf(job);
   auto insert = writer_->Prepare(
-      "INSERT INTO jobs (id, tenant, name, state, etag, create_micros, queued_ms, total_ms, head, specs) "
-      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+      "INSERT INTO jobs (id, tenant, name, state, etag, create_micros, queued_ms, total_ms, end_micros, head, specs) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
   if (!insert.ok()) return insert.status();
   absl::Status status = insert->Bind(job.id())
                             .Bind(job.tenant())
@@ -84,10 +101,29 @@ absl::Status SqliteStore::WriteJob(const JobWrite& write) {
                             .Bind(ToMicros(job.create_time()))
                             .Bind(write.times.queued.count())
                             .Bind(write.times.total.count())
+                            .Bind(ToMicros(job.end_time()))
                             .BindBlob(head_bytes)
                             .BindBlob(specs_bytes)
                             .Run();
   if (!status.ok()) return status;
+  return WriteLabels(job);
+}
+
+absl::Status SqliteStore::WriteNewSpec(const v1::Job& job) {
+  const std::string specs_bytes = SpecsOf(job);
+  auto update = writer_->Prepare("UPDATE jobs SET specs = ? WHERE id = ?");
+  if (!update.ok()) return update.status();
+  absl::Status status = update->BindBlob(specs_bytes).Bind(job.id()).Run();
+  if (!status.ok()) return status;
+  auto labels = writer_->Prepare("DELETE FROM job_labels WHERE job_id = ?");
+  if (!labels.ok()) return labels.status();
+  status = labels->Bind(job.id()).Run();
+  if (!status.ok()) return status;
+  return WriteLabels(job);
+}
+
+absl::Status SqliteStore::WriteLabels(const v1::Job& job) {
+  absl::Status status;
   for (const auto& [name, value] : job.spec().labels()) {
     auto label = writer_->Prepare("INSERT INTO job_labels (job_id, name, value) VALUES (?, ?, ?)");
     if (!label.ok()) return label.status();
@@ -115,7 +151,7 @@ absl::Status SqliteStore::WriteAttempt(const AttemptWrite& write) {
     update->Bind(body.state()).BindBlob(bytes).Bind(body.job_id()).Bind(body.number()).BindBlob(write.guard->token);
     for (v1::Attempt::State state : write.guard->states) update->Bind(state);
     absl::Status status = update->Run();
-    if (status.ok() && writer_->changes() != 1) return Conflict("attempt", key);
+    if (status.ok() && writer_->changes() != 1) return StoreConflict("attempt", key);
     return status;
   }
   auto insert = writer_->Prepare(
@@ -124,7 +160,7 @@ absl::Status SqliteStore::WriteAttempt(const AttemptWrite& write) {
   if (!insert.ok()) return insert.status();
   absl::Status status =
       insert->Bind(body.job_id()).Bind(body.number()).Bind(body.state()).BindBlob(token).BindBlob(bytes).Run();
-  if (status.ok() && writer_->changes() != 1) return Conflict("attempt", key);
+  if (status.ok() && writer_->changes() != 1) return StoreConflict("attempt", key);
   return status;
 }
 
@@ -143,7 +179,7 @@ absl::Status SqliteStore::WriteCheckpoint(const v1::Checkpoint& checkpoint) {
                             .BindBlob(bytes)
                             .Run();
   if (status.ok() && writer_->changes() != 1) {
-    return Conflict("checkpoint", absl::StrCat(checkpoint.job_id(), "/", checkpoint.name()));
+    return StoreConflict("checkpoint", absl::StrCat(checkpoint.job_id(), "/", checkpoint.name()));
   }
   return status;
 }

@@ -184,12 +184,23 @@ void Agent::OnReported(AttemptReported reported) {
     case v1::TrainerReport::kCheckpointSaved:
       OnCheckpointSaved(key, reported.report.checkpoint_saved().checkpoint());
       break;
+    case v1::TrainerReport::kStopDeclined:
+      OnStopDeclined(key, reported.report.stop_declined());
+      break;
     case v1::TrainerReport::kEnded:
       OnOver(key, attempts_.Ended(key, reported.report.ended(), now_));
       break;
     default:
       break;
   }
+}
+
+void Agent::OnStopDeclined(const AttemptKey& key, const v1::StopDeclined& declined) {
+  if (!attempts_.StopDeclined(key, now_)) return;
+  trainers_.LetGoOn(key);
+  Log(Level::kWarning, "an attempt that was to stop goes on: its checkpoint could not be written",
+      {{"job", key.job_id}, {"attempt", key.attempt}, {"error", declined.message()}});
+  sync_.Changed();
 }
 
 void Agent::OnLost(const AttemptLost& lost) {
@@ -289,7 +300,7 @@ void Agent::Apply(const v1::SynchronizeResponse& response) {
     }
   }
   for (const AttemptKey& key : orders.cancel) StopAttempt(key, StopCause::kCancel);
-  for (const AttemptKey& key : orders.leave) StopAttempt(key, StopCause::kLeave);
+  for (const AttemptKey& key : orders.move_on) StopAttempt(key, StopCause::kMoveOn);
   for (const v1::DesiredAttempt& desired : orders.start) StartAttempt(desired);
   for (const v1::CheckpointDeletion& deletion : response.deletions()) Delete(deletion);
   for (const v1::ArtifactRequest& request : response.artifacts()) Upload(request);
@@ -330,20 +341,20 @@ void Agent::StartAttempt(const v1::DesiredAttempt& desired) {
 }
 
 void Agent::StopAttempt(const AttemptKey& key, StopCause cause) {
-  if (!attempts_.RequestStop(key, cause)) return;
+  if (!attempts_.RequestStop(key, cause, now_)) return;
+  StopOrder order;
+  order.checkpoint = cause == StopCause::kMoveOn || cause == StopCause::kLeave;
+  order.or_go_on = cause == StopCause::kMoveOn;
+  order.grace = order.or_go_on ? options_.move_grace : order.checkpoint ? options_.leave_grace : options_.cancel_grace;
   Log(Level::kInfo, "attempt is asked to stop",
-      {{"job", key.job_id}, {"attempt", key.attempt}, {"checkpoint", cause == StopCause::kLeave}});
-  if (cause == StopCause::kLeave) {
-    trainers_.Stop(key, /*checkpoint=*/true, options_.leave_grace, now_);
-  } else {
-    trainers_.Stop(key, /*checkpoint=*/false, options_.cancel_grace, now_);
-  }
+      {{"job", key.job_id}, {"attempt", key.attempt}, {"checkpoint", order.checkpoint}});
+  trainers_.Stop(key, order, now_);
 }
 
 void Agent::Abandon(const AttemptKey& key) {
   Log(Level::kWarning, "the server no longer has this attempt here; it is ended",
       {{"job", key.job_id}, {"attempt", key.attempt}});
-  attempts_.RequestStop(key, StopCause::kAbandoned);
+  attempts_.RequestStop(key, StopCause::kAbandoned, now_);
   trainers_.Kill(key, now_);
   Forget(key);
 }

@@ -42,6 +42,7 @@ struct AgentOptions {
   std::string server;                                 // for messages
   std::chrono::milliseconds cancel_grace{1'000};      // for a trainer to stop without a checkpoint; then it is killed
   std::chrono::milliseconds leave_grace{28'000};      // for a trainer to write a checkpoint and stop; then it is killed
+  std::chrono::milliseconds move_grace{600'000};      // the same where the worker stays and only the attempt goes
   std::chrono::milliseconds drain_grace{30'000};      // for all that and for the server to be told of every end
   std::chrono::milliseconds last_words_grace{5'000};  // from the end of an attempt to its output being stored
   // For attempts whose assignment does not say.
@@ -103,6 +104,7 @@ class Agent {
   // What trainers say.
   void TakeTrainerEvents();
   void OnReported(AttemptReported reported);
+  void OnStopDeclined(const AttemptKey& key, const v1::StopDeclined& declined);
   void OnLost(const AttemptLost& lost);
   void OnOver(const AttemptKey& key, bool tell);
   void OnCheckpointSaved(const AttemptKey& key, v1::Checkpoint checkpoint);

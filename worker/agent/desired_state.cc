@@ -11,13 +11,13 @@ void DecideHeld(const v1::DesiredAttempt& desired, const HeldAttempt& attempt, b
   const AttemptKey key = KeyOf(attempt.ref);
   switch (desired.goal()) {
     case Goal::RUN:
-      if (leaving && !attempt.over()) orders.leave.push_back(key);
+      if (leaving && !attempt.over()) orders.move_on.push_back(key);
       break;
     case Goal::CANCEL:
       if (!attempt.over()) orders.cancel.push_back(key);
       break;
     case Goal::STOP_WITH_CHECKPOINT:
-      if (!attempt.over()) orders.leave.push_back(key);
+      if (!attempt.over()) orders.move_on.push_back(key);
       break;
     case Goal::FORGET:
       (attempt.over() ? orders.forget : orders.abandon).push_back(key);

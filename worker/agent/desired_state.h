@@ -12,7 +12,7 @@ namespace mantissa::agent {
 struct Orders {
   std::vector<v1::DesiredAttempt> start;
   std::vector<AttemptKey> cancel;   // stop without a checkpoint, then report the end
-  std::vector<AttemptKey> leave;    // stop with a checkpoint, then report the end
+  std::vector<AttemptKey> move_on;  // stop with a checkpoint, then report the end
   std::vector<AttemptKey> abandon;  // end it at once and speak of it no more
   std::vector<AttemptKey> forget;   // its end is recorded
 };

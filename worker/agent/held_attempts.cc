@@ -7,9 +7,12 @@ namespace {
 
 using Stage = HeldAttempt::Stage;
 
+// A disk that is full now may be emptied; until then the trainer is to train and not to write.
+constexpr std::chrono::seconds kBetweenStops{10};
+
 // What an attempt that the agent stopped has come to, in the server's terms.
 void EndAsAsked(HeldAttempt& attempt) {
-  if (attempt.stop == StopCause::kLeave) {
+  if (attempt.stop == StopCause::kLeave || attempt.stop == StopCause::kMoveOn) {
     // Not CANCELLED: nobody cancelled the job, and it is to go on elsewhere.
     attempt.end_state = v1::Attempt::FAILED;
     attempt.end_reason.code = v1::Reason::WORKER_STOPPED;
@@ -28,6 +31,7 @@ v1::AttemptReport ReportOf(const HeldAttempt& attempt) {
   if (attempt.precision) *report.mutable_precision() = *attempt.precision;
   report.set_last_checkpoint(attempt.last_checkpoint);
   report.set_last_attempt_sequence(attempt.last_attempt_sequence);
+  report.set_declined_stops(attempt.declined_stops);
   switch (attempt.stage) {
     case Stage::kStarting:
       report.set_state(v1::Attempt::STARTING);
@@ -66,9 +70,10 @@ void HeldAttempts::Add(const v1::AttemptRef& ref, const v1::Assignment& assignme
   attempts_.emplace(KeyOf(ref), std::move(attempt));
 }
 
-bool HeldAttempts::RequestStop(const AttemptKey& key, StopCause cause) {
+bool HeldAttempts::RequestStop(const AttemptKey& key, StopCause cause, process::SteadyTime now) {
   HeldAttempt* attempt = FindLive(key);
   if (attempt == nullptr || attempt->stop >= cause) return false;
+  if (cause == StopCause::kMoveOn && now < attempt->move_on_from) return false;
   attempt->stop = cause;
   return true;
 }
@@ -96,7 +101,10 @@ bool HeldAttempts::Ended(const AttemptKey& key, const v1::AttemptEnded& ended, p
   attempt->step = std::max(attempt->step, ended.result().steps());
   switch (ended.state()) {
     case v1::Attempt::SUCCEEDED:
+      break;
     case v1::Attempt::FAILED:
+      // What could not be saved on the way out is trained again elsewhere; the job has not failed.
+      if (attempt->stop == StopCause::kLeave && ended.reason() == v1::Reason::CHECKPOINT_FAILED) EndAsAsked(*attempt);
       break;
     case v1::Attempt::CANCELLED:
       if (attempt->stop != StopCause::kNone) {
@@ -127,6 +135,15 @@ bool HeldAttempts::CommitAnswered(const AttemptKey& key) {
   HeldAttempt& attempt = found->second;
   --attempt.open_commits;
   return attempt.stage == Stage::kEnding && Over(attempt);
+}
+
+bool HeldAttempts::StopDeclined(const AttemptKey& key, process::SteadyTime now) {
+  HeldAttempt* attempt = FindLive(key);
+  if (attempt == nullptr || attempt->stop != StopCause::kMoveOn) return false;
+  attempt->stop = StopCause::kNone;
+  attempt->move_on_from = now + kBetweenStops;
+  ++attempt->declined_stops;
+  return true;
 }
 
 void HeldAttempts::Progressed(const AttemptKey& key, std::int32_t iteration, std::int32_t step) {

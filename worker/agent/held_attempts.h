@@ -18,7 +18,8 @@ namespace mantissa::agent {
 // Why the agent has asked a trainer to stop. A stronger reason replaces a weaker one, never the other way.
 enum class StopCause {
   kNone,
-  kLeave,      // this worker is stopping, or the server wants the attempt elsewhere: with a checkpoint
+  kMoveOn,     // the server wants the attempt elsewhere, or later: with a checkpoint, or not at all
+  kLeave,      // this worker is stopping: with a checkpoint where it can be had
   kCancel,     // the job was cancelled
   kAbandoned,  // the server no longer knows the attempt: nobody wants to hear of it
 };
@@ -38,8 +39,10 @@ struct HeldAttempt {
   std::int32_t step = 0;
   std::optional<v1::PrecisionStats> precision;  // as the trainer said last
   std::string last_checkpoint;
-  std::int64_t last_attempt_sequence = 0;  // as received
-  int open_commits = 0;                    // checkpoints saved and not yet answered for
+  std::int64_t last_attempt_sequence = 0;                         // as received
+  int open_commits = 0;                                           // checkpoints saved and not yet answered for
+  std::int32_t declined_stops = 0;                                // for want of a checkpoint
+  process::SteadyTime move_on_from = process::SteadyTime::min();  // not asked again before
 
   // From kEnding on.
   process::SteadyTime ended_at;
@@ -66,14 +69,17 @@ class HeldAttempts {
   bool AnyLive() const;
 
   void Add(const v1::AttemptRef& ref, const v1::Assignment& assignment);
-  // False when a cause at least as strong is there already, or the attempt is over.
-  bool RequestStop(const AttemptKey& key, StopCause cause);
+  // False when a cause at least as strong is there already, or the attempt is over; and for a while after the trainer
+  // declined to move on.
+  bool RequestStop(const AttemptKey& key, StopCause cause, process::SteadyTime now);
 
   // Each returns true when the server should hear of it at once.
   bool Started(const AttemptKey& key);
   bool Ended(const AttemptKey& key, const v1::AttemptEnded& ended, process::SteadyTime now);
   bool Lost(const AttemptKey& key, const ExitReason& reason, bool as_asked, process::SteadyTime now);
   bool CommitAnswered(const AttemptKey& key);
+  // It goes on; a cause stronger than kMoveOn stands.
+  bool StopDeclined(const AttemptKey& key, process::SteadyTime now);
 
   void Progressed(const AttemptKey& key, std::int32_t iteration, std::int32_t step);
   void Heard(const AttemptKey& key, const v1::TrainerHeartbeat& heartbeat);

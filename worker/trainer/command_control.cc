@@ -30,6 +30,15 @@ bool CommandControl::stop_requested() {
   return stop_.has_value();
 }
 
+void CommandControl::DeclineStop(const absl::Status& why) {
+  v1::TrainerReport report;
+  report.mutable_stop_declined()->set_job_id(job_id_);
+  report.mutable_stop_declined()->set_attempt(attempt_);
+  report.mutable_stop_declined()->set_message(std::string(why.message()));
+  channel_.Send(report);
+  stop_.reset();
+}
+
 void CommandControl::ReadCommands() {
   for (;;) {
     auto command = channel_.Receive();
@@ -49,7 +58,7 @@ void CommandControl::Handle(const v1::TrainerCommand& command) {
       // A stop that is meant for an attempt that ended before it came is nothing to this one. A second stop may take
       // the wish for a checkpoint back.
       if (command.stop().job_id() == job_id_ && command.stop().attempt() == attempt_) {
-        stop_ = StopRequest{command.stop().checkpoint()};
+        stop_ = StopRequest{command.stop().checkpoint(), command.stop().or_go_on()};
       }
       return;
     case v1::TrainerCommand::kCheckpointCommitted:

@@ -14,7 +14,7 @@
 namespace mantissa::trainer {
 
 // Looks for commands every few milliseconds. An agent that is gone, or whose frames can't be trusted, is a stop without
-// a checkpoint: nobody is left to commit one. Once asked for, a stop stays. Not thread-safe.
+// a checkpoint: nobody is left to commit one. Once asked for, a stop stays until it is declined. Not thread-safe.
 class CommandControl final : public RunControl {
  public:
   // What is referred to must outlive it. `committed` hears of CheckpointCommitted.
@@ -23,6 +23,7 @@ class CommandControl final : public RunControl {
 
   bool stop_requested() override;
   StopRequest stop() const override { return stop_.value_or(StopRequest{}); }
+  void DeclineStop(const absl::Status& why) override;
 
   // The agent wants the process to end after the attempt.
   bool shutdown_requested() const { return shutdown_; }

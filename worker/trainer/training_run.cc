@@ -25,10 +25,14 @@ RunOutcome TrainingRun::Run() {
     Observe(parts_.engine.Poll());
     if (const auto& intervention = parts_.monitor.Intervention()) return Intervene(*intervention);
     if (auto ended = AnswerSpike()) return *std::move(ended);
-    if (parts_.control.stop_requested()) return Stop();
+    if (parts_.control.stop_requested()) {
+      if (auto ended = Stop()) return *std::move(ended);
+    }
     if (!reached) continue;
     const DueWork due = parts_.boundaries.At(progress());
-    if (due.evaluate && !EvaluateNow()) return Stop();
+    if (due.evaluate && !EvaluateNow()) {
+      if (auto ended = Stop()) return *std::move(ended);
+    }
     if (!due.checkpoint) continue;
     if (absl::Status saved = SaveAtBoundary(due.final); !saved.ok()) return NotSaved(saved);
   }
@@ -142,11 +146,18 @@ void TrainingRun::SaveBundle(const IterationRecord& record, const v1::JobEvent& 
   bundle_ = saved.ok() ? std::optional(*std::move(saved)) : std::nullopt;
 }
 
-RunOutcome TrainingRun::Stop() {
+std::optional<RunOutcome> TrainingRun::Stop() {
   parts_.engine.Drain();
   Observe(parts_.engine.Poll());
-  if (parts_.control.stop().checkpoint) {
-    if (absl::Status saved = Save(/*final=*/false); !saved.ok()) return NotSaved(saved);
+  const StopRequest stop = parts_.control.stop();
+  if (stop.checkpoint) {
+    absl::Status saved = Save(/*final=*/false);
+    if (!saved.ok()) saved = Save(/*final=*/false);
+    if (!saved.ok() && stop.or_go_on) {
+      parts_.control.DeclineStop(saved);
+      return std::nullopt;
+    }
+    if (!saved.ok()) return NotSaved(saved);
   }
   return End(v1::Attempt::CANCELLED, v1::Reason::REASON_UNSPECIFIED,
              absl::StrCat("stopped at iteration ", progress().iteration));
@@ -163,7 +174,9 @@ RunOutcome TrainingRun::Complete() {
   }
   // A run that was resumed at its very end has met no boundary.
   if (!last_checkpoint_) {
-    if (parts_.evaluate && !EvaluateNow()) return Stop();
+    if (parts_.evaluate && !EvaluateNow()) {
+      if (auto ended = Stop()) return *std::move(ended);
+    }
     if (absl::Status saved = Save(/*final=*/true); !saved.ok()) return NotSaved(saved);
   }
   const Progress at = progress();

@@ -31,6 +31,7 @@ namespace mantissa::trainer {
 // How a stop was asked for.
 struct StopRequest {
   bool checkpoint = false;  // save first
+  bool or_go_on = false;    // where nothing can be saved
 };
 
 // What the outside wants of an attempt.
@@ -38,6 +39,8 @@ class RunControl : public Control {
  public:
   // Once stop_requested() said so.
   virtual StopRequest stop() const = 0;
+  // It is not obeyed, because of `why`; the run goes on, and may be asked to stop again.
+  virtual void DeclineStop(const absl::Status& why) = 0;
 };
 
 // What a run is made of; all of it outlives the run.
@@ -101,7 +104,8 @@ class TrainingRun {
   RunOutcome Intervene(const Intervention& intervention);
   // The end of the attempt, where a loss jumped and the spec lets it go back; else it goes on, and says why.
   std::optional<RunOutcome> AnswerSpike();
-  RunOutcome Stop();
+  // Nothing: it goes on, because what it has learned could not be saved.
+  std::optional<RunOutcome> Stop();
   RunOutcome Complete();
   absl::Status SaveGenerationZero();
   // Keeps this skipped iteration, which nothing has been applied since. That it fails is said, and no more.

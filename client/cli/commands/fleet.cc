@@ -6,6 +6,7 @@
 #include "absl/strings/str_join.h"
 
 #include "client/cli/commands/pages.h"
+#include "client/cli/output/display_text.h"
 #include "client/cli/output/number_text.h"
 #include "client/cli/output/table.h"
 
@@ -20,7 +21,7 @@ std::string DeviceText(const v1::Device& device) {
 
 std::string StateText(const v1::Worker& worker) {
   if (!worker.connected()) return "away";
-  if (worker.draining()) return "draining";
+  if (worker.draining()) return worker.attempts_size() > 0 || !worker.drain_requested() ? "draining" : "drained";
   return worker.attempts_size() > 0 ? "busy" : "idle";
 }
 
@@ -94,6 +95,32 @@ int Roots(const Context& context) {
     console.Note("no worker reports a root; give one to `mantissa-worker`, such as --root data=/srv/data");
   } else {
     console.out.Write(table.Text(console.TableWidth()));
+  }
+  return kExitOk;
+}
+
+int Drain(const Context& context, const DrainOptions& options) {
+  const Console& console = context.console;
+  v1::DrainWorkerRequest request;
+  request.set_worker_id(options.worker);
+  request.set_undo(options.undo);
+  v1::Worker worker;
+  const absl::Status asked =
+      context.connection.Ask(context.connection.admin(), &v1::AdminService::Stub::DrainWorker, request, worker);
+  if (!asked.ok()) return console.Fail(asked);
+  if (IsStructured(context.format)) {
+    PrintJson(console, context.format, ToJson(worker));
+  } else if (context.format == OutputFormat::kName) {
+    console.out.Write(worker.id() + "\n");
+  } else if (options.undo) {
+    console.out.Write(absl::StrCat(ForTerminal(worker.id()),
+                                   worker.draining() ? " still drains: it was told to stop\n" : " takes work again\n"));
+  } else {
+    const int count = worker.attempts_size();
+    console.out.Write(absl::StrCat(
+        ForTerminal(worker.id()), " is drained: it takes no more work",
+        count == 0 ? "" : absl::StrCat("; ", count, count == 1 ? " job" : " jobs", " saves and goes on elsewhere"),
+        "\n"));
   }
   return kExitOk;
 }

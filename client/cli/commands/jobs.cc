@@ -31,6 +31,21 @@ std::string ProgressText(const Job& job) {
   return absl::StrCat(100 * std::int64_t{progress.iteration()} / progress.total_iterations(), " %");
 }
 
+std::string ListTable(const std::vector<Job>& jobs, const Console& console) {
+  Table table({"NAME", "ID", "STATE", ">DONE", ">LOSS", ">AGE", ">SCALE", ">SKIPPED", "MESSAGE"});
+  for (const Job& job : jobs) {
+    const v1::JobProgress& progress = job.progress();
+    table.Add({Clip(ForTerminal(JobName(job)), 24), job.id(), Job::State_Name(job.state()), ProgressText(job),
+               progress.has_loss() ? ShortNumber(progress.loss()) : "",
+               AgeText(job.create_time(), console.clock.WallNow()),
+               progress.has_loss_scale() ? ScaleText(progress.loss_scale()) : "",
+               progress.iteration() > 0 ? std::to_string(progress.skipped_iterations()) : "", job.state_message()});
+  }
+  return table.Text(console.TableWidth());
+}
+
+}  // namespace
+
 absl::StatusOr<v1::JobFilter> FilterOf(const JobFilterOptions& options) {
   v1::JobFilter filter;
   filter.set_name(options.name);
@@ -52,21 +67,6 @@ absl::StatusOr<v1::JobFilter> FilterOf(const JobFilterOptions& options) {
   }
   return filter;
 }
-
-std::string ListTable(const std::vector<Job>& jobs, const Console& console) {
-  Table table({"NAME", "ID", "STATE", ">DONE", ">LOSS", ">AGE", ">SCALE", ">SKIPPED", "MESSAGE"});
-  for (const Job& job : jobs) {
-    const v1::JobProgress& progress = job.progress();
-    table.Add({Clip(ForTerminal(JobName(job)), 24), job.id(), Job::State_Name(job.state()), ProgressText(job),
-               progress.has_loss() ? ShortNumber(progress.loss()) : "",
-               AgeText(job.create_time(), console.clock.WallNow()),
-               progress.has_loss_scale() ? ScaleText(progress.loss_scale()) : "",
-               progress.iteration() > 0 ? std::to_string(progress.skipped_iterations()) : "", job.state_message()});
-  }
-  return table.Text(console.TableWidth());
-}
-
-}  // namespace
 
 int List(const Context& context, const ListOptions& options) {
   const Console& console = context.console;
@@ -201,82 +201,6 @@ int Get(const Context& context, const std::string& reference) {
     console.out.Write(JobText(job));
   }
   return kExitOk;
-}
-
-namespace {
-
-int CancelEach(const Context& context, const std::vector<std::string>& references) {
-  const Console& console = context.console;
-  int code = kExitOk;
-  std::vector<Job> cancelled;
-  for (const std::string& reference : references) {
-    absl::StatusOr<Job> found = FindJob(context.connection, reference);
-    absl::Status asked = found.status();
-    Job job;
-    if (found.ok()) {
-      v1::CancelJobRequest request;
-      request.set_job_id(found->id());
-      asked = context.connection.Ask(context.connection.jobs(), &JobService::Stub::CancelJob, request, job);
-    }
-    if (!asked.ok()) {
-      const int failed = console.Fail(asked);
-      if (code == kExitOk) code = failed;
-      continue;
-    }
-    cancelled.push_back(std::move(job));
-  }
-  if (IsStructured(context.format)) {
-    std::vector<const google::protobuf::Message*> messages;
-    for (const Job& job : cancelled) messages.push_back(&job);
-    PrintJson(console, context.format, ToJson("jobs", messages));
-    return code;
-  }
-  for (const Job& job : cancelled) {
-    console.out.Write(
-        context.format == OutputFormat::kName
-            ? job.id() + "\n"
-            : absl::StrCat(ForTerminal(JobName(job)), " (", job.id(), ") is ", Job::State_Name(job.state()), "\n"));
-  }
-  return code;
-}
-
-int CancelMatching(const Context& context, const CancelOptions& options) {
-  const Console& console = context.console;
-  const absl::StatusOr<v1::JobFilter> filter = FilterOf(options.filter);
-  if (!filter.ok()) return console.Fail(filter.status());
-  v1::CancelJobsRequest request;
-  *request.mutable_filter() = *filter;
-  request.set_validate_only(options.dry_run);
-  v1::CancelJobsResponse response;
-  const absl::Status asked =
-      context.connection.Ask(context.connection.jobs(), &JobService::Stub::CancelJobs, request, response);
-  if (!asked.ok()) return console.Fail(asked);
-  if (IsStructured(context.format)) {
-    PrintJson(console, context.format, ToJson(response));
-    return kExitOk;
-  }
-  for (const std::string& id : response.job_ids()) console.out.Write(ForTerminal(id) + "\n");
-  if (context.format == OutputFormat::kTable) {
-    const int count = response.job_ids_size();
-    console.Note(absl::StrCat(options.dry_run ? "would cancel " : "cancelled ", count, count == 1 ? " job" : " jobs"));
-  }
-  return kExitOk;
-}
-
-}  // namespace
-
-int Cancel(const Context& context, const CancelOptions& options) {
-  const bool filtered = !options.filter.empty();
-  if (filtered == !options.jobs.empty()) {
-    return context.console.Fail(
-        absl::InvalidArgumentError(filtered ? "give either jobs or a filter (--state, --label, --name), not both"
-                                            : "name the jobs to cancel, or give a filter: --state, --label, --name"));
-  }
-  if (options.dry_run && !filtered) {
-    return context.console.Fail(
-        absl::InvalidArgumentError("--dry-run: says what a filter names; give --state, --label or --name"));
-  }
-  return filtered ? CancelMatching(context, options) : CancelEach(context, options.jobs);
 }
 
 }  // namespace mantissa::cli

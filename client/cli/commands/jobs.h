@@ -16,6 +16,9 @@ struct JobFilterOptions {
   bool empty() const { return states.empty() && labels.empty() && name.empty(); }
 };
 
+// INVALID_ARGUMENT, naming the option, for what is no state or no key=value.
+absl::StatusOr<v1::JobFilter> FilterOf(const JobFilterOptions& options);
+
 struct ListOptions {
   JobFilterOptions filter;
   int limit = 50;
@@ -24,15 +27,5 @@ struct ListOptions {
 int List(const Context& context, const ListOptions& options);
 
 int Get(const Context& context, const std::string& job);
-
-struct CancelOptions {
-  std::vector<std::string> jobs;
-  // Instead of jobs: all that match, in one transaction.
-  JobFilterOptions filter;
-  bool dry_run = false;  // of a filter: only say which
-};
-
-// Each of the jobs, and the exit code is that of the first that failed; or all that match the filter, or none of them.
-int Cancel(const Context& context, const CancelOptions& options);
 
 }  // namespace mantissa::cli

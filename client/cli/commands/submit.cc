@@ -77,8 +77,11 @@ absl::Status ExplainedWithLines(const Context& context, const grpc::Status& stat
 }  // namespace
 
 int Submit(const Context& context, const SubmitOptions& options) {
+  return SubmitSpec(context, ReadSpecFile(options.source), options);
+}
+
+int SubmitSpec(const Context& context, const SpecFile& file, const SubmitOptions& options) {
   const Console& console = context.console;
-  const SpecFile file = ReadSpecFile(options.source);
   if (!file.problems.empty()) return console.Fail(Invalid(file.shown_name, FormFindings(file)));
   v1::SubmitJobRequest request;
   *request.mutable_spec() = file.spec;

@@ -22,6 +22,8 @@ struct SubmitOptions {
 };
 
 int Submit(const Context& context, const SubmitOptions& options);
+// The same of a spec that is read already, whatever the source.
+int SubmitSpec(const Context& context, const SpecFile& file, const SubmitOptions& options);
 
 // The job spec of a file that is good, as this program sees it, with its defaults resolved; else everything that is
 // wrong with it.

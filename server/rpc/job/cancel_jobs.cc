@@ -62,7 +62,7 @@ void CancelMany(Backend& backend, UnaryCall* call, const v1::CancelJobsRequest& 
   if (request.filter().ByteSizeLong() == 0) {
     return call->Reply(InvalidField("filter",
                                     "is empty and would name every job; to cancel all of them, give the "
-                                    "states QUEUED, STARTING and RUNNING"));
+                                    "states QUEUED, STARTING, RUNNING, PAUSING and PAUSED"));
   }
   const absl::Status checked = CheckFilter(request.filter());
   if (!checked.ok()) return call->Reply(checked);

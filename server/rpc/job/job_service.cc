@@ -9,6 +9,7 @@
 #include "server/rpc/call/refused_stream.h"
 #include "server/rpc/call/unary_call.h"
 #include "server/rpc/job/cancel_jobs.h"
+#include "server/rpc/job/change_job.h"
 #include "server/rpc/job/download_artifact.h"
 #include "server/rpc/job/list_jobs.h"
 #include "server/rpc/job/read_job.h"
@@ -75,26 +76,31 @@ JobService::Unary* JobService::ListJobs(Context*, const v1::ListJobsRequest* req
 
 JobService::Unary* JobService::CancelJob(Context*, const v1::CancelJobRequest* request, v1::Job* job) {
   auto* const call = new UnaryCall(backend_, "JobService/CancelJob");
-  backend_.pool.Post([this, call, request, job] {
-    absl::StatusOr<v1::Job> read = ReadJob(backend_, request->job_id());
-    if (!read.ok()) return call->Reply(read.status());
-    *job = *std::move(read);
-    if (HasEnded(job->state())) return call->Reply(absl::OkStatus());
-    const auto cancel = [request, job](Scheduler& scheduler, Moment now, Changes& changes) {
-      absl::StatusOr<v1::Job> cancelled = scheduler.Cancel(request->job_id(), request->etag(), now, changes);
-      if (cancelled.ok()) *job = *std::move(cancelled);
-      return cancelled.status();
-    };
-    call->Commit(cancel, [this, call, request, job](const absl::Status& status) {
-      if (!absl::IsNotFound(status)) return call->Reply(status);
-      // It ended between the two looks: that end is the answer.
-      call->ReplyFromPool([this, request, job] {
-        absl::StatusOr<v1::Job> ended = ReadJob(backend_, request->job_id());
-        if (ended.ok()) *job = *std::move(ended);
-        return ended.status();
-      });
-    });
-  });
+  ChangeJob(backend_, call, request->job_id(), request->etag(), &Scheduler::Cancel, OnEnded::kIsFine, *job);
+  return call;
+}
+
+JobService::Unary* JobService::PauseJob(Context*, const v1::PauseJobRequest* request, v1::Job* job) {
+  auto* const call = new UnaryCall(backend_, "JobService/PauseJob");
+  ChangeJob(backend_, call, request->job_id(), request->etag(), &Scheduler::Pause, OnEnded::kRefuse, *job);
+  return call;
+}
+
+JobService::Unary* JobService::ResumeJob(Context*, const v1::ResumeJobRequest* request, v1::Job* job) {
+  auto* const call = new UnaryCall(backend_, "JobService/ResumeJob");
+  ChangeJob(backend_, call, request->job_id(), request->etag(), &Scheduler::Resume, OnEnded::kRefuse, *job);
+  return call;
+}
+
+JobService::Unary* JobService::UpdateJob(Context*, const v1::UpdateJobRequest* request, v1::Job* job) {
+  auto* const call = new UnaryCall(backend_, "JobService/UpdateJob");
+  backend_.pool.Post([this, call, request, job] { UpdateOne(backend_, call, *request, *job); });
+  return call;
+}
+
+JobService::Unary* JobService::DeleteJob(Context*, const v1::DeleteJobRequest* request, v1::DeleteJobResponse*) {
+  auto* const call = new UnaryCall(backend_, "JobService/DeleteJob");
+  backend_.pool.Post([this, call, request] { DeleteOne(backend_, call, *request); });
   return call;
 }
 
@@ -216,22 +222,6 @@ JobService::Unary* JobService::ListRoots(Context*, const v1::ListRootsRequest* r
         *response->mutable_next_page_token());
   });
   return call;
-}
-
-JobService::Unary* JobService::UpdateJob(Context*, const v1::UpdateJobRequest*, v1::Job*) {
-  return RefuseUnbuilt(backend_, "UpdateJob", "cancel the job and submit it with the other spec.");
-}
-
-JobService::Unary* JobService::PauseJob(Context*, const v1::PauseJobRequest*, v1::Job*) {
-  return RefuseUnbuilt(backend_, "PauseJob", "cancel the job; its checkpoints stay.");
-}
-
-JobService::Unary* JobService::ResumeJob(Context*, const v1::ResumeJobRequest*, v1::Job*) {
-  return RefuseUnbuilt(backend_, "ResumeJob", "");
-}
-
-JobService::Unary* JobService::DeleteJob(Context*, const v1::DeleteJobRequest*, v1::DeleteJobResponse*) {
-  return RefuseUnbuilt(backend_, "DeleteJob", "jobs are kept.");
 }
 
 grpc::ServerWriteReactor<v1::WatchJobsResponse>* JobService::WatchJobs(Context*, const v1::WatchJobsRequest*) {

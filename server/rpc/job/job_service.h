@@ -21,6 +21,11 @@ class JobService final : public v1::JobService::WithRawCallbackMethod_WatchJob<v
   Unary* GetJob(Context*, const v1::GetJobRequest* request, v1::Job* job) override;
   Unary* ListJobs(Context*, const v1::ListJobsRequest* request, v1::ListJobsResponse* response) override;
   Unary* CancelJob(Context*, const v1::CancelJobRequest* request, v1::Job* job) override;
+  Unary* CancelJobs(Context*, const v1::CancelJobsRequest* request, v1::CancelJobsResponse* response) override;
+  Unary* PauseJob(Context*, const v1::PauseJobRequest* request, v1::Job* job) override;
+  Unary* ResumeJob(Context*, const v1::ResumeJobRequest* request, v1::Job* job) override;
+  Unary* UpdateJob(Context*, const v1::UpdateJobRequest* request, v1::Job* job) override;
+  Unary* DeleteJob(Context*, const v1::DeleteJobRequest* request, v1::DeleteJobResponse* response) override;
   grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchJob(Context*, const grpc::ByteBuffer* request) override;
   Unary* ListAttempts(Context*, const v1::ListAttemptsRequest* request, v1::ListAttemptsResponse* response) override;
   Unary* ListEvents(Context*, const v1::ListEventsRequest* request, v1::ListEventsResponse* response) override;
@@ -33,11 +38,6 @@ class JobService final : public v1::JobService::WithRawCallbackMethod_WatchJob<v
   Unary* ListRoots(Context*, const v1::ListRootsRequest* request, v1::ListRootsResponse* response) override;
 
   // Not built in this release.
-  Unary* UpdateJob(Context*, const v1::UpdateJobRequest*, v1::Job*) override;
-  Unary* CancelJobs(Context*, const v1::CancelJobsRequest*, v1::CancelJobsResponse*) override;
-  Unary* PauseJob(Context*, const v1::PauseJobRequest*, v1::Job*) override;
-  Unary* ResumeJob(Context*, const v1::ResumeJobRequest*, v1::Job*) override;
-  Unary* DeleteJob(Context*, const v1::DeleteJobRequest*, v1::DeleteJobResponse*) override;
   grpc::ServerWriteReactor<v1::WatchJobsResponse>* WatchJobs(Context*, const v1::WatchJobsRequest*) override;
   Unary* QueryHistory(Context*, const v1::QueryHistoryRequest*, v1::QueryHistoryResponse*) override;
   Unary* GetReport(Context*, const v1::GetReportRequest*, v1::GetReportResponse*) override;

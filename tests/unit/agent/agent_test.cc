@@ -371,6 +371,19 @@ TEST_F(AgentTest, DrainsWithACheckpointAndLeavesWhenTheServerKnows) {
   EXPECT_EQ(metrics_.attempts_stopped.Value(), 1);
 }
 
+TEST_F(AgentTest, AnAttemptThatCannotBeSavedStaysWhereItIsAndTheServerIsTold) {
+  options_.move_grace = milliseconds(50);
+  Begin("started,declines,wait");
+  Until("RUNNING", [&] { return ReportSays(v1::Attempt::RUNNING); });
+  Want(Goal::STOP_WITH_CHECKPOINT);
+  Answer();
+  Until("it is told", [&] { return Report() != nullptr && Report()->declined_stops() == 1; });
+  EXPECT_EQ(Report()->state(), v1::Attempt::RUNNING);
+  Want(Goal::CANCEL);
+  Answer();
+  Until("the end", [&] { return ReportSays(v1::Attempt::CANCELLED); });  // not killed for the stop that it declined
+}
+
 TEST_F(AgentTest, AnIdleWorkerLeavesOnceTheServerHasHeardThatItDrains) {
   StartAgent();
   Until("a device", [&] { return newest_.request.devices_size() == 1; });

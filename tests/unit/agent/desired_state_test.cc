@@ -39,7 +39,7 @@ TEST_F(DesiredStateTest, LeavesAloneWhatRunsAsWanted) {
   Hold(MakeRef());
   Want(MakeRef(), Goal::RUN, /*assignment=*/true);
   const Orders orders = Decide(desired_, held_, false);
-  EXPECT_TRUE(orders.start.empty() && orders.cancel.empty() && orders.leave.empty() && orders.abandon.empty() &&
+  EXPECT_TRUE(orders.start.empty() && orders.cancel.empty() && orders.move_on.empty() && orders.abandon.empty() &&
               orders.forget.empty());
 }
 
@@ -78,7 +78,7 @@ TEST_F(DesiredStateTest, CancelsAndStopsWhatRunsButNotWhatHasEnded) {
   Want(MakeRef("d"), Goal::STOP_WITH_CHECKPOINT);
   const Orders orders = Decide(desired_, held_, false);
   EXPECT_EQ(orders.cancel, (std::vector<AttemptKey>{{"a", 1}}));
-  EXPECT_EQ(orders.leave, (std::vector<AttemptKey>{{"b", 1}}));
+  EXPECT_EQ(orders.move_on, (std::vector<AttemptKey>{{"b", 1}}));
   EXPECT_TRUE(orders.abandon.empty());
 }
 
@@ -100,7 +100,7 @@ TEST_F(DesiredStateTest, StartsNothingWhileItDrainsAndLeavesWhatRuns) {
     desired_.set_drain(!own);
     const Orders orders = Decide(desired_, held_, own);
     EXPECT_TRUE(orders.start.empty());
-    EXPECT_EQ(orders.leave, (std::vector<AttemptKey>{{"a", 1}}));
+    EXPECT_EQ(orders.move_on, (std::vector<AttemptKey>{{"a", 1}}));
   }
 }
 
@@ -108,7 +108,7 @@ TEST_F(DesiredStateTest, KeepsAnAttemptUnderAGoalItDoesNotKnow) {
   Hold(MakeRef());
   Want(MakeRef(), static_cast<Goal::Goal>(99));
   const Orders orders = Decide(desired_, held_, false);
-  EXPECT_TRUE(orders.abandon.empty() && orders.cancel.empty() && orders.leave.empty());
+  EXPECT_TRUE(orders.abandon.empty() && orders.cancel.empty() && orders.move_on.empty());
 }
 
 }  // namespace

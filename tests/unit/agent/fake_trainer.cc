@@ -7,6 +7,7 @@
 //   save=STEP          CheckpointSaved, then wait for CheckpointCommitted
 //   save_only=STEP     CheckpointSaved
 //   wait               until StopAttempt, then CANCELLED, with a checkpoint first where asked
+//   declines           the next StopAttempt that lets it go on
 //   deaf               for ever, whatever is said
 //   crash kill exit=N  the end of the process
 //   cut garbage        half a frame and the end; a frame that is no message
@@ -150,6 +151,14 @@ class FakeTrainer {
       if (step == "save") AwaitCommit();
     } else if (step == "wait") {
       AwaitStop(ended);
+    } else if (step == "declines") {
+      while (!Receive().stop().or_go_on()) {
+      }
+      v1::TrainerReport report;
+      report.mutable_stop_declined()->set_job_id(run_.job_id());
+      report.mutable_stop_declined()->set_attempt(run_.attempt());
+      report.mutable_stop_declined()->set_message("the disk is full");
+      Send(report);
     } else if (step == "deaf") {
       SleepForEver();
     } else if (step == "crash") {

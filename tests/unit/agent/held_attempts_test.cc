@@ -22,6 +22,7 @@ class HeldAttemptsTest : public testing::Test {
 
   const AttemptKey key_{"job-1", 1};
   HeldAttempts held_;
+  process::SteadyTime now_{std::chrono::hours(1)};
 };
 
 TEST_F(HeldAttemptsTest, SaysStartingThenRunningThenTheEnd) {
@@ -69,7 +70,7 @@ TEST_F(HeldAttemptsTest, PrecisionStatisticsGoWithEveryReportTheEndIncluded) {
 TEST_F(HeldAttemptsTest, AnEndComesOnce) {
   EXPECT_TRUE(held_.Ended(key_, End(v1::Attempt::SUCCEEDED), {}));
   EXPECT_FALSE(held_.Lost(key_, {v1::Reason::CRASHED, "late"}, false, {}));
-  EXPECT_FALSE(held_.RequestStop(key_, StopCause::kCancel));
+  EXPECT_FALSE(held_.RequestStop(key_, StopCause::kCancel, now_));
   EXPECT_EQ(Report().state(), v1::Attempt::SUCCEEDED);
 }
 
@@ -86,20 +87,43 @@ TEST_F(HeldAttemptsTest, TheEndIsToldOnlyAfterTheLastCommitIsAnswered) {
 }
 
 TEST_F(HeldAttemptsTest, AStopWithCheckpointIsNoCancel) {
-  EXPECT_TRUE(held_.RequestStop(key_, StopCause::kLeave));
-  EXPECT_FALSE(held_.RequestStop(key_, StopCause::kLeave));
+  EXPECT_TRUE(held_.RequestStop(key_, StopCause::kLeave, now_));
+  EXPECT_FALSE(held_.RequestStop(key_, StopCause::kLeave, now_));
   held_.Ended(key_, End(v1::Attempt::CANCELLED), {});
   EXPECT_EQ(Report().state(), v1::Attempt::FAILED);
   EXPECT_EQ(Report().reason(), v1::Reason::WORKER_STOPPED);
 }
 
 TEST_F(HeldAttemptsTest, ACancelTakesTheLeadOverALeaveAndNotTheOtherWayRound) {
-  EXPECT_TRUE(held_.RequestStop(key_, StopCause::kLeave));
-  EXPECT_TRUE(held_.RequestStop(key_, StopCause::kCancel));
-  EXPECT_FALSE(held_.RequestStop(key_, StopCause::kLeave));
+  EXPECT_TRUE(held_.RequestStop(key_, StopCause::kLeave, now_));
+  EXPECT_TRUE(held_.RequestStop(key_, StopCause::kCancel, now_));
+  EXPECT_FALSE(held_.RequestStop(key_, StopCause::kLeave, now_));
   held_.Ended(key_, End(v1::Attempt::CANCELLED), {});
   EXPECT_EQ(Report().state(), v1::Attempt::CANCELLED);
   EXPECT_EQ(Report().reason(), v1::Reason::CANCELLED_BY_USER);
+}
+
+TEST_F(HeldAttemptsTest, AStopThatWasDeclinedIsToldCountedAndNotAskedForAgainAtOnce) {
+  held_.Started(key_);
+  EXPECT_FALSE(held_.StopDeclined(key_, now_)) << "nobody asked";
+  ASSERT_TRUE(held_.RequestStop(key_, StopCause::kMoveOn, now_));
+  EXPECT_TRUE(held_.StopDeclined(key_, now_));
+  EXPECT_EQ(Report().declined_stops(), 1);
+  EXPECT_EQ(Report().state(), v1::Attempt::RUNNING);
+  EXPECT_FALSE(held_.RequestStop(key_, StopCause::kMoveOn, now_ + std::chrono::seconds(9)));
+  EXPECT_TRUE(held_.RequestStop(key_, StopCause::kMoveOn, now_ + std::chrono::seconds(10)));
+}
+
+TEST_F(HeldAttemptsTest, AWorkerThatLeavesIsNotKeptByADeclinedStop) {
+  held_.Started(key_);
+  ASSERT_TRUE(held_.RequestStop(key_, StopCause::kMoveOn, now_));
+  ASSERT_TRUE(held_.RequestStop(key_, StopCause::kLeave, now_));
+  EXPECT_FALSE(held_.StopDeclined(key_, now_));
+  v1::AttemptEnded unsaved = End(v1::Attempt::FAILED);
+  unsaved.set_reason(v1::Reason::CHECKPOINT_FAILED);
+  EXPECT_TRUE(held_.Ended(key_, unsaved, now_));
+  EXPECT_EQ(Report().reason(), v1::Reason::WORKER_STOPPED) << "the job has not failed";
+  EXPECT_EQ(Report().message(), "said the trainer");
 }
 
 TEST_F(HeldAttemptsTest, ATrainerThatStopsUnaskedHasFailed) {
@@ -109,7 +133,7 @@ TEST_F(HeldAttemptsTest, ATrainerThatStopsUnaskedHasFailed) {
 }
 
 TEST_F(HeldAttemptsTest, ASuccessStaysASuccessThoughAStopWasOnItsWay) {
-  held_.RequestStop(key_, StopCause::kCancel);
+  held_.RequestStop(key_, StopCause::kCancel, now_);
   held_.Ended(key_, End(v1::Attempt::SUCCEEDED), {});
   EXPECT_EQ(Report().state(), v1::Attempt::SUCCEEDED);
 }
@@ -121,13 +145,13 @@ TEST_F(HeldAttemptsTest, ALostTrainerIsAFailureUnlessItWasKilledOnRequest) {
 
   const AttemptKey cancelled{"job-2", 1};
   held_.Add(MakeRef("job-2"), {});
-  held_.RequestStop(cancelled, StopCause::kCancel);
+  held_.RequestStop(cancelled, StopCause::kCancel, now_);
   held_.Lost(cancelled, {v1::Reason::KILLED, "did not stop in time"}, /*as_asked=*/true, {});
   EXPECT_EQ(held_.Find(cancelled)->end_state, v1::Attempt::CANCELLED);
 }
 
 TEST_F(HeldAttemptsTest, ACrashDuringAStopThatNobodyKilledForIsACrash) {
-  held_.RequestStop(key_, StopCause::kLeave);
+  held_.RequestStop(key_, StopCause::kLeave, now_);
   held_.Lost(key_, {v1::Reason::CRASHED, "segmentation fault"}, /*as_asked=*/false, {});
   EXPECT_EQ(Report().reason(), v1::Reason::CRASHED);
 }

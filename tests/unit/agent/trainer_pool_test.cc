@@ -194,7 +194,7 @@ TEST_F(TrainerPoolTest, ATrainerThatWasStoppedIsReplacedAtOnce) {
   StartPool();
   ASSERT_TRUE(pool_->Run(Order("started,wait"), now_).ok());
   Until([&] { return events_.size() >= 2; });
-  pool_->Stop({"job-1", 1}, /*checkpoint=*/false, milliseconds(1'000), now_);
+  pool_->Stop({"job-1", 1}, {.checkpoint = false, .grace = milliseconds(1'000)}, now_);
   Until([&] { return Ended() != nullptr; });
   EXPECT_EQ(Ended()->state(), v1::Attempt::CANCELLED);
   EXPECT_EQ(pool_->counts().replaced, 1);
@@ -254,7 +254,7 @@ TEST_F(TrainerPoolTest, ATrainerThatDoesNotStopIsKilledWhenItsGraceIsOver) {
   StartPool();
   ASSERT_TRUE(pool_->Run(Order("started,deaf"), now_).ok());
   Until([&] { return events_.size() >= 2; });
-  pool_->Stop({"job-1", 1}, /*checkpoint=*/false, milliseconds(1'000), now_);
+  pool_->Stop({"job-1", 1}, {.checkpoint = false, .grace = milliseconds(1'000)}, now_);
   EXPECT_EQ(pool_->NextDeadline(), now_ + milliseconds(1'000));
   now_ += milliseconds(999);
   pool_->Tick(now_);
@@ -269,16 +269,16 @@ TEST_F(TrainerPoolTest, ALaterStopNeverPutsTheKillOff) {
   StartPool();
   ASSERT_TRUE(pool_->Run(Order("started,deaf"), now_).ok());
   Until([&] { return events_.size() >= 2; });
-  pool_->Stop({"job-1", 1}, true, milliseconds(30'000), now_);
-  pool_->Stop({"job-1", 1}, false, milliseconds(1'000), now_);
-  pool_->Stop({"job-1", 1}, true, milliseconds(30'000), now_);
+  pool_->Stop({"job-1", 1}, {.checkpoint = true, .grace = milliseconds(30'000)}, now_);
+  pool_->Stop({"job-1", 1}, {.checkpoint = false, .grace = milliseconds(1'000)}, now_);
+  pool_->Stop({"job-1", 1}, {.checkpoint = true, .grace = milliseconds(30'000)}, now_);
   EXPECT_EQ(pool_->NextDeadline(), now_ + milliseconds(1'000));
 }
 
 TEST_F(TrainerPoolTest, AnAttemptThatHasNotBegunIsStoppedOnTheSpot) {
   StartPool([](auto& options) { options.environment = {"FAKE_TRAINER_MUTE=1"}; });
   ASSERT_TRUE(pool_->Run(Order("started"), now_).ok());
-  pool_->Stop({"job-1", 1}, true, milliseconds(30'000), now_);
+  pool_->Stop({"job-1", 1}, {.checkpoint = true, .grace = milliseconds(30'000)}, now_);
   Until([&] { return Lost() != nullptr; });
   EXPECT_TRUE(Lost()->as_asked);
 }

@@ -261,6 +261,67 @@ TEST_F(CommandTest, CancelGoesOnAfterOneThatFails) {
   EXPECT_THAT(run.out, HasSubstr("is CANCELLING"));
 }
 
+TEST_F(CommandTest, PauseResumeRequeueAndDeleteAskForEachJob) {
+  server_.jobs().AddJob(ExampleJob());
+  const std::string id = ExampleJob().id();
+  EXPECT_THAT(Run({"pause", "digits-fp16"}).out, HasSubstr("(" + id + ") is PAUSING\n"));
+  EXPECT_THAT(Run({"resume", id}).out, HasSubstr("is QUEUED"));
+  EXPECT_THAT(Run({"requeue", id}).out, HasSubstr("is RUNNING"));
+  EXPECT_EQ(Run({"pause", id, "-o", "name"}).out, id + "\n");
+  EXPECT_EQ(nlohmann::json::parse(Run({"resume", id, "-o", "json"}).out)["jobs"][0]["state"], "QUEUED");
+  EXPECT_THAT(Run({"delete", id}).out, HasSubstr("(" + id + ") is deleted"));
+  EXPECT_THAT(server_.jobs().asked(),
+              ElementsAre("pause " + id, "resume " + id, "pause " + id, "resume " + id, "delete " + id));
+  server_.jobs().FailNext("pause",
+                          ErrorWith(grpc::StatusCode::FAILED_PRECONDITION, "the job has ended", "WRONG_STATE"));
+  const CliRun refused = Run({"pause", "nobody", id, id});
+  EXPECT_EQ(refused.code, kExitNotFound) << "the first failure";
+  EXPECT_THAT(refused.err, HasSubstr("the job has ended [WRONG_STATE]"));
+  EXPECT_THAT(refused.out, HasSubstr("is PAUSING")) << "and yet the third was asked for";
+}
+
+TEST_F(CommandTest, UpdateSendsWhatWasSetAndNamesIt) {
+  v1::Job job = ExampleJob();
+  job.set_etag("7");
+  (*job.mutable_spec()->mutable_labels())["team"] = "vision";
+  server_.jobs().AddJob(job);
+  const CliRun run = Run({"update", job.id(), "--set", "priority=5", "--set", "labels.team=nlp", "--set",
+                          "timeouts.total=2h", "--set", "timeouts.queue=1h"});
+  EXPECT_EQ(run.code, kExitOk) << run.err;
+  EXPECT_THAT(run.out, HasSubstr("is updated; its spec is revision 2"));
+  ASSERT_THAT(server_.jobs().updated(), SizeIs(1));
+  const v1::UpdateJobRequest asked = server_.jobs().updated()[0];
+  EXPECT_EQ(asked.etag(), "7");
+  EXPECT_EQ(asked.spec().priority(), 5);
+  EXPECT_EQ(asked.spec().labels().at("team"), "nlp");
+  EXPECT_EQ(asked.spec().timeouts().total().seconds(), 7'200);
+  EXPECT_THAT(asked.update_mask().paths(), ElementsAre("labels", "priority", "timeouts"));
+  EXPECT_EQ(Run({"update", job.id(), "--set", "priority=high"}).code, kExitUsage);
+  EXPECT_EQ(Run({"update", job.id()}).code, kExitUsage) << "nothing to change";
+}
+
+TEST_F(CommandTest, CloneSubmitsTheSpecOnceMore) {
+  v1::Job job = ExampleJob();
+  job.mutable_spec()->mutable_training()->set_batch_size(64);
+  server_.jobs().AddJob(job);
+  const CliRun run =
+      Run({"clone", job.id(), "--set", "training.batch_size=32", "--name", "second", "--from-checkpoint"});
+  EXPECT_EQ(run.code, kExitOk) << run.err;
+  ASSERT_THAT(server_.jobs().submitted(), SizeIs(1));
+  const v1::SubmitJobRequest submitted = server_.jobs().submitted()[0];
+  EXPECT_EQ(submitted.spec().name(), "second");
+  EXPECT_EQ(submitted.spec().training().batch_size(), 32);
+  EXPECT_EQ(submitted.spec().training().init_from().job_id(), job.id());
+  EXPECT_THAT(submitted.request_id(), SizeIs(36));
+  EXPECT_THAT(run.out, StartsWith("second submitted as job"));
+}
+
+TEST_F(CommandTest, DrainSaysWhatBecomesOfTheWorker) {
+  EXPECT_THAT(Run({"drain", "ws-1"}).out, HasSubstr("ws-1 is drained: it takes no more work; 1 job saves and goes on"));
+  EXPECT_EQ(Run({"drain", "ws-1", "--undo"}).out, "ws-1 takes work again\n");
+  EXPECT_TRUE(nlohmann::json::parse(Run({"drain", "ws-1", "-o", "json"}).out)["draining"]);
+}
+
 TEST_F(CommandTest, CancelTakesAFilterInsteadOfJobs) {
   server_.jobs().AddJob(ExampleJob());
   const CliRun dry = Run({"cancel", "--state", "queued", "--label", "team=nlp", "--name", "sweep", "--dry-run"});

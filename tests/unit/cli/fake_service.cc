@@ -164,6 +164,52 @@ grpc::Status FakeJobService::CancelJobs(grpc::ServerContext*, const v1::CancelJo
   return grpc::Status::OK;
 }
 
+std::vector<v1::UpdateJobRequest> FakeJobService::updated() {
+  MutexLock lock(mutex_);
+  return updated_;
+}
+
+std::vector<std::string> FakeJobService::asked() {
+  MutexLock lock(mutex_);
+  return asked_;
+}
+
+grpc::Status FakeJobService::Ask(const std::string& what, const std::string& job_id, v1::Job::State state,
+                                 v1::Job* job) {
+  if (const grpc::Status failure = NextFailure(what); !failure.ok()) return failure;
+  MutexLock lock(mutex_);
+  asked_.push_back(absl::StrCat(what, " ", job_id));
+  for (v1::Job& known : jobs_) {
+    if (known.id() != job_id) continue;
+    known.set_state(state);
+    *job = known;
+  }
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeJobService::PauseJob(grpc::ServerContext*, const v1::PauseJobRequest* request, v1::Job* job) {
+  return Ask("pause", request->job_id(), v1::Job::PAUSING, job);
+}
+
+grpc::Status FakeJobService::ResumeJob(grpc::ServerContext*, const v1::ResumeJobRequest* request, v1::Job* job) {
+  return Ask("resume", request->job_id(), v1::Job::QUEUED, job);
+}
+
+grpc::Status FakeJobService::UpdateJob(grpc::ServerContext*, const v1::UpdateJobRequest* request, v1::Job* job) {
+  MutexLock lock(mutex_);
+  updated_.push_back(*request);
+  job->set_id(request->job_id());
+  job->set_name("digits");
+  job->set_spec_revision(2);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeJobService::DeleteJob(grpc::ServerContext*, const v1::DeleteJobRequest* request,
+                                       v1::DeleteJobResponse*) {
+  v1::Job job;
+  return Ask("delete", request->job_id(), v1::Job::SUCCEEDED, &job);
+}
+
 grpc::Status FakeJobService::WatchJob(grpc::ServerContext* context, const v1::WatchJobRequest* request,
                                       grpc::ServerWriter<v1::WatchJobResponse>* writer) {
   Watch watch;
@@ -236,6 +282,20 @@ grpc::Status FakeAdminService::ListWorkers(grpc::ServerContext*, const v1::ListW
   root.set_free_bytes(std::int64_t{100} << 30);
   worker.mutable_last_seen_time()->set_seconds(
       std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count());
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeAdminService::DrainWorker(grpc::ServerContext*, const v1::DrainWorkerRequest* request,
+                                           v1::Worker* worker) {
+  worker->set_id(request->worker_id());
+  worker->set_draining(!request->undo());
+  if (!request->undo()) worker->add_attempts()->set_attempt(1);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeAdminService::RequeueJob(grpc::ServerContext*, const v1::RequeueJobRequest* request, v1::Job* job) {
+  job->set_id(request->job_id());
+  job->set_state(v1::Job::RUNNING);
   return grpc::Status::OK;
 }
 

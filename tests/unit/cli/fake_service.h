@@ -48,6 +48,9 @@ class FakeJobService final : public v1::JobService::Service {
   std::vector<std::string> cancelled();
   std::vector<v1::CancelJobsRequest> cancelled_by_filter();
   std::vector<v1::ListJobsRequest> listed();
+  std::vector<v1::UpdateJobRequest> updated();
+  // "pause <id>", "resume <id>", "delete <id>", in order.
+  std::vector<std::string> asked();
 
   grpc::Status SubmitJob(grpc::ServerContext*, const v1::SubmitJobRequest* request, v1::Job* job) override;
   grpc::Status GetJob(grpc::ServerContext*, const v1::GetJobRequest* request, v1::Job* job) override;
@@ -57,6 +60,11 @@ class FakeJobService final : public v1::JobService::Service {
   // Names every job.
   grpc::Status CancelJobs(grpc::ServerContext*, const v1::CancelJobsRequest* request,
                           v1::CancelJobsResponse* response) override;
+  grpc::Status PauseJob(grpc::ServerContext*, const v1::PauseJobRequest* request, v1::Job* job) override;
+  grpc::Status ResumeJob(grpc::ServerContext*, const v1::ResumeJobRequest* request, v1::Job* job) override;
+  grpc::Status UpdateJob(grpc::ServerContext*, const v1::UpdateJobRequest* request, v1::Job* job) override;
+  grpc::Status DeleteJob(grpc::ServerContext*, const v1::DeleteJobRequest* request,
+                         v1::DeleteJobResponse* response) override;
   grpc::Status WatchJob(grpc::ServerContext* context, const v1::WatchJobRequest* request,
                         grpc::ServerWriter<v1::WatchJobResponse>* writer) override;
   grpc::Status ReadLogs(grpc::ServerContext*, const v1::ReadLogsRequest* request,
@@ -69,6 +77,7 @@ class FakeJobService final : public v1::JobService::Service {
  private:
   // The failure that waits for this method, if there is one.
   grpc::Status NextFailure(const std::string& method);
+  grpc::Status Ask(const std::string& what, const std::string& job_id, v1::Job::State state, v1::Job* job);
 
   process::Mutex mutex_;
   std::vector<v1::Job> jobs_ ABSL_GUARDED_BY(mutex_);  // newest first
@@ -84,6 +93,8 @@ class FakeJobService final : public v1::JobService::Service {
   std::vector<std::string> cancelled_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::CancelJobsRequest> cancelled_by_filter_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::ListJobsRequest> listed_ ABSL_GUARDED_BY(mutex_);
+  std::vector<v1::UpdateJobRequest> updated_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> asked_ ABSL_GUARDED_BY(mutex_);
 };
 
 // One worker, one server. Thread-safe.
@@ -92,6 +103,9 @@ class FakeAdminService final : public v1::AdminService::Service {
   grpc::Status GetServerInfo(grpc::ServerContext*, const v1::GetServerInfoRequest*, v1::ServerInfo* info) override;
   grpc::Status ListWorkers(grpc::ServerContext*, const v1::ListWorkersRequest*,
                            v1::ListWorkersResponse* response) override;
+  // Of its one worker.
+  grpc::Status DrainWorker(grpc::ServerContext*, const v1::DrainWorkerRequest* request, v1::Worker* worker) override;
+  grpc::Status RequeueJob(grpc::ServerContext*, const v1::RequeueJobRequest* request, v1::Job* job) override;
 };
 
 // Serves both on a free port of the loopback until it goes. Not thread-safe.

@@ -69,7 +69,7 @@ class ControlPlane {
   void Restart() {
     options_.epoch = store.BeginEpoch().value();
     scheduler = std::make_unique<Scheduler>(options_, Ids());
-    scheduler->Load(store.LoadLive().value(), now);
+    scheduler->Load(store.Load().value(), now);
     changes = Changes();
   }
 
@@ -91,6 +91,29 @@ class ControlPlane {
 
   absl::Status Cancel(const std::string& job_id) {
     absl::Status status = scheduler->Cancel(job_id, "", now, changes).status();
+    Commit();
+    return status;
+  }
+
+  absl::Status Pause(const std::string& job_id) { return Ask(&Scheduler::Pause, job_id); }
+  absl::Status Resume(const std::string& job_id) { return Ask(&Scheduler::Resume, job_id); }
+  absl::Status Requeue(const std::string& job_id) { return Ask(&Scheduler::Requeue, job_id); }
+  using AskOfJob = absl::StatusOr<v1::Job> (Scheduler::*)(const std::string&, const std::string&, Moment, Changes&);
+  absl::Status Ask(AskOfJob ask, const std::string& job_id, const std::string& etag = "") {
+    absl::Status status = (*scheduler.*ask)(job_id, etag, now, changes).status();
+    Commit();
+    return status;
+  }
+
+  absl::Status Drain(const std::string& worker_id, bool undo = false) {
+    absl::Status status = scheduler->DrainWorker(worker_id, undo, now, changes).status();
+    Commit();
+    return status;
+  }
+
+  absl::Status Delete(const std::string& job_id) {
+    const JobDeletion deletion{job_id, Job(job_id).etag()};
+    absl::Status status = scheduler->Delete(deletion, store.ListCheckpoints(job_id).value(), now, changes);
     Commit();
     return status;
   }

@@ -40,6 +40,25 @@ std::set<Key> Legal() {
     allow(J::CANCELLING, attempt, J::CANCELLED, A::LOST, {Mover::kWorker, Mover::kClock});
   }
   allow(J::CANCELLING, A::RUNNING, J::CANCELLED, A::SUCCEEDED, {Mover::kWorker});
+
+  allow(J::QUEUED, none, J::PAUSED, none, {Mover::kUser});
+  allow(J::PAUSED, none, J::QUEUED, none, {Mover::kUser});
+  allow(J::PAUSED, none, J::CANCELLED, none, {Mover::kUser});
+  for (auto [job, attempt] : {std::pair(J::STARTING, A::STARTING), std::pair(J::RUNNING, A::RUNNING)}) {
+    allow(job, attempt, J::QUEUED, A::STOPPED, {Mover::kWorker});
+    allow(J::QUEUED, A::LOST, job, attempt, {Mover::kWorker});
+    allow(job, attempt, J::PAUSING, attempt, {Mover::kUser});
+    allow(J::PAUSING, attempt, job, attempt, {Mover::kUser});
+    allow(J::PAUSING, attempt, J::CANCELLING, attempt, {Mover::kUser});
+    allow(J::CANCELLING, attempt, J::CANCELLED, A::STOPPED, {Mover::kWorker});
+    allow(J::PAUSING, attempt, J::PAUSED, A::STOPPED, {Mover::kWorker});
+    allow(J::PAUSING, attempt, J::PAUSED, A::FAILED, {Mover::kWorker, Mover::kClock});
+    allow(J::PAUSING, attempt, J::PAUSED, A::LOST, {Mover::kWorker, Mover::kClock});
+    allow(J::PAUSING, attempt, J::FAILED, A::FAILED, {Mover::kWorker, Mover::kClock});
+  }
+  allow(J::PAUSING, A::STARTING, J::PAUSING, A::RUNNING, {Mover::kWorker});
+  allow(J::PAUSING, A::RUNNING, J::RUNNING, A::RUNNING, {Mover::kWorker});
+  allow(J::PAUSING, A::RUNNING, J::SUCCEEDED, A::SUCCEEDED, {Mover::kWorker});
   return legal;
 }
 
@@ -72,14 +91,15 @@ TEST(JobState, NothingLeavesATerminalState) {
        {J::STATE_UNSPECIFIED, J::QUEUED, J::STARTING, J::RUNNING, J::PAUSING, J::PAUSED, J::CANCELLING}) {
     EXPECT_FALSE(IsTerminal(live));
   }
-  for (A::State end : {A::SUCCEEDED, A::FAILED, A::CANCELLED, A::LOST}) EXPECT_TRUE(IsTerminal(end));
+  for (A::State end : {A::SUCCEEDED, A::FAILED, A::CANCELLED, A::LOST, A::STOPPED}) EXPECT_TRUE(IsTerminal(end));
   for (A::State live : {A::STATE_UNSPECIFIED, A::STARTING, A::RUNNING}) EXPECT_FALSE(IsTerminal(live));
 }
 
 TEST(JobState, ACancelMovesWhatHasNeitherEndedNorIsCancelledAlready) {
-  for (J::State state : {J::QUEUED, J::STARTING, J::RUNNING}) EXPECT_TRUE(IsCancellable(state)) << StateName(state);
-  for (J::State state :
-       {J::STATE_UNSPECIFIED, J::PAUSING, J::PAUSED, J::CANCELLING, J::SUCCEEDED, J::FAILED, J::CANCELLED}) {
+  for (J::State state : {J::QUEUED, J::STARTING, J::RUNNING, J::PAUSING, J::PAUSED}) {
+    EXPECT_TRUE(IsCancellable(state)) << StateName(state);
+  }
+  for (J::State state : {J::STATE_UNSPECIFIED, J::CANCELLING, J::SUCCEEDED, J::FAILED, J::CANCELLED}) {
     EXPECT_FALSE(IsCancellable(state)) << StateName(state);
   }
 }

@@ -22,7 +22,8 @@ TEST(RetryPolicy, RetriesInfrastructureFaultsAndNothingElse) {
   const std::set<int> retried = {v1::Reason::NODE_LOST,      v1::Reason::OOM_KILLED,   v1::Reason::KILLED,
                                  v1::Reason::CRASHED,        v1::Reason::STALLED,      v1::Reason::START_TIMEOUT,
                                  v1::Reason::WORKER_STOPPED, v1::Reason::TRAINER_LOST, v1::Reason::PREEMPTED,
-                                 v1::Reason::ROLLED_BACK,    v1::Reason::FELL_BACK};
+                                 v1::Reason::PAUSED_BY_USER, v1::Reason::REQUEUED,     v1::Reason::ROLLED_BACK,
+                                 v1::Reason::FELL_BACK};
   for (int code = 0; code < v1::Reason::Code_ARRAYSIZE; ++code) {
     if (!v1::Reason::Code_IsValid(code)) continue;
     const auto reason = static_cast<v1::Reason::Code>(code);
@@ -42,8 +43,8 @@ TEST(RetryPolicy, StopsWhenTheBudgetIsUsedUp) {
 }
 
 TEST(RetryPolicy, AStopByRequestCostsNothing) {
-  for (auto reason :
-       {v1::Reason::WORKER_STOPPED, v1::Reason::PREEMPTED, v1::Reason::ROLLED_BACK, v1::Reason::FELL_BACK}) {
+  for (auto reason : {v1::Reason::WORKER_STOPPED, v1::Reason::PREEMPTED, v1::Reason::PAUSED_BY_USER,
+                      v1::Reason::REQUEUED, v1::Reason::ROLLED_BACK, v1::Reason::FELL_BACK}) {
     EXPECT_TRUE(IsFree(reason));
     const RetryDecision decision = DecideRetry(Policy(1, 1, 60), reason, 99, 0);
     EXPECT_EQ(decision.next, Next::kRequeue);

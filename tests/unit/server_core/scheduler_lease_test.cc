@@ -102,18 +102,20 @@ TEST_F(SchedulerLease, AStartGivesOneFullTerm) {
 }
 
 TEST_F(SchedulerLease, TheZombieIsTurnedAwayAndItsDeviceStaysTakenUntilItIsGone) {
+  FakeWorker other(plane_, "ws-2");
   plane_.Pass(seconds(30));
-  plane_.Pass(seconds(2));
-  ASSERT_EQ(plane_.Job(job_).reason(), v1::Reason::WAITING_FOR_WORKER);
+  ASSERT_TRUE(other.Sync().ok());
+  plane_.PassUntilPlaced(job_);
+  const std::string next = plane_.Submit().id();
   // It wakes, and still holds what it held.
   worker_.request().set_report_number(50);
   ASSERT_TRUE(worker_.Send().ok());
-  EXPECT_EQ(plane_.StateOf(job_), v1::Job::QUEUED) << "its trainer still has the device";
+  EXPECT_EQ(plane_.StateOf(next), v1::Job::QUEUED) << "its trainer still has the device";
   EXPECT_EQ(ReasonOf(plane_.Append(ref_, {Records(1, 1, 1)}).status()), kLeaseLost);
   worker_.Read();
   EXPECT_TRUE(worker_.held.empty());
   ASSERT_TRUE(worker_.Sync().ok());
-  EXPECT_EQ(plane_.StateOf(job_), v1::Job::STARTING);
+  EXPECT_EQ(plane_.StateOf(next), v1::Job::STARTING);
   EXPECT_EQ(plane_.Job(job_).attempt(), 2);
 }
 

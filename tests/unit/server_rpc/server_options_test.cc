@@ -26,6 +26,8 @@ TEST(ServerOptionsTest, EverySettingArrivesWhereItBelongs) {
                                              {"next-call", "7s"},
                                              {"disconnect-grace", "9s"},
                                              {"max-queued-jobs", "11"},
+                                             {"retention-time", "30d"},
+                                             {"retention-jobs", "13"},
                                              {"drain-timeout", "12s"},
                                              {"log-format", "json"},
                                              {"log-level", "error"}},
@@ -40,10 +42,12 @@ TEST(ServerOptionsTest, EverySettingArrivesWhereItBelongs) {
   EXPECT_EQ(options.next_call, milliseconds(7'000));
   EXPECT_EQ(options.disconnect_grace, milliseconds(9'000));
   EXPECT_EQ(options.max_queued_jobs, 11);
+  EXPECT_EQ(options.retention_time, std::chrono::hours(30 * 24));
+  EXPECT_EQ(options.retention_jobs, 13);
   EXPECT_EQ(options.drain_timeout, milliseconds(12'000));
   EXPECT_EQ(options.log_format, "json");
   EXPECT_EQ(options.log_level, "error");
-  EXPECT_EQ(settings.settings().size(), 12u) << "a new setting wants a line above";
+  EXPECT_EQ(settings.settings().size(), 14u) << "a new setting wants a line above";
 }
 
 TEST(ServerOptionsTest, TheDefaultsAreGood) { EXPECT_TRUE(CheckOptions(ServerOptions()).ok()); }

@@ -1,6 +1,6 @@
-// The scheduler over SQLite under random interleavings of submit, cancel, report, lost replies, telemetry, checkpoints,
-// interventions, time, agents that restart and servers that restart. After every commit the invariants are looked for
-// in the store.
+// The scheduler over SQLite under random interleavings of submit, cancel, pause, resume, requeue, update, delete,
+// drain, report, lost replies, telemetry, checkpoints, interventions, time, agents that restart or are cut off, and
+// servers that restart. After every commit the invariants are looked for in the store.
 #include <algorithm>
 #include <map>
 #include <random>
@@ -31,6 +31,9 @@ class Simulation {
   }
 
   int interventions() const { return interventions_; }
+  int revivals() const { return revivals_; }
+  int pauses() const { return pauses_; }
+  int deletions() const { return deletions_; }
 
   void Run(int steps) {
     for (int i = 0; i < steps && !testing::Test::HasFailure(); ++i) Step();
@@ -55,7 +58,7 @@ class Simulation {
     options.epoch = store_->BeginEpoch().value();
     scheduler_ = std::make_unique<Scheduler>(options, IdSource{[this](auto) { return SampleId(++made_); },
                                                                [this] { return absl::StrFormat("%016d", ++made_); }});
-    scheduler_->Load(store_->LoadLive().value(), Now());
+    scheduler_->Load(store_->Load().value(), Now());
     changes_ = Changes();
   }
 
@@ -67,6 +70,11 @@ class Simulation {
     absl::Status status = store_->Commit(changes);
     ASSERT_TRUE(status.ok()) << status;
     for (const JobWrite& write : changes.jobs) CheckJob(write.job.id());
+    for (const JobDeletion& deletion : changes.deletions) {
+      ASSERT_TRUE(absl::IsNotFound(store_->GetJob(deletion.job_id, "").status()));
+      std::erase(ids_, deletion.job_id);
+      ++deletions_;
+    }
     for (const TelemetryWrite& write : changes.telemetry) {
       int64_t& last = last_sequence_[write.job_id];
       ASSERT_EQ(write.segment.first_sequence(), last + 1) << "a hole in the sequences";
@@ -88,12 +96,17 @@ class Simulation {
       live += !IsTerminal(attempt.state());
       ASSERT_TRUE(IsTerminal(attempt.state()) || attempt.number() == job.attempt()) << "an older attempt lives";
       v1::Attempt::State& state = attempt_states_[{id, attempt.number()}];
-      ASSERT_TRUE(!IsTerminal(state) || state == attempt.state()) << "an ended attempt changed";
+      // One that was only out of reach may be back, while there is no other.
+      const bool revived =
+          state == v1::Attempt::LOST && before.state() == v1::Job::QUEUED && before.attempt() == attempt.number();
+      ASSERT_TRUE(!IsTerminal(state) || state == attempt.state() || revived) << "an ended attempt changed";
+      revivals_ += revived && state != attempt.state();
       state = attempt.state();
     }
-    const bool should_live =
-        job.state() == v1::Job::STARTING || job.state() == v1::Job::RUNNING || job.state() == v1::Job::CANCELLING;
+    const bool should_live = job.state() == v1::Job::STARTING || job.state() == v1::Job::RUNNING ||
+                             job.state() == v1::Job::PAUSING || job.state() == v1::Job::CANCELLING;
     ASSERT_EQ(live, should_live ? 1 : 0) << v1::Job::State_Name(job.state());
+    pauses_ += job.state() == v1::Job::PAUSED && before.state() != v1::Job::PAUSED;
     CheckLineage(job, before, attempts);
     before = job;
   }
@@ -121,7 +134,7 @@ class Simulation {
   }
 
   void Step() {
-    switch (Pick(16)) {
+    switch (Pick(20)) {
       case 0:
       case 1:
         Submit();
@@ -141,6 +154,18 @@ class Simulation {
       }
       case 5:
         clock_.Advance(milliseconds(Pick(20) == 0 ? 31'000 : Pick(4'000)));
+        break;
+      case 16:
+        Ask();
+        break;
+      case 17:
+        Ask();
+        break;
+      case 18:
+        Drain(/*undo=*/Pick(3) != 0);
+        break;
+      case 19:
+        Delete();
         break;
       case 6:
         clock_.StepWall(std::chrono::hours(Pick(5) - 2));
@@ -197,6 +222,43 @@ class Simulation {
     scheduler_->CancelThose(listed, {v1::Job::QUEUED, v1::Job::RUNNING}, validate_only, Now(), changes_);
   }
 
+  void Ask() {
+    if (ids_.empty()) return;
+    const std::string id = ids_[Pick(static_cast<int>(ids_.size()))];
+    switch (Pick(5)) {
+      case 0:
+      case 1:
+        scheduler_->Pause(id, "", Now(), changes_).status().IgnoreError();
+        break;
+      case 2:
+        scheduler_->Resume(id, "", Now(), changes_).status().IgnoreError();
+        break;
+      case 3:
+        scheduler_->Requeue(id, "", Now(), changes_).status().IgnoreError();
+        break;
+      default: {
+        v1::Job job = store_->GetJob(id, "").value();
+        job.mutable_spec()->set_priority(Pick(3));
+        job.mutable_resolved_spec()->set_priority(job.spec().priority());
+        (*job.mutable_spec()->mutable_labels())["round"] = absl::StrFormat("%d", Pick(4));
+        *job.mutable_resolved_spec()->mutable_labels() = job.spec().labels();
+        scheduler_->Update(id, "", job.spec_revision(), job.spec(), job.resolved_spec(), Now(), changes_)
+            .status()
+            .IgnoreError();
+      }
+    }
+  }
+
+  void Drain(bool undo) { scheduler_->DrainWorker(agents_[Pick(2)].id, undo, Now(), changes_).status().IgnoreError(); }
+
+  void Delete() {
+    if (ids_.empty() || Pick(4) != 0) return;
+    const std::string id = ids_[Pick(static_cast<int>(ids_.size()))];
+    const JobDeletion deletion{id, store_->GetJob(id, "").value().etag()};
+    const absl::Status deleted = scheduler_->Delete(deletion, store_->ListCheckpoints(id).value(), Now(), changes_);
+    ASSERT_EQ(deleted.ok(), IsTerminal(known_[id].state())) << deleted;
+  }
+
   void Synchronize(Agent& agent, bool reply_lost) {
     v1::SynchronizeRequest request;
     request.set_worker_id(agent.id);
@@ -229,6 +291,15 @@ class Simulation {
         v1::AttemptReport report = known->second;
         if (desired.goal() == v1::DesiredAttempt::CANCEL && !IsTerminal(report.state())) {
           report.set_state(v1::Attempt::CANCELLED);
+        }
+        if (desired.goal() == v1::DesiredAttempt::STOP_WITH_CHECKPOINT && !IsTerminal(report.state())) {
+          if (Pick(4) == 0) {
+            report.set_declined_stops(report.declined_stops() + 1);
+          } else {
+            report.set_state(v1::Attempt::FAILED);
+            report.set_reason(v1::Reason::WORKER_STOPPED);
+            report.set_last_attempt_sequence(sent_[report.ref().token()]);
+          }
         }
         held[key] = report;
       } else if (desired.has_assignment()) {
@@ -301,7 +372,12 @@ class Simulation {
     for (const v1::AttemptRef& ref : agent.former) {
       const Changes before = changes_;
       const bool current = agent.held.count({ref.job_id(), ref.attempt()}) > 0;
-      if (current) continue;
+      const auto job = known_.find(ref.job_id());
+      // What may still come back is no zombie.
+      const bool waits = job != known_.end() && job->second.state() == v1::Job::QUEUED &&
+                         job->second.attempt() == ref.attempt() &&
+                         attempt_states_[{ref.job_id(), ref.attempt()}] == v1::Attempt::LOST;
+      if (current || waits) continue;
       auto through = scheduler_->AppendTelemetry(ref, {}, Now(), changes_);
       if (!attempt_states_.count({ref.job_id(), ref.attempt()}) ||
           IsTerminal(attempt_states_[{ref.job_id(), ref.attempt()}])) {
@@ -313,10 +389,15 @@ class Simulation {
 
   // Left in peace, everything comes to an end.
   void Settle() {
+    for (Agent& agent : agents_) scheduler_->DrainWorker(agent.id, true, Now(), changes_).status().IgnoreError();
+    Commit();
     for (int round = 0; round < 2'000 && !testing::Test::HasFailure(); ++round) {
       const bool done =
           std::all_of(ids_.begin(), ids_.end(), [&](const std::string& id) { return IsTerminal(known_[id].state()); });
       if (done) return;
+      for (const std::string& id : ids_) {
+        if (known_[id].state() == v1::Job::PAUSED) scheduler_->Resume(id, "", Now(), changes_).status().IgnoreError();
+      }
       clock_.Advance(milliseconds(500));
       Commit();
       for (Agent& agent : agents_) Synchronize(agent, false);
@@ -340,6 +421,9 @@ class Simulation {
   std::map<std::string, int64_t> last_sequence_;
   std::map<std::string, int64_t> sent_;  // token -> newest attempt_sequence given
   int interventions_ = 0;
+  int revivals_ = 0;
+  int pauses_ = 0;
+  int deletions_ = 0;
 };
 
 // MANTISSA_SEED runs one seed alone, MANTISSA_SEEDS that many.
@@ -348,15 +432,21 @@ TEST(ControlPlaneModel, InvariantsHoldUnderRandomInterleavings) {
   const char* many = std::getenv("MANTISSA_SEEDS");
   const uint64_t first = only != nullptr ? std::strtoull(only, nullptr, 10) : 1;
   const uint64_t count = only != nullptr ? 1 : many != nullptr ? std::strtoull(many, nullptr, 10) : 100;
-  int interventions = 0;
+  int interventions = 0, revivals = 0, pauses = 0, deletions = 0;
   for (uint64_t seed = first; seed < first + count; ++seed) {
     SCOPED_TRACE(absl::StrFormat("MANTISSA_SEED=%d", seed));
     Simulation simulation(seed);
     simulation.Run(120);
     interventions += simulation.interventions();
+    revivals += simulation.revivals();
+    pauses += simulation.pauses();
+    deletions += simulation.deletions();
     if (testing::Test::HasFailure()) return;
   }
-  EXPECT_TRUE(count < 10 || interventions > 0) << "else what is said of them above was never looked at";
+  // Else what is said of them above was never looked at.
+  EXPECT_TRUE(count < 10 || (interventions > 0 && revivals > 0 && pauses > 0 && deletions > 0))
+      << interventions << " interventions, " << revivals << " revivals, " << pauses << " pauses, " << deletions
+      << " deletions";
 }
 
 }  // namespace

@@ -51,7 +51,7 @@ TEST_P(GoldenDatabase, OpensAndReadsAsItDid) {
   EXPECT_EQ((*store)->SchemaVersion().value(), static_cast<int32_t>(Migrations().size()));
 
   EXPECT_EQ((*store)->GetJob(SampleId(1), "default")->state(), v1::Job::SUCCEEDED);
-  const std::vector<LiveJob> live = (*store)->LoadLive().value();
+  const std::vector<LiveJob> live = (*store)->Load().value().jobs;
   ASSERT_EQ(live.size(), 2u);
   EXPECT_EQ(live[0].wanted_artifacts.front().artifact.name(), "loss.png");
   EXPECT_EQ(live[1].job.resolved_spec().priority(), 7);

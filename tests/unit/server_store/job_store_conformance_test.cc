@@ -214,7 +214,7 @@ TEST_P(JobStoreConformance, CheckpointsAreCommittedOnceAndListedNewestFirst) {
   ASSERT_EQ(left.size(), 2u);
   EXPECT_EQ(left[0].name(), CheckpointName(2, 150));
   EXPECT_TRUE(left[1].final());
-  EXPECT_EQ(store_->LoadLive()->front().checkpoints.front().name(), CheckpointName(1, 100)) << "loaded oldest first";
+  EXPECT_EQ(store_->Load()->jobs.front().checkpoints.front().name(), CheckpointName(1, 100)) << "loaded oldest first";
 }
 
 // With nothing but skipped iterations between them, they differ in name only.
@@ -224,7 +224,7 @@ TEST_P(JobStoreConformance, TwoCheckpointsMayBeOfOneStep) {
   const std::string second = CheckpointName(1, 100) + "-iteration-00000105";
   changes.checkpoints[1].set_name(second);
   Commit(changes);
-  const std::vector<v1::Checkpoint> loaded = store_->LoadLive()->front().checkpoints;
+  const std::vector<v1::Checkpoint> loaded = store_->Load()->jobs.front().checkpoints;
   ASSERT_EQ(loaded.size(), 3u);
   EXPECT_EQ(loaded[0].name(), CheckpointName(1, 100));
   EXPECT_EQ(loaded[1].name(), second);
@@ -232,12 +232,12 @@ TEST_P(JobStoreConformance, TwoCheckpointsMayBeOfOneStep) {
   Changes deleted;
   deleted.deleted_checkpoints.push_back(SampleId(1) + "/" + CheckpointName(1, 100));
   Commit(deleted);
-  EXPECT_EQ(store_->LoadLive()->front().checkpoints.front().name(), second);
+  EXPECT_EQ(store_->Load()->jobs.front().checkpoints.front().name(), second);
 }
 
 TEST_P(JobStoreConformance, ArtifactsAreWantedThenStoredOrLost) {
   Commit(NewJob(1, v1::Job::SUCCEEDED));
-  EXPECT_TRUE(store_->LoadLive()->empty());
+  EXPECT_TRUE(store_->Load()->jobs.empty());
   auto write = [](const std::string& name, int32_t attempt, ArtifactWrite::Kind kind) {
     Changes changes;
     changes.artifacts.push_back({SampleId(1), attempt, {}, kind});
@@ -248,7 +248,7 @@ TEST_P(JobStoreConformance, ArtifactsAreWantedThenStoredOrLost) {
   Commit(write("log", 1, ArtifactWrite::Kind::kWanted));
   EXPECT_EQ(store_->ListWantedArtifacts(SampleId(1))->size(), 2u);
   EXPECT_TRUE(store_->ListArtifacts(SampleId(1))->empty());
-  const std::vector<LiveJob> live = store_->LoadLive().value();
+  const std::vector<LiveJob> live = store_->Load().value().jobs;
   ASSERT_EQ(live.size(), 1u) << "an ended job with wanted files is loaded";
   EXPECT_EQ(live[0].wanted_artifacts.size(), 2u);
   Commit(write("model", 1, ArtifactWrite::Kind::kStored));
@@ -259,7 +259,7 @@ TEST_P(JobStoreConformance, ArtifactsAreWantedThenStoredOrLost) {
   const std::vector<ArtifactWrite> stored = store_->ListArtifacts(SampleId(1)).value();
   ASSERT_EQ(stored.size(), 1u);
   EXPECT_EQ(stored[0].attempt, 2) << "the later attempt's file replaces the earlier one's";
-  EXPECT_TRUE(store_->LoadLive()->empty());
+  EXPECT_TRUE(store_->Load()->jobs.empty());
 }
 
 TEST_P(JobStoreConformance, TelemetryIsReadFromAnySequence) {
@@ -335,7 +335,7 @@ TEST_P(JobStoreConformance, LoadsWhatHasNotEnded) {
   changes.telemetry = {SampleEvent(2, 1), SampleRecords(2, 2, 3, 1), SampleEvent(2, 5), SampleRecords(2, 6, 4, 2),
                        SampleEvent(2, 10)};
   Commit(changes);
-  const std::vector<LiveJob> live = store_->LoadLive().value();
+  const std::vector<LiveJob> live = store_->Load().value().jobs;
   ASSERT_EQ(live.size(), 1u);
   EXPECT_EQ(live[0].job.id(), SampleId(2));
   EXPECT_EQ(live[0].job.resolved_spec().priority(), 7);
@@ -345,6 +345,124 @@ TEST_P(JobStoreConformance, LoadsWhatHasNotEnded) {
   EXPECT_THAT(live[0].durable_attempt_sequences, ElementsAre(std::pair<int32_t, int64_t>(2, 4)));
   EXPECT_EQ(live[0].times.queued.count(), 5);
   EXPECT_EQ(live[0].times.total.count(), 9);
+}
+
+TEST_P(JobStoreConformance, ANewSpecAndItsLabelsReplaceTheOld) {
+  v1::Job job = SampleJob(1);
+  (*job.mutable_spec()->mutable_labels())["team"] = "vision";
+  Changes changes;
+  changes.PutJob(job, "", {});
+  Commit(changes);
+  job.mutable_spec()->clear_labels();
+  (*job.mutable_spec()->mutable_labels())["team"] = "nlp";
+  job.mutable_resolved_spec()->set_priority(9);
+  job.set_etag("2");
+  Changes update;
+  update.PutJob(job, "1", {});
+  update.MarkNewSpec(job.id());
+  Commit(update);
+  EXPECT_EQ(store_->GetJob(SampleId(1), "")->resolved_spec().priority(), 9);
+  v1::JobFilter filter;
+  (*filter.mutable_labels())["team"] = "nlp";
+  EXPECT_THAT(Ids(filter), ElementsAre(SampleId(1)));
+  (*filter.mutable_labels())["team"] = "vision";
+  EXPECT_THAT(Ids(filter), IsEmpty());
+}
+
+TEST_P(JobStoreConformance, ADeletedJobIsHiddenAtOnceAndTakenAwayPieceByPiece) {
+  Changes changes = NewJob(1, v1::Job::SUCCEEDED);
+  changes.attempts.push_back({SampleAttempt(1, 1, v1::Attempt::SUCCEEDED), std::nullopt});
+  changes.checkpoints.push_back(SampleCheckpoint(1, 1, 5));
+  changes.artifacts.push_back({SampleId(1), 1, {}, ArtifactWrite::Kind::kWanted});
+  changes.artifacts.back().artifact.set_name("model.safetensors");
+  Commit(changes);
+  for (int i = 0; i < 3; ++i) {
+    Changes history;
+    history.telemetry = {SampleEvent(1, 1 + i)};
+    Commit(history);
+  }
+  Commit(NewJob(2, v1::Job::SUCCEEDED));
+
+  Changes wrong;
+  wrong.deletions.push_back({SampleId(1), "7"});
+  ExpectAborted(wrong, "another etag");
+  Changes deletion;
+  deletion.deletions.push_back({SampleId(1), "1"});
+  Commit(deletion);
+  ExpectAborted(deletion, "twice");
+  EXPECT_EQ(store_->GetJob(SampleId(1), "").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(Ids({}), ElementsAre(SampleId(2)));
+  EXPECT_THAT(store_->Load()->jobs, IsEmpty()) << "its file is no longer wanted";
+  ASSERT_EQ(store_->Load()->orphans.size(), 1u);
+  EXPECT_EQ(store_->Load()->orphans[0].name(), "attempt-0001/step-00000005");
+
+  Changes sweep;
+  sweep.sweeps.push_back({SampleId(1), false});
+  Changes last;
+  last.sweeps.push_back({SampleId(1), true});
+  for (int i = 0; i < 3; ++i) Commit(sweep);
+  std::vector<DeletedJob> left = store_->ListDeletedJobs("", 10).value();
+  ASSERT_EQ(left.size(), 1u);
+  EXPECT_FALSE(left[0].has_telemetry);
+  EXPECT_TRUE(left[0].has_checkpoints);
+  Commit(last);
+  EXPECT_EQ(store_->ListDeletedJobs("", 10)->size(), 1u) << "as long as files of it are there";
+  Changes forgotten;
+  forgotten.deleted_checkpoints.push_back(SampleId(1) + "/attempt-0001/step-00000005");
+  Commit(forgotten);
+  Commit(last);
+  EXPECT_THAT(store_->ListDeletedJobs("", 10).value(), IsEmpty());
+  Commit(NewJob(1));  // nothing of it is in the way
+}
+
+TEST_P(JobStoreConformance, AJobThatIsThereIsNotSwept) {
+  Changes changes = NewJob(1, v1::Job::SUCCEEDED);
+  changes.telemetry = {SampleEvent(1, 1)};
+  Commit(changes);
+  Changes last;
+  last.sweeps.push_back({SampleId(1), true});
+  Commit(last);
+  EXPECT_EQ(store_->ReadTelemetry(SampleId(1), 1, 1 << 20)->segments.size(), 1u);
+  EXPECT_TRUE(store_->GetJob(SampleId(1), "").ok());
+  Commit(NewJob(2, v1::Job::RUNNING));
+  Changes live;
+  live.deletions.push_back({SampleId(2), "1"});
+  ExpectAborted(live, "it has not ended");
+}
+
+TEST_P(JobStoreConformance, ExpiredAreThoseThatEndedTooLongAgoAndThoseBeyondTheNewest) {
+  for (int i = 1; i <= 5; ++i) {
+    v1::Job job = SampleJob(i, i == 3 ? v1::Job::RUNNING : v1::Job::FAILED);
+    if (i != 3) job.mutable_end_time()->set_seconds(1'000 * (6 - i));  // the first ended last
+    Changes changes;
+    changes.PutJob(job, "", {});
+    Commit(changes);
+  }
+  const auto expired = [&](int64_t before_seconds, int64_t keep, int32_t limit = 10) {
+    std::vector<std::string> ids;
+    const auto jobs = store_->ListExpiredJobs({before_seconds * 1'000'000, keep}, limit).value();
+    for (const JobDeletion& job : jobs) ids.push_back(job.job_id);
+    return ids;
+  };
+  EXPECT_THAT(expired(0, 0), IsEmpty());
+  EXPECT_THAT(expired(4'000, 0), ElementsAre(SampleId(5), SampleId(4)));
+  EXPECT_THAT(expired(4'000, 0, 1), ElementsAre(SampleId(5)));
+  EXPECT_THAT(expired(0, 3), ElementsAre(SampleId(5)));
+  EXPECT_THAT(expired(0, 4), IsEmpty());
+  EXPECT_THAT(expired(0, 9), IsEmpty());
+  EXPECT_THAT(expired(2'001, 2), ElementsAre(SampleId(5), SampleId(4)));
+}
+
+TEST_P(JobStoreConformance, DrainedWorkersAreRemembered) {
+  Changes changes;
+  changes.drains = {{"ws-1", true}, {"ws-2", true}};
+  Commit(changes);
+  Commit(changes);
+  EXPECT_THAT(store_->Load()->drained_workers, ElementsAre("ws-1", "ws-2"));
+  Changes undo;
+  undo.drains = {{"ws-1", false}};
+  Commit(undo);
+  EXPECT_THAT(store_->Load()->drained_workers, ElementsAre("ws-2"));
 }
 
 TEST_P(JobStoreConformance, RequestsAreRemembered) {

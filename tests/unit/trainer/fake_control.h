@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <utility>
+#include <vector>
 
 #include "worker/trainer/training_run.h"
 
@@ -18,12 +19,20 @@ class FakeControl final : public RunControl {
     ++questions_;
     return stop_at_ > 0 && questions_ >= stop_at_;
   }
-  StopRequest stop() const override { return {checkpoint_}; }
+  StopRequest stop() const override { return {checkpoint_, or_go_on}; }
+  // Asked for no more, as an agent does that was told.
+  void DeclineStop(const absl::Status& why) override {
+    declined.push_back(why);
+    stop_at_ = 0;
+  }
+
+  bool or_go_on = false;
+  std::vector<absl::Status> declined;
 
   int questions() const { return questions_; }
 
  private:
-  const int stop_at_ = 0;
+  int stop_at_ = 0;
   const bool checkpoint_ = false;
   int questions_ = 0;
 };

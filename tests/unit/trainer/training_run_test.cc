@@ -237,6 +237,21 @@ TEST_F(TrainingRunTest, AStopWhoseCheckpointFailsIsAFailure) {
   EXPECT_THAT(outcome.message, HasSubstr("the checkpoint at iteration 5 could not be saved: "));
 }
 
+TEST_F(TrainingRunTest, AStopThatNeedNotBeIsDeclinedWhenItsCheckpointFails) {
+  BreakStorage();
+  auto control = std::make_unique<FakeControl>(6, /*checkpoint=*/true);
+  control->or_go_on = true;
+  after_run_until_ = [this] {
+    if (!control_->declined.empty()) MendStorage();
+  };
+  const RunOutcome outcome = Run({}, std::move(control));
+  ASSERT_THAT(control_->declined, SizeIs(1));
+  EXPECT_THAT(std::string(control_->declined[0].message()),
+              HasSubstr("the checkpoint at iteration 5 could not be saved"));
+  EXPECT_EQ(outcome.state, v1::Attempt::SUCCEEDED) << "it trained on";
+  EXPECT_EQ(outcome.result.iterations(), 20);
+}
+
 TEST_F(TrainingRunTest, AStopInTheMiddleOfAnEvaluationEndsTheRun) {
   // Six questions of training, one after it, and the second batch of the evaluation.
   const RunOutcome outcome =

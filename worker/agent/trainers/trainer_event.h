@@ -20,9 +20,15 @@ struct RunOrder {
   std::chrono::milliseconds start_timeout{60'000};  // to the first frame about the attempt; 0: no limit
 };
 
+struct StopOrder {
+  bool checkpoint = false;             // write one first
+  bool or_go_on = false;               // where none can be written
+  std::chrono::milliseconds grace{0};  // then it is killed
+};
+
 struct AttemptReported {
   AttemptKey key;
-  v1::TrainerReport report;  // started, telemetry, heartbeat, checkpoint_saved or ended
+  v1::TrainerReport report;  // started, telemetry, heartbeat, checkpoint_saved stop_declined or ended
 };
 
 struct AttemptOutput {

@@ -48,7 +48,7 @@ absl::Status TrainerPool::Run(RunOrder order, SteadyTime now) {
   return absl::OkStatus();
 }
 
-void TrainerPool::Stop(const AttemptKey& key, bool checkpoint, std::chrono::milliseconds grace, SteadyTime now) {
+void TrainerPool::Stop(const AttemptKey& key, const StopOrder& order, SteadyTime now) {
   for (Slot& slot : slots_) {
     if (!slot.waiting.has_value() || slot.waiting->order.key != key) continue;
     LoseWaiting(slot, {v1::Reason::WORKER_STOPPED, "stopped before it began"}, /*as_asked=*/true);
@@ -56,14 +56,21 @@ void TrainerPool::Stop(const AttemptKey& key, bool checkpoint, std::chrono::mill
   }
   Trainer* trainer = FindRunning(key);
   if (trainer == nullptr || trainer->retired) return;
-  trainer->kill_at = std::min(trainer->kill_at, now + grace);
-  Check(*trainer, trainer->session.Stop(checkpoint), now);
+  trainer->kill_at = std::min(trainer->kill_at, now + order.grace);
+  Check(*trainer, trainer->session.Stop(order), now);
   Settle(now);
+}
+
+void TrainerPool::LetGoOn(const AttemptKey& key) {
+  Trainer* trainer = FindRunning(key);
+  if (trainer == nullptr || trainer->retired) return;
+  trainer->kill_at = SteadyTime::max();
+  trainer->session.LetGoOn();
 }
 
 void TrainerPool::Kill(const AttemptKey& key, SteadyTime now) {
   Trainer* trainer = FindRunning(key);
-  if (trainer == nullptr) return Stop(key, /*checkpoint=*/false, std::chrono::milliseconds(0), now);
+  if (trainer == nullptr) return Stop(key, StopOrder{}, now);
   trainer->session.Condemn({v1::Reason::KILLED, "killed by its agent"}, /*as_asked=*/true);
   Kill(*trainer);
   Settle(now);

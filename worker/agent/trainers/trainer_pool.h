@@ -55,8 +55,10 @@ class TrainerPool {
   // NOT_FOUND: there is no such device. FAILED_PRECONDITION: it is busy.
   absl::Status Run(RunOrder order, process::SteadyTime now);
 
-  // Asks the trainer to stop, and kills it when it has not done so within `grace`.
-  void Stop(const AttemptKey& key, bool checkpoint, std::chrono::milliseconds grace, process::SteadyTime now);
+  // Asks the trainer to stop, and kills it when it has not done so within the grace.
+  void Stop(const AttemptKey& key, const StopOrder& order, process::SteadyTime now);
+  // It declined to stop: nobody waits for that any more.
+  void LetGoOn(const AttemptKey& key);
   void Kill(const AttemptKey& key, process::SteadyTime now);
 
   void Tell(const AttemptKey& key, v1::CheckpointCommitted committed);

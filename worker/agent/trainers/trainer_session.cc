@@ -45,15 +45,20 @@ absl::Status TrainerSession::Run(RunOrder order, SteadyTime deadline) {
   return Send(command);
 }
 
-absl::Status TrainerSession::Stop(bool checkpoint) {
+absl::Status TrainerSession::Stop(const StopOrder& order) {
   if (!run_.has_value()) return absl::OkStatus();
   run_->stopping = true;
   deadline_ = SteadyTime::max();
   v1::TrainerCommand command;
   command.mutable_stop()->set_job_id(run_->order.key.job_id);
   command.mutable_stop()->set_attempt(run_->order.key.attempt);
-  command.mutable_stop()->set_checkpoint(checkpoint);
+  command.mutable_stop()->set_checkpoint(order.checkpoint);
+  command.mutable_stop()->set_or_go_on(order.or_go_on);
   return Send(command);
+}
+
+void TrainerSession::LetGoOn() {
+  if (run_.has_value()) run_->stopping = false;
 }
 
 absl::Status TrainerSession::Tell(v1::CheckpointCommitted committed) {

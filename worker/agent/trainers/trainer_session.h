@@ -47,7 +47,9 @@ class TrainerSession {
   absl::Status Bind(const std::string& tenant, const v1::Device& device, const std::vector<v1::BoundRoot>& roots,
                     process::SteadyTime deadline);
   absl::Status Run(RunOrder order, process::SteadyTime deadline);
-  absl::Status Stop(bool checkpoint);
+  absl::Status Stop(const StopOrder& order);
+  // Its attempt goes on although it was asked to stop.
+  void LetGoOn();
   absl::Status Tell(v1::CheckpointCommitted committed);
   absl::Status Shutdown();
 
