@@ -96,6 +96,8 @@ struct Changes {
   std::vector<ArtifactWrite> artifacts;
   std::vector<TelemetryWrite> telemetry;
   std::vector<IdempotencyWrite> idempotency;
+  // Nothing but a look whether anything can be stored.
+  bool probe = false;
   std::vector<DrainWrite> drains;
   std::vector<JobDeletion> deletions;
   std::vector<JobSweep> sweeps;

@@ -4,8 +4,7 @@
 
 namespace mantissa::server {
 
-void JobQueue::Add(const std::string& job_id, int32_t priority) {
-  const int64_t rank = -static_cast<int64_t>(priority);
+void JobQueue::Add(const std::string& job_id, int64_t rank) {
   if (!entries_.try_emplace(job_id, Entry{rank, "", false}).second) return;
   order_.insert({rank, job_id});
 }

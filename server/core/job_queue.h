@@ -16,7 +16,7 @@
 
 namespace mantissa::server {
 
-// Priority, then age: ids are ULIDs, so their text order is their age. Jobs with equal needs stand in one class, and
+// By rank, then by id. Jobs with equal needs stand in one class, and
 // only the first of each class is a candidate for placement, so that a decision costs the number of classes and not the
 // number of jobs.
 //
@@ -25,11 +25,11 @@ class JobQueue {
  public:
   struct Class {
     JobNeeds needs;
-    std::set<std::pair<int64_t, std::string>> ready;  // (-priority, id)
+    std::set<std::pair<int64_t, std::string>> ready;  // (rank, id)
   };
 
   // A job that waits but may not be placed yet has a position and no class.
-  void Add(const std::string& job_id, int32_t priority);
+  void Add(const std::string& job_id, int64_t rank);
   void Remove(const std::string& job_id);
   // `job_id` was added.
   void MakeReady(const std::string& job_id, const JobNeeds& needs);
@@ -51,7 +51,7 @@ class JobQueue {
                                  std::less<std::pair<int64_t, std::string>>, __gnu_pbds::rb_tree_tag,
                                  __gnu_pbds::tree_order_statistics_node_update>;
   struct Entry {
-    int64_t rank = 0;  // -priority
+    int64_t rank = 0;  // the lowest goes first
     std::string class_key;
     bool ready = false;
   };

@@ -130,12 +130,27 @@ Fitness FitnessOf(const JobNeeds& needs, const WorkerView& worker, const v1::Dev
           !cuda && HasCuda(worker), cuda ? 0 : device.cpu_threads()};
 }
 
-std::optional<PlacementChoice> ChooseDevice(const JobNeeds& needs, const std::vector<WorkerView>& workers) {
+// When the worker is empty if it gets nothing more; kNoLimit where that is not known.
+std::chrono::milliseconds EmptyWithin(const WorkerView& worker) {
+  std::chrono::milliseconds longest{0};
+  for (const RunningView& running : worker.running) longest = std::max(longest, running.ends_within);
+  return longest;
+}
+
+bool IsKeptFromIt(const WaitingJob& job, const WorkerView& worker, const std::optional<Reservation>& reserved) {
+  if (!reserved || reserved->worker_id != worker.id || reserved->job_id == job.id) return false;
+  return job.attempt_limit == kNoLimit || job.attempt_limit > EmptyWithin(worker);
+}
+
+std::optional<PlacementChoice> ChooseDevice(const WaitingJob& job, const std::vector<WorkerView>& workers,
+                                            const std::optional<Reservation>& reserved) {
+  const JobNeeds& needs = job.needs;
   const bool storage_binds = StorageBinds(needs, workers);
   std::optional<PlacementChoice> best;
   Fitness best_fitness;
   for (size_t w = 0; w < workers.size(); ++w) {
     const WorkerView& worker = workers[w];
+    if (IsKeptFromIt(job, worker, reserved)) continue;
     if (storage_binds && !Reaches(needs, worker)) continue;
     if (!WorkerObstacle(needs, worker).empty() || !HasRoom(needs, worker)) continue;
     for (size_t d = 0; d < worker.devices.size(); ++d) {
@@ -172,12 +187,51 @@ std::string NearestObstacle(const JobNeeds& needs, const WorkerView& worker) {
 
 std::optional<PlacementChoice> ChoosePlacement(const PlacementSnapshot& snapshot) {
   for (size_t i = 0; i < snapshot.jobs.size(); ++i) {
-    if (auto choice = ChooseDevice(snapshot.jobs[i].needs, snapshot.workers)) {
+    if (auto choice = ChooseDevice(snapshot.jobs[i], snapshot.workers, snapshot.reserved)) {
       choice->job = i;
       return choice;
     }
   }
   return std::nullopt;
+}
+
+std::optional<size_t> ChooseReserved(const JobNeeds& needs, const std::vector<WorkerView>& workers) {
+  const bool storage_binds = StorageBinds(needs, workers);
+  std::optional<size_t> best;
+  for (size_t w = 0; w < workers.size(); ++w) {
+    if ((storage_binds && !Reaches(needs, workers[w])) || !Fits(needs, workers[w])) continue;
+    const auto burden = [&](size_t i) {
+      return std::tuple(workers[i].promised_memory_bytes, workers[i].running.size(), i);
+    };
+    if (!best || burden(w) < burden(*best)) best = w;
+  }
+  return best;
+}
+
+std::optional<Victim> ChooseVictim(const JobNeeds& needs, int32_t priority, int32_t protected_from,
+                                   const std::vector<WorkerView>& workers) {
+  const bool storage_binds = StorageBinds(needs, workers);
+  std::optional<Victim> best;
+  const auto worth = [&](const Victim& victim) {
+    const RunningView& running = workers[victim.worker].running[victim.running];
+    return std::pair(running.priority, -running.since.time_since_epoch().count());
+  };
+  for (size_t w = 0; w < workers.size(); ++w) {
+    const WorkerView& worker = workers[w];
+    if ((storage_binds && !Reaches(needs, worker)) || !WorkerObstacle(needs, worker).empty()) continue;
+    for (size_t r = 0; r < worker.running.size(); ++r) {
+      const RunningView& running = worker.running[r];
+      if (!DeviceObstacle(needs, worker.id, worker.devices[running.device].device).empty()) continue;
+      WorkerView without = worker;
+      without.promised_memory_bytes -= running.memory_bytes;
+      if (!HasRoom(needs, without)) continue;
+      if (running.leaving) return std::nullopt;
+      if (running.priority >= protected_from || running.priority >= priority) continue;
+      const Victim victim{w, r};
+      if (!best || worth(victim) < worth(*best)) best = victim;
+    }
+  }
+  return best;
 }
 
 WaitReason ExplainWait(const JobNeeds& needs, const std::vector<WorkerView>& workers) {

@@ -35,6 +35,13 @@ struct SchedulerOptions {
   // Progress of a running job is stored about this often; records themselves are stored at once.
   std::chrono::milliseconds progress_interval{1'000};
   int32_t max_queued_jobs = 1'000'000;
+  // How much waiting one point of priority outweighs.
+  std::chrono::milliseconds priority_worth{600'000};
+  // A job that stands first and finds no room for this long has a worker kept for it.
+  std::chrono::milliseconds reserve_after{120'000};
+  // Jobs of at least this priority may have one of a lesser priority than that stopped, with a checkpoint, to take its
+  // device. Nobody may where it is absent.
+  std::optional<int32_t> preempting_priority;
   int64_t epoch = 1;  // of this server process, from the store
 };
 

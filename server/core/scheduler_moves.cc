@@ -191,9 +191,21 @@ void Scheduler::State::Dismiss(JobEntry& entry, v1::Attempt::State state, const 
   held.dismissed_revision = Touch(worker, changes);
 }
 
+// A point of priority is worth so much waiting: a job stands where it would stand if it had been submitted that much
+// earlier. So the order never changes with time, whoever waits moves up all the same, and nothing starves.
+// Those that may take another's device stand before all that may not: else whoever had to leave, being older, would
+// take it back at once.
+int64_t Scheduler::State::RankOf(const v1::Job& job) const {
+  constexpr int64_t kBeforeAll = int64_t{1} << 60;
+  const int32_t priority = job.resolved_spec().priority();
+  const int64_t submitted = job.create_time().seconds() * 1'000 + job.create_time().nanos() / 1'000'000;
+  const bool preempts = options.preempting_priority && priority >= *options.preempting_priority;
+  return submitted - priority * options.priority_worth.count() - (preempts ? kBeforeAll : 0);
+}
+
 void Scheduler::State::Enqueue(JobEntry& entry, Moment now) {
   RefreshStorage(entry);
-  queue.Add(entry.job.id(), entry.job.resolved_spec().priority());
+  queue.Add(entry.job.id(), RankOf(entry.job));
   if (entry.ready_at <= now.steady) {
     queue.MakeReady(entry.job.id(), entry.needs);
     newly_ready.push_back(entry.job.id());

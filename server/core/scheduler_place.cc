@@ -17,7 +17,7 @@ constexpr size_t kForgottenAtOnce = 1'024;
 
 }  // namespace
 
-std::vector<WorkerView> Scheduler::State::WorkerViews() const {
+std::vector<WorkerView> Scheduler::State::WorkerViews(Moment now) const {
   std::vector<WorkerView> views;
   for (const auto& [id, worker] : workers) {
     if (worker.session_id.empty()) continue;
@@ -31,12 +31,73 @@ std::vector<WorkerView> Scheduler::State::WorkerViews() const {
     for (const auto& [key, held] : worker.held) {
       if (held.standing == HeldAttempt::Standing::kEnded) continue;
       view.promised_memory_bytes += held.memory_bytes;
-      for (DeviceView& device : view.devices) {
-        if (device.device.id() == held.device_id) device.free = false;
+      for (size_t d = 0; d < view.devices.size(); ++d) {
+        if (view.devices[d].device.id() != held.device_id) continue;
+        view.devices[d].free = false;
+        if (held.standing == HeldAttempt::Standing::kLive) view.running.push_back(Running(key, held, d, now));
       }
     }
   }
   return views;
+}
+
+RunningView Scheduler::State::Running(const AttemptKey& key, const HeldAttempt& held, size_t device, Moment now) const {
+  const JobEntry& entry = jobs.at(key.first);
+  RunningView running;
+  running.job_id = key.first;
+  running.device = device;
+  running.priority = entry.job.resolved_spec().priority();
+  running.memory_bytes = held.memory_bytes;
+  running.since = entry.live->assigned_at;
+  running.leaving = entry.live->stop_wanted || entry.live->end || entry.job.state() == v1::Job::PAUSING ||
+                    entry.job.state() == v1::Job::CANCELLING;
+  const std::chrono::milliseconds limit = AttemptLimit(entry);
+  if (limit != kNoLimit) {
+    const auto passed = std::chrono::duration_cast<std::chrono::milliseconds>(now.steady - entry.live->assigned_at);
+    running.ends_within = std::max(limit - passed, std::chrono::milliseconds(0));
+  }
+  return running;
+}
+
+WaitingJob Scheduler::State::Waiting(const std::string& job_id, const JobNeeds& needs) const {
+  return {job_id, needs, AttemptLimit(jobs.at(job_id))};
+}
+
+void Scheduler::State::Reserve(PlacementSnapshot& snapshot, Moment now) {
+  reserve_at = SteadyTime::max();
+  const std::optional<Reservation> before = std::exchange(reserved, std::nullopt);
+  if (!queue.HasReady()) return;
+  const auto* head = queue.Heads().front();
+  const std::string& id = head->second.ready.begin()->second;
+  const SteadyTime due = jobs.at(id).ready_at + options.reserve_after;
+  if (now.steady < due) {
+    reserve_at = due;
+    return;
+  }
+  const std::optional<size_t> worker = ChooseReserved(head->second.needs, snapshot.workers);
+  if (worker) reserved = Reservation{id, snapshot.workers[*worker].id};
+  // It stays where it was, or whoever has made room there so far has done so for nothing.
+  const bool same = before && reserved && before->job_id == id;
+  const bool still = same && std::any_of(snapshot.workers.begin(), snapshot.workers.end(), [&](const WorkerView& view) {
+                       return view.id == before->worker_id && ChooseReserved(head->second.needs, {view}).has_value();
+                     });
+  if (still) reserved = before;
+  snapshot.reserved = reserved;
+}
+
+void Scheduler::State::Preempt(const std::vector<WorkerView>& views, Changes& changes) {
+  if (!options.preempting_priority) return;
+  for (const auto* head : queue.Heads()) {
+    const int32_t priority = jobs.at(head->second.ready.begin()->second).job.resolved_spec().priority();
+    if (priority < *options.preempting_priority) continue;
+    const std::optional<Victim> victim =
+        ChooseVictim(head->second.needs, priority, *options.preempting_priority, views);
+    if (!victim) continue;
+    JobEntry& entry = jobs.at(views[victim->worker].running[victim->running].job_id);
+    if (entry.live->stop_wanted) continue;  // for another class
+    entry.live->stop_wanted = true;
+    AskToStop(entry, v1::Reason::PREEMPTED, changes);
+  }
 }
 
 void Scheduler::Place(Moment now, Changes& changes) {
@@ -44,7 +105,8 @@ void Scheduler::Place(Moment now, Changes& changes) {
   if (!s.placement_due) return;
   s.placement_due = false;
   PlacementSnapshot snapshot;
-  snapshot.workers = s.WorkerViews();
+  snapshot.workers = s.WorkerViews(now);
+  s.Reserve(snapshot, now);
 
   while (s.queue.HasReady()) {
     const bool any_free = std::any_of(snapshot.workers.begin(), snapshot.workers.end(), [](const WorkerView& worker) {
@@ -54,7 +116,7 @@ void Scheduler::Place(Moment now, Changes& changes) {
     if (!any_free) break;
     snapshot.jobs.clear();
     for (const auto* head : s.queue.Heads()) {
-      snapshot.jobs.push_back({head->second.ready.begin()->second, head->second.needs});
+      snapshot.jobs.push_back(s.Waiting(head->second.ready.begin()->second, head->second.needs));
     }
     const std::optional<PlacementChoice> choice = ChoosePlacement(snapshot);
     if (!choice) break;
@@ -64,7 +126,13 @@ void Scheduler::Place(Moment now, Changes& changes) {
     view.promised_memory_bytes += entry.needs.memory_bytes;
     s.Assign(entry, s.workers.at(view.id), view.devices[choice->device].device.id(), choice->from_scratch, now,
              changes);
+    // The next in order is another.
+    if (snapshot.jobs[choice->job].id == (s.reserved ? s.reserved->job_id : "")) {
+      s.reserved.reset();
+      snapshot.reserved.reset();
+    }
   }
+  if (s.queue.HasReady()) s.Preempt(snapshot.workers, changes);
   s.ExplainWaits(snapshot.workers, now, changes);
 }
 

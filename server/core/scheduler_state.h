@@ -124,9 +124,11 @@ struct Scheduler::State {
 
   // What placement has to look at again.
   bool placement_due = false;
-  bool workers_changed = false;             // the sentences why jobs wait may be wrong
-  std::vector<std::string> newly_ready;     // jobs that have no sentence yet
-  std::map<std::string, WaitReason> waits;  // class -> sentence
+  bool workers_changed = false;  // the sentences why jobs wait may be wrong
+  std::optional<Reservation> reserved;
+  SteadyTime reserve_at = SteadyTime::max();  // when the first in order has waited long enough
+  std::vector<std::string> newly_ready;       // jobs that have no sentence yet
+  std::map<std::string, WaitReason> waits;    // class -> sentence
 
   std::vector<std::string> ended;  // jobs for Sweep
 
@@ -160,6 +162,7 @@ struct Scheduler::State {
   void AppendSegment(JobEntry& entry, v1::Segment segment, Changes& changes);
   void Accrue(JobEntry& entry, Moment now);
   void Enqueue(JobEntry& entry, Moment now);
+  int64_t RankOf(const v1::Job& job) const;
   // Marks the worker's desired state as changed and returns its new revision.
   int64_t Touch(WorkerEntry& worker, Changes& changes);
   void DropHeld(WorkerEntry& worker, const AttemptKey& key, Changes& changes);
@@ -229,7 +232,13 @@ struct Scheduler::State {
   void Unpin(const v1::Job& job);
 
   // scheduler_place.cc
-  std::vector<WorkerView> WorkerViews() const;
+  std::vector<WorkerView> WorkerViews(Moment now) const;
+  RunningView Running(const AttemptKey& key, const HeldAttempt& held, size_t device, Moment now) const;
+  WaitingJob Waiting(const std::string& job_id, const JobNeeds& needs) const;
+  // Keeps a worker for the first in order once it has waited too long, and until it waits no more.
+  void Reserve(PlacementSnapshot& snapshot, Moment now);
+  // Asks the least important to leave where a job may take another's device.
+  void Preempt(const std::vector<WorkerView>& views, Changes& changes);
   void Assign(JobEntry& entry, WorkerEntry& worker, const std::string& device_id, bool from_scratch, Moment now,
               Changes& changes);
   void ExplainWaits(const std::vector<WorkerView>& views, Moment now, Changes& changes);
@@ -258,6 +267,8 @@ bool ReachesRoot(const WorkerEntry& worker, const std::string& storage_id);
 OwedDeletion OwedFor(const v1::Checkpoint& checkpoint, const v1::AttemptRef& ref, int64_t revision);
 
 std::chrono::milliseconds StartTimeout(const JobEntry& entry);
+// kNoLimit where there is none.
+std::chrono::milliseconds AttemptLimit(const JobEntry& entry);
 
 absl::Status LeaseLost(const v1::AttemptRef& ref);
 

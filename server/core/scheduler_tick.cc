@@ -32,10 +32,23 @@ Limits LimitsOf(const JobEntry& entry) {
           ToMilliseconds(spec.stall(), std::chrono::seconds(300))};
 }
 
+// How long a job has waited is stored now and then where that counts, so that a server that dies forgets little of it:
+// a twentieth of the limit, or a second.
+SteadyTime WhenToKeepTimes(const JobEntry& entry, const Limits& limits) {
+  const milliseconds limit = std::min(limits.queue, limits.total);
+  if (limit >= kLongestDuration) return kNever;
+  return entry.progress_saved_at + std::max(milliseconds(1'000), limit / 20);
+}
+
 }  // namespace
 
 milliseconds StartTimeout(const JobEntry& entry) {
   return ToMilliseconds(entry.job.resolved_spec().timeouts().start(), std::chrono::seconds(60));
+}
+
+milliseconds AttemptLimit(const JobEntry& entry) {
+  const v1::TimeoutSpec& timeouts = entry.job.resolved_spec().timeouts();
+  return timeouts.has_attempt() ? ToMilliseconds(timeouts.attempt(), kLongestDuration) : kNoLimit;
 }
 
 SteadyTime Scheduler::State::NextDeadlineOf(const JobEntry& entry) const {
@@ -45,7 +58,7 @@ SteadyTime Scheduler::State::NextDeadlineOf(const JobEntry& entry) const {
   if (entry.job.state() == v1::Job::QUEUED) {
     next = std::min(next, WhenReached(limits.queue, entry.times.queued, entry.times_at));
     if (!queue.IsReady(entry.job.id())) next = std::min(next, entry.ready_at);
-    return next;
+    return std::min(next, WhenToKeepTimes(entry, limits));
   }
   if (!entry.live) return kNever;
   const LiveAttempt& live = *entry.live;
@@ -72,9 +85,10 @@ void Scheduler::State::CheckTimes(JobEntry& entry, Moment now, Changes& changes)
                                                               Seconds(limits.queue), "); ", entry.job.state_message())};
       Move(entry, {v1::Job::FAILED, v1::Attempt::STATE_UNSPECIFIED}, Mover::kClock,
            now.steady >= total_end ? total : waited, {}, now, changes);
-    } else if (now.steady >= entry.ready_at) {
-      Enqueue(entry, now);
+      return;
     }
+    if (!queue.IsReady(entry.job.id()) && now.steady >= entry.ready_at) Enqueue(entry, now);
+    if (now.steady >= WhenToKeepTimes(entry, limits)) PutJob(entry, /*new_etag=*/false, now, changes);
     return;
   }
   if (!entry.live) return;
@@ -126,6 +140,10 @@ SteadyTime Scheduler::State::NextDeadlineOf(const WorkerEntry& worker) const {
 
 void Scheduler::Tick(Moment now, Changes& changes) {
   State& s = *state_;
+  if (s.reserve_at <= now.steady) {
+    s.reserve_at = kNever;
+    s.placement_due = true;
+  }
   std::vector<std::string> due;
   for (const auto& [deadline, id] : s.deadlines) {
     if (deadline > now.steady) break;
@@ -165,6 +183,7 @@ void Scheduler::State::ForgetWorker(WorkerEntry& worker, Changes& changes) {
 SteadyTime Scheduler::NextDeadline() const {
   const State& s = *state_;
   SteadyTime next = s.deadlines.empty() ? kNever : s.deadlines.begin()->first;
+  next = std::min(next, s.reserve_at);
   for (const auto& [id, worker] : s.workers) next = std::min(next, s.NextDeadlineOf(worker));
   return next;
 }

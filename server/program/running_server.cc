@@ -1,6 +1,7 @@
 #include "server/program/running_server.h"
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
 #include <limits>
@@ -11,6 +12,7 @@
 
 #include "process/file_descriptor.h"
 #include "process/ids.h"
+#include "process/log.h"
 #include "server/core/scheduler.h"
 #include "server/metrics/job_metrics.h"
 #include "server/metrics/rpc_metrics.h"
@@ -132,6 +134,11 @@ absl::Status RunningServer::Parts::StartCommits() {
   scheduler_options.next_call = options.next_call;
   scheduler_options.disconnect_grace = options.disconnect_grace;
   scheduler_options.max_queued_jobs = static_cast<int32_t>(options.max_queued_jobs);
+  scheduler_options.priority_worth = options.priority_worth;
+  scheduler_options.reserve_after = options.reserve_after;
+  if (options.preempting_priority <= 1'000) {
+    scheduler_options.preempting_priority = static_cast<int32_t>(options.preempting_priority);
+  }
   scheduler_options.epoch = identity.epoch;
   const IdSource ids{[this](process::WallTime now) { return ulids.Next(now); }, [] { return process::RandomToken(); }};
   // Entries reach the ring before anybody is woken to look for them.
@@ -142,7 +149,15 @@ absl::Status RunningServer::Parts::StartCommits() {
   commit = std::make_unique<GroupCommit>(
       *store, [scheduler_options, ids] { return std::make_unique<Scheduler>(scheduler_options, ids); }, clock,
       listeners,
-      GroupCommitOptions{.on_transaction = [this](const TransactionReport& report) { AfterTransaction(report); }});
+      GroupCommitOptions{
+          .on_given_up =
+              [](const absl::Status& why) {
+                // Crash-only: whoever is started next reads what is durable, and clients repeat what they asked for.
+                process::Log(process::Level::kError, "the store stays unreadable after a failed commit; ending",
+                             {{"error", why}, {"remedy", "mend the disk of --data-dir, then start the server again"}});
+                std::_Exit(1);
+              },
+          .on_transaction = [this](const TransactionReport& report) { AfterTransaction(report); }});
   const absl::Status started = commit->Start();
   if (started.ok()) sweeper->Start(*commit);
   return started;
@@ -155,6 +170,7 @@ void RunningServer::Parts::AfterTransaction(const TransactionReport& report) {
     return;
   }
   metrics.store_commit_failures.Increment();
+  if (!absl::IsUnknown(report.status)) return;  // nothing has happened, and nobody was told that it had
   // The outcome may be unknown, and then nobody heard of what was stored after all: who follows has to look anew.
   pool.Post([this] {
     open_calls.EndAll(absl::UnavailableError("the server could not store something and reads its state again"));

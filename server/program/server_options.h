@@ -24,6 +24,10 @@ struct ServerOptions {
   std::chrono::milliseconds next_call{5'000};
   std::chrono::milliseconds disconnect_grace{600'000};
   std::int64_t max_queued_jobs = 1'000'000;
+  std::chrono::milliseconds priority_worth{600'000};
+  std::chrono::milliseconds reserve_after{120'000};
+  // 1001, above every priority: nobody.
+  std::int64_t preempting_priority = 1'001;
   // Of jobs that have ended; 0: for ever, and however many.
   std::chrono::milliseconds retention_time{0};
   std::int64_t retention_jobs = 0;

@@ -31,7 +31,7 @@ v1::Worker WithoutTokens(v1::Worker worker) {
 grpc::ServerUnaryReactor* AdminService::ListWorkers(Context*, const v1::ListWorkersRequest* request,
                                                     v1::ListWorkersResponse* response) {
   auto* const call = new UnaryCall(backend_, "AdminService/ListWorkers");
-  call->ReplyAfterCommit([request, response](Scheduler& scheduler, Moment now, Changes&) {
+  call->ReplyFromState([request, response](const Scheduler& scheduler, Moment now) {
     std::vector<v1::Worker> workers = scheduler.Workers(now);
     std::sort(workers.begin(), workers.end(), [](const v1::Worker& a, const v1::Worker& b) { return a.id() < b.id(); });
     for (v1::Worker& worker : workers) worker = WithoutTokens(std::move(worker));

@@ -42,6 +42,10 @@ struct GroupCommit::Impl {
   // Commands that wait, or none when a deadline has come, or nothing at all when it is time to stop.
   bool Take(std::deque<Command>& batch);
   void RunBatch(std::deque<Command>& batch);
+  void RunReadOnly(std::deque<Command>& batch);
+  void Probe();
+  void Reload(const absl::Status& why);
+  void LoadAgain();
   absl::Status Commit(const Changes& changes, size_t commands);
 
   JobStore& store;
@@ -54,6 +58,10 @@ struct GroupCommit::Impl {
   std::unique_ptr<Scheduler> scheduler;
   int64_t revision_floor = 0;
   std::chrono::steady_clock::time_point next_load{};
+  std::chrono::steady_clock::time_point unreadable_since{};
+  bool given_up = false;
+  bool read_only = false;
+  std::chrono::steady_clock::time_point next_probe{};
   std::thread thread;
 
   mutable process::Mutex mutex;
@@ -118,16 +126,11 @@ absl::Status GroupCommit::Impl::Load() {
 void GroupCommit::Impl::Run() {
   std::deque<Command> batch;
   while (Take(batch)) {
-    if (scheduler == nullptr && clock.Now() >= next_load) {
-      absl::Status loaded = Load();
-      if (!loaded.ok()) {
-        Log(Level::kError, "the store cannot be read yet", {{"error", loaded}});
-        next_load = clock.Now() + kReloadInterval;
-      } else {
-        Log(Level::kInfo, "state loaded again from the store");
-      }
-    }
-    if (scheduler != nullptr) {
+    if (scheduler == nullptr && clock.Now() >= next_load) LoadAgain();
+    if (scheduler != nullptr && read_only && clock.Now() >= next_probe) Probe();
+    if (scheduler != nullptr && read_only) {
+      RunReadOnly(batch);
+    } else if (scheduler != nullptr) {
       RunBatch(batch);
     } else {
       for (Command& command : batch) {
@@ -142,7 +145,7 @@ void GroupCommit::Impl::Run() {
 }
 
 bool GroupCommit::Impl::Take(std::deque<Command>& batch) {
-  const auto deadline = scheduler != nullptr ? scheduler->NextDeadline() : next_load;
+  const auto deadline = scheduler == nullptr ? next_load : read_only ? next_probe : scheduler->NextDeadline();
   process::MutexLock lock(mutex);
   while (waiting.empty() && !stopping) {
     const auto now = clock.Now();
@@ -173,14 +176,63 @@ void GroupCommit::Impl::RunBatch(std::deque<Command>& batch) {
   if (status.ok()) {
     for (CommitListener* listener : listeners) listener->OnCommitted(changes);
   } else {
-    Log(Level::kError, "a transaction failed; the state is loaded again", {{"error", status}});
-    // What is in memory counts on what is not stored. Revisions go on, so that workers notice.
-    revision_floor = std::max(revision_floor, scheduler->LastRevision());
-    scheduler.reset();
-    next_load = clock.Now();
+    Reload(status);
     status = ForCaller(status);
   }
   for (Command& command : batch) {
+    if (command.done) command.done(status);
+  }
+}
+
+void GroupCommit::Impl::Reload(const absl::Status& why) {
+  Log(Level::kError, "a transaction failed; the state is loaded again", {{"error", why}});
+  // Revisions go on, so that workers notice.
+  revision_floor = std::max(revision_floor, scheduler->LastRevision());
+  scheduler.reset();
+  next_load = unreadable_since = clock.Now();
+  const bool certain = absl::IsResourceExhausted(why) || absl::IsUnavailable(why);
+  read_only = certain;
+  next_probe = clock.Now() + options.probe_interval;
+  if (read_only) Log(Level::kError, "nothing can be stored; reads go on, and it is tried again until it can");
+}
+
+void GroupCommit::Impl::LoadAgain() {
+  const absl::Status loaded = Load();
+  if (loaded.ok()) return Log(Level::kInfo, "state loaded again from the store");
+  Log(Level::kError, "the store cannot be read yet", {{"error", loaded}});
+  next_load = clock.Now() + kReloadInterval;
+  if (given_up || clock.Now() < unreadable_since + options.give_up_after) return;
+  given_up = true;
+  if (options.on_given_up) options.on_given_up(loaded);
+}
+
+void GroupCommit::Impl::Probe() {
+  Changes probe;
+  probe.probe = true;
+  const absl::Status status = Commit(probe, 0);
+  next_probe = clock.Now() + options.probe_interval;
+  if (absl::IsResourceExhausted(status) || absl::IsUnavailable(status)) return;
+  if (!status.ok()) return Reload(status);
+  read_only = false;
+  Log(Level::kInfo, "what changes can be stored again");
+  // Time goes on from here, and nobody is to blame for what stood still.
+  revision_floor = std::max(revision_floor, scheduler->LastRevision());
+  scheduler.reset();
+  next_load = unreadable_since = clock.Now();
+  LoadAgain();
+}
+
+void GroupCommit::Impl::RunReadOnly(std::deque<Command>& batch) {
+  const Moment now = Now();
+  for (Command& command : batch) {
+    absl::Status status;
+    if (command.when_read_only == WhenReadOnly::kRefuse) {
+      status = absl::ResourceExhaustedError(
+          "the server cannot store anything now, its disk may be full; nothing was changed");
+    } else if (command.when_read_only == WhenReadOnly::kRun && command.decide) {
+      Changes none;
+      command.decide(*scheduler, now, none);
+    }
     if (command.done) command.done(status);
   }
 }

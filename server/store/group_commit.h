@@ -32,8 +32,23 @@ struct TransactionReport {
 struct GroupCommitOptions {
   // Commands taken into one transaction.
   int max_batch = 512;
+  // While nothing can be stored, it is tried again this often.
+  std::chrono::milliseconds probe_interval{1'000};
+  // A store whose newest commit may or may not have happened has to be read again before anything is served; it is
+  // given up after this long.
+  std::chrono::milliseconds give_up_after{10'000};
+  // Told once that it was, on the writer's thread. The process is to end: whoever starts it again finds what is
+  // durable.
+  std::function<void(const absl::Status&)> on_given_up = nullptr;
   // Told of every transaction, failed ones too, on the writer's thread. Returns quickly.
   std::function<void(const TransactionReport&)> on_transaction = nullptr;
+};
+
+// What becomes of a command while nothing can be stored (Note [Read-only]).
+enum class WhenReadOnly {
+  kRefuse,  // RESOURCE_EXHAUSTED
+  kRun,     // it changes nothing
+  kSkip,    // it is as good as done: whoever sent it says the same again, soon
 };
 
 // One decision and its reply. `decide` runs on the writer's thread with the scheduler's state; what it appends to
@@ -42,11 +57,20 @@ struct GroupCommitOptions {
 struct Command {
   std::function<void(Scheduler&, Moment, Changes&)> decide;
   std::function<void(const absl::Status&)> done;
+  WhenReadOnly when_read_only = WhenReadOnly::kRefuse;
 };
 
 // The one thread that owns the Scheduler and writes the store: takes whatever commands are waiting, lets each decide,
 // places jobs, commits once, tells the listeners, then releases the replies. Ticks the scheduler at its deadlines.
-// After a failed commit every waiting reply gets UNAVAILABLE and the scheduler is loaded anew from the store.
+//
+// Note [Read-only]
+//
+// When a commit fails, what is in memory counts on what is not stored, so the scheduler is loaded anew. What happens
+// then depends on what is known. If the transaction certainly did not happen (the disk is full, the database busy), the
+// state is good but cannot change: until a probe gets through, writes are refused, reads and watches go on, heartbeats
+// are answered with the desired state as it stands, and time stands still, for nothing that it would bring about could
+// be written down; after that every live lease gets one full term, as after a start. If the outcome is not known,
+// nothing is served before the store has been read again, for it may hold what nobody was told.
 //
 // Thread-safe. Stop (or the destructor) answers what still waits with UNAVAILABLE.
 class GroupCommit {

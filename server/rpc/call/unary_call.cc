@@ -30,15 +30,22 @@ void UnaryCall::ReplyAfterCommit(std::function<absl::Status(Scheduler&, Moment, 
   Commit(std::move(decide), [this](const absl::Status& status) { Reply(status); });
 }
 
+void UnaryCall::ReplyFromState(std::function<absl::Status(const Scheduler&, Moment)> look) {
+  SubmitDecision(
+      backend_.commit,
+      [look = std::move(look)](Scheduler& scheduler, Moment now, Changes&) { return look(scheduler, now); },
+      [this](const absl::Status& status) { Reply(status); }, WhenReadOnly::kRun);
+}
+
 void SubmitDecision(GroupCommit& commit, std::function<absl::Status(Scheduler&, Moment, Changes&)> decide,
-                    std::function<void(const absl::Status&)> then) {
+                    std::function<void(const absl::Status&)> then, WhenReadOnly when_read_only) {
   auto refusal = std::make_shared<absl::Status>();
-  commit.Submit({[refusal, decide = std::move(decide)](Scheduler& scheduler, Moment now, Changes& changes) {
-                   *refusal = decide(scheduler, now, changes);
-                 },
-                 [refusal, then = std::move(then)](const absl::Status& committed) {
-                   then(refusal->ok() ? committed : *refusal);
-                 }});
+  commit.Submit(
+      {[refusal, decide = std::move(decide)](Scheduler& scheduler, Moment now, Changes& changes) {
+         *refusal = decide(scheduler, now, changes);
+       },
+       [refusal, then = std::move(then)](const absl::Status& committed) { then(refusal->ok() ? committed : *refusal); },
+       when_read_only});
 }
 
 }  // namespace mantissa::server

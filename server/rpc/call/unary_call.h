@@ -31,6 +31,8 @@ class UnaryCall : public grpc::ServerUnaryReactor {
               std::function<void(const absl::Status&)> then);
   // The outcome is the reply.
   void ReplyAfterCommit(std::function<absl::Status(Scheduler&, Moment, Changes&)> decide);
+  // What `look` says is the reply; it changes nothing, and works where nothing can be stored.
+  void ReplyFromState(std::function<absl::Status(const Scheduler&, Moment)> look);
 
   void OnDone() override { delete this; }
 
@@ -42,6 +44,6 @@ class UnaryCall : public grpc::ServerUnaryReactor {
 
 // Submits a decision that can be refused. What `then` gets is UnaryCall::Commit's.
 void SubmitDecision(GroupCommit& commit, std::function<absl::Status(Scheduler&, Moment, Changes&)> decide,
-                    std::function<void(const absl::Status&)> then);
+                    std::function<void(const absl::Status&)> then, WhenReadOnly when_read_only = WhenReadOnly::kRefuse);
 
 }  // namespace mantissa::server

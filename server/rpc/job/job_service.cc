@@ -64,7 +64,7 @@ JobService::Unary* JobService::ListJobs(Context*, const v1::ListJobsRequest* req
   backend_.pool.Post([this, call, request, response] {
     const absl::Status listed = ListJobsPage(backend_, *request, *response);
     if (!listed.ok()) return call->Reply(listed);
-    call->ReplyAfterCommit([response](Scheduler& scheduler, Moment now, Changes&) {
+    call->ReplyFromState([response](const Scheduler& scheduler, Moment now) {
       for (v1::Job& job : *response->mutable_jobs()) {
         if (!HasEnded(job.state())) scheduler.Decorate(job, now);
       }
@@ -207,7 +207,7 @@ grpc::ServerWriteReactor<v1::DownloadArtifactResponse>* JobService::DownloadArti
 JobService::Unary* JobService::ListRoots(Context*, const v1::ListRootsRequest* request,
                                          v1::ListRootsResponse* response) {
   auto* const call = new UnaryCall(backend_, "JobService/ListRoots");
-  call->ReplyAfterCommit([request, response](Scheduler& scheduler, Moment now, Changes&) {
+  call->ReplyFromState([request, response](const Scheduler& scheduler, Moment now) {
     std::vector<v1::WorkerRoots> listed;
     for (v1::Worker& worker : scheduler.Workers(now)) {
       v1::WorkerRoots& roots = listed.emplace_back();

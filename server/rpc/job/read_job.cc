@@ -29,7 +29,7 @@ absl::Status FindJob(Backend& backend, const std::string& job_id) { return ReadJ
 
 void ReplyDecorated(UnaryCall* call, v1::Job* job) {
   if (HasEnded(job->state())) return call->Reply(absl::OkStatus());
-  call->ReplyAfterCommit([job](Scheduler& scheduler, Moment now, Changes&) {
+  call->ReplyFromState([job](const Scheduler& scheduler, Moment now) {
     scheduler.Decorate(*job, now);
     return absl::OkStatus();
   });

@@ -46,7 +46,7 @@ void SynchronizeCall::Begin(std::shared_ptr<SynchronizeCall> self) {
       [call = self_](Scheduler& scheduler, Moment now, Changes& changes) {
         return scheduler.Report(call->request_, now, changes);
       },
-      [call = self_](const absl::Status& status) { call->Reported(status); });
+      [call = self_](const absl::Status& status) { call->Reported(status); }, WhenReadOnly::kSkip);
 }
 
 void SynchronizeCall::Reported(const absl::Status& status) {
@@ -68,7 +68,8 @@ void SynchronizeCall::Look() {
         *desired = scheduler.DesiredState(call->request_.worker_id(), now);
         return absl::OkStatus();
       },
-      [call = shared_from_this(), desired](const absl::Status& status) { call->Looked(*desired, status); });
+      [call = shared_from_this(), desired](const absl::Status& status) { call->Looked(*desired, status); },
+      WhenReadOnly::kRun);
 }
 
 void SynchronizeCall::Looked(const v1::SynchronizeResponse& desired, const absl::Status& status) {

@@ -9,8 +9,8 @@ TEST(JobQueue, ServesByPriorityThenAge) {
   JobQueue queue;
   queue.Add("b", 0);
   queue.Add("a", 0);
-  queue.Add("c", 5);
-  queue.Add("d", -5);
+  queue.Add("c", -5);
+  queue.Add("d", 5);
   EXPECT_EQ(queue.Position("c"), 1);
   EXPECT_EQ(queue.Position("a"), 2);
   EXPECT_EQ(queue.Position("b"), 3);

@@ -45,6 +45,23 @@ TEST_F(SchedulerTimeout, QueueTimeIsSummedOverAllWaits) {
   EXPECT_THAT(plane_.Job(id).state_message(), HasSubstr("timeouts.queue"));
 }
 
+TEST_F(SchedulerTimeout, AServerThatDiesForgetsNoMoreThanATwentiethOfTheLimit) {
+  spec_.mutable_timeouts()->mutable_queue()->set_seconds(100);
+  const std::string id = plane_.Submit(spec_).id();
+  const std::string unlimited = plane_.Submit().id();
+  const std::string etag = plane_.Job(id).etag();
+  const int commits = plane_.store.commits();
+  for (int i = 0; i < 94; ++i) plane_.Pass(seconds(1));
+  EXPECT_EQ(plane_.store.commits() - commits, 18) << "one every five seconds, and none for whom it does not matter";
+  EXPECT_EQ(plane_.Job(id).etag(), etag);
+  plane_.Restart();
+  plane_.Pass(seconds(9));
+  EXPECT_EQ(plane_.StateOf(id), v1::Job::QUEUED);
+  plane_.Pass(seconds(2));
+  EXPECT_EQ(plane_.StateOf(id), v1::Job::FAILED);
+  EXPECT_EQ(plane_.StateOf(unlimited), v1::Job::QUEUED);
+}
+
 TEST_F(SchedulerTimeout, TotalTimeEndsAJobInEveryState) {
   spec_.mutable_timeouts()->mutable_total()->set_seconds(10);
   const std::string queued = plane_.Submit(spec_).id();

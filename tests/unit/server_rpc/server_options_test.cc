@@ -26,6 +26,9 @@ TEST(ServerOptionsTest, EverySettingArrivesWhereItBelongs) {
                                              {"next-call", "7s"},
                                              {"disconnect-grace", "9s"},
                                              {"max-queued-jobs", "11"},
+                                             {"priority-worth", "5m"},
+                                             {"reserve-after", "90s"},
+                                             {"preempting-priority", "500"},
                                              {"retention-time", "30d"},
                                              {"retention-jobs", "13"},
                                              {"drain-timeout", "12s"},
@@ -44,10 +47,13 @@ TEST(ServerOptionsTest, EverySettingArrivesWhereItBelongs) {
   EXPECT_EQ(options.max_queued_jobs, 11);
   EXPECT_EQ(options.retention_time, std::chrono::hours(30 * 24));
   EXPECT_EQ(options.retention_jobs, 13);
+  EXPECT_EQ(options.priority_worth, milliseconds(300'000));
+  EXPECT_EQ(options.reserve_after, milliseconds(90'000));
+  EXPECT_EQ(options.preempting_priority, 500);
   EXPECT_EQ(options.drain_timeout, milliseconds(12'000));
   EXPECT_EQ(options.log_format, "json");
   EXPECT_EQ(options.log_level, "error");
-  EXPECT_EQ(settings.settings().size(), 14u) << "a new setting wants a line above";
+  EXPECT_EQ(settings.settings().size(), 17u) << "a new setting wants a line above";
 }
 
 TEST(ServerOptionsTest, TheDefaultsAreGood) { EXPECT_TRUE(CheckOptions(ServerOptions()).ok()); }

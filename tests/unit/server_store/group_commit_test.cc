@@ -1,5 +1,6 @@
 #include "server/store/group_commit.h"
 
+#include <algorithm>
 #include <atomic>
 #include <deque>
 #include <thread>
@@ -138,6 +139,72 @@ TEST_F(GroupCommitTest, AFullDiskIsToldAsSuch) {
   ASSERT_TRUE(writer_.Start().ok());
   journal_.WaitFor(1);
   EXPECT_THAT(journal_.lines(), testing::ElementsAre("a RESOURCE_EXHAUSTED"));
+}
+
+TEST_F(GroupCommitTest, WhileTheDiskIsFullReadsGoOnWritesAreRefusedAndTimeStandsStill) {
+  ASSERT_TRUE(writer_.Start().ok());
+  v1::JobSpec spec = Spec();
+  spec.mutable_timeouts()->mutable_queue()->set_seconds(10);
+  writer_.Submit({[spec](Scheduler& scheduler, Moment now, Changes& changes) {
+                    EXPECT_TRUE(scheduler.Submit(spec, spec::ResolveDefaults(spec), "default", "", now, changes).ok());
+                  },
+                  [this](const absl::Status&) { journal_.Add("waits"); }});
+  journal_.WaitFor(2);
+  for (int i = 0; i < 3; ++i) store_.FailCommit(absl::ResourceExhaustedError("full"));  // the third is a probe's
+  writer_.Submit(SubmitJob("a"));
+  writer_.Submit(SubmitJob("b"));
+  journal_.WaitFor(4);
+  const int commits = store_.commits();
+  writer_.Submit(SubmitJob("c"));
+  std::atomic<int> reads = 0, skipped = 0;
+  writer_.Submit({[&](Scheduler& scheduler, Moment, Changes&) { reads = scheduler.QueuePosition(SampleId(1)); },
+                  [this](const absl::Status& status) { journal_.Add(status.ok() ? "read" : "failed"); },
+                  WhenReadOnly::kRun});
+  writer_.Submit({[&](Scheduler&, Moment, Changes&) { ++skipped; },
+                  [this](const absl::Status& status) { journal_.Add(status.ok() ? "skipped" : "failed"); },
+                  WhenReadOnly::kSkip});
+  journal_.WaitFor(7);
+  EXPECT_EQ(reads, 1) << "the job that is stored is seen";
+  EXPECT_EQ(skipped, 0);
+  clock_.Advance(std::chrono::seconds(20));
+  writer_.Submit(SubmitJob("d"));  // wakes it: the fake clock does not
+  journal_.WaitFor(8);
+  EXPECT_EQ(store_.GetJob(SampleId(1), "")->state(), v1::Job::QUEUED) << "nothing that time brings could be stored";
+  EXPECT_EQ(store_.commits(), commits);
+  clock_.Advance(std::chrono::seconds(1));
+  writer_.Submit(SubmitJob("e"));
+  journal_.WaitFor(9);
+  std::vector<std::string> lines = journal_.lines();
+  EXPECT_THAT(std::vector<std::string>(lines.begin() + 2, lines.end()),
+              testing::ElementsAre("a RESOURCE_EXHAUSTED", "b RESOURCE_EXHAUSTED", "c RESOURCE_EXHAUSTED", "read",
+                                   "skipped", "d RESOURCE_EXHAUSTED", "e RESOURCE_EXHAUSTED"));
+  clock_.Advance(std::chrono::seconds(1));
+  writer_.Submit(SubmitJob("f"));
+  journal_.WaitFor(11);
+  EXPECT_EQ(journal_.lines()[9], "committed 1");
+  EXPECT_EQ(journal_.lines()[10].substr(0, 4), "f OK");
+}
+
+TEST_F(GroupCommitTest, AStoreThatStaysUnreadableAfterAnUnknownOutcomeIsGivenUp) {
+  GroupCommitOptions options;
+  options.on_given_up = [this](const absl::Status& why) { journal_.Add("given up: " + std::string(why.message())); };
+  GroupCommit writer(
+      store_, [this] { return MakeScheduler(); }, clock_, {}, options);
+  ASSERT_TRUE(writer.Start().ok());
+  store_.FailLoads(1'000);
+  store_.FailCommit(absl::UnknownError("the disk went away"));
+  writer.Submit(SubmitJob("a"));
+  journal_.WaitFor(1);
+  for (int i = 0; i < 12; ++i) {
+    clock_.Advance(std::chrono::seconds(1));
+    writer.Submit(SubmitJob("b"));
+    journal_.WaitFor(static_cast<size_t>(i + 2));
+  }
+  writer.Stop();
+  const std::vector<std::string> lines = journal_.lines();
+  const auto given_up = std::count(lines.begin(), lines.end(), "given up: the fake store was told to fail");
+  EXPECT_EQ(given_up, 1);
+  EXPECT_NE(lines[9].substr(0, 8), "given up") << "not before its time";
 }
 
 TEST_F(GroupCommitTest, WhileTheStoreCannotBeReadEveryCallIsUnavailable) {

@@ -112,7 +112,7 @@ TEST_F(JobSweeperTest, RetentionIsByAgeAndByNumberAndOffUnlessAskedFor) {
 
 TEST_F(JobSweeperTest, AFailedCommitIsToldAndTheNextRoundGoesOn) {
   Delete(AddEnded(1, std::chrono::hours(1)));
-  store_.FailCommit(absl::UnavailableError("busy"));
+  store_.FailCommit(absl::UnknownError("the disk went away"));
   EXPECT_FALSE(Sweep().ok());
   EXPECT_TRUE(Sweep().ok());
   EXPECT_THAT(store_.ListDeletedJobs("", 10).value(), IsEmpty());
