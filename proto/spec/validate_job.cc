@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 
 #include "absl/strings/str_cat.h"
 
@@ -99,7 +100,31 @@ bool Longer(const google::protobuf::Duration& a, const google::protobuf::Duratio
   return a.seconds() != b.seconds() ? a.seconds() > b.seconds() : a.nanos() > b.nanos();
 }
 
+// Ends that a spec may have retried although they are final by default, and the other way round. Everything else is
+// either nobody's fault, or would end the same again (BAD_SPEC, PRECISION_UNSUPPORTED), or is a person's wish.
+constexpr std::array kMayBeRetried = {v1::Reason::BAD_DATA,          v1::Reason::NUMERIC_FAILURE,
+                                      v1::Reason::SCALE_AT_MINIMUM,  v1::Reason::OUT_OF_DEVICE_MEMORY,
+                                      v1::Reason::CHECKPOINT_FAILED, v1::Reason::INTERNAL_ERROR};
+constexpr std::array kMayBeFinal = {v1::Reason::NODE_LOST,   v1::Reason::OOM_KILLED, v1::Reason::KILLED,
+                                    v1::Reason::CRASHED,     v1::Reason::STALLED,    v1::Reason::START_TIMEOUT,
+                                    v1::Reason::TRAINER_LOST};
+
+template <typename Reasons>
+void CheckReasons(std::string_view field, const google::protobuf::RepeatedField<int>& given, const Reasons& allowed,
+                  Checker& checker) {
+  for (int i = 0; i < given.size(); ++i) {
+    if (std::find(allowed.begin(), allowed.end(), given[i]) != allowed.end()) continue;
+    std::string names;
+    for (const v1::Reason::Code code : allowed) {
+      absl::StrAppend(&names, names.empty() ? "" : ", ", v1::Reason::Code_Name(code));
+    }
+    checker.Add(Indexed(field, i), ViolationReason::kOutOfRange, absl::StrCat("must be one of ", names));
+  }
+}
+
 void CheckRetry(const v1::RetryPolicy& retry, Checker checker) {
+  CheckReasons("retry_on", retry.retry_on(), kMayBeRetried, checker);
+  CheckReasons("never_on", retry.never_on(), kMayBeFinal, checker);
   checker.Whole("max_attempts", retry.max_attempts(), 1, 1000, 4);
   const bool initial = checker.Duration("initial_backoff", retry.initial_backoff(), false, kMaxBackoffSeconds, "1s");
   const bool max = checker.Duration("max_backoff", retry.max_backoff(), false, kMaxBackoffSeconds, "60s");

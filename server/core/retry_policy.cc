@@ -8,8 +8,12 @@ namespace mantissa::server {
 
 using std::chrono::milliseconds;
 
-bool IsRetried(v1::Reason::Code reason) {
-  if (IsFree(reason)) return true;
+bool IsRetried(const v1::RetryPolicy& policy, v1::Reason::Code reason) {
+  const auto names = [reason](const auto& reasons) {
+    return std::find(reasons.begin(), reasons.end(), reason) != reasons.end();
+  };
+  if (IsFree(reason) || names(policy.retry_on())) return true;
+  if (names(policy.never_on())) return false;
   switch (reason) {
     case v1::Reason::NODE_LOST:
     case v1::Reason::OOM_KILLED:
@@ -39,7 +43,7 @@ bool IsFree(v1::Reason::Code reason) {
 }
 
 RetryDecision DecideRetry(const v1::RetryPolicy& policy, v1::Reason::Code reason, int32_t counted, uint64_t seed) {
-  if (!IsRetried(reason)) return {RetryDecision::Next::kFinal, {}};
+  if (!IsRetried(policy, reason)) return {RetryDecision::Next::kFinal, {}};
   if (IsFree(reason)) return {RetryDecision::Next::kRequeue, {}};
   const int32_t budget = policy.has_max_attempts() ? policy.max_attempts() : 4;
   if (counted >= budget) return {RetryDecision::Next::kExhausted, {}};

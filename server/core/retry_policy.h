@@ -10,8 +10,9 @@
 
 namespace mantissa::server {
 
-// The infrastructure's fault, not the job's, or an intervention: another attempt may fare better.
-bool IsRetried(v1::Reason::Code reason);
+// Another attempt may fare better: the infrastructure's fault, not the job's, or an intervention, unless the policy
+// says otherwise of this reason.
+bool IsRetried(const v1::RetryPolicy& policy, v1::Reason::Code reason);
 
 // Nobody's fault: the attempt was taken from its worker by request, or ended so that the job goes on in another
 // lineage; the next one is no retry.

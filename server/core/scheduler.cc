@@ -51,7 +51,8 @@ void Scheduler::State::LoadJob(LiveJob loaded, Moment now) {
   entry.times_at = entry.ready_at = entry.progress_saved_at = now.steady;
   for (const v1::Attempt& attempt : loaded.attempts) {
     const bool over = IsTerminal(attempt.state());
-    if (over && IsRetried(attempt.reason()) && !IsFree(attempt.reason())) ++entry.counted_ends;
+    const bool retried = over && IsRetried(entry.job.resolved_spec().retry(), attempt.reason());
+    if (retried && !IsFree(attempt.reason())) ++entry.counted_ends;
     const bool lost = attempt.state() == v1::Attempt::LOST && attempt.number() == entry.job.attempt() &&
                       entry.job.state() == v1::Job::QUEUED;
     if (over && !lost) continue;

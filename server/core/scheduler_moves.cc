@@ -47,9 +47,10 @@ Next AfterEnd(JobEntry& entry, v1::Attempt::State state, const Because& because)
   }
   if (state == v1::Attempt::SUCCEEDED) return {v1::Job::SUCCEEDED, {v1::Reason::COMPLETED, because.message}};
 
-  if (IsRetried(because.reason) && !IsFree(because.reason)) ++entry.counted_ends;
+  const bool retried = IsRetried(job.resolved_spec().retry(), because.reason);
+  if (retried && !IsFree(because.reason)) ++entry.counted_ends;
   // As it would have gone back into the queue, whatever the budget: that is asked when it fails again.
-  if (job.state() == v1::Job::PAUSING && IsRetried(because.reason)) {
+  if (job.state() == v1::Job::PAUSING && retried) {
     return {v1::Job::PAUSED,
             {v1::Reason::PAUSED_BY_USER, state == v1::Attempt::STOPPED
                                              ? absl::StrCat("paused at iteration ", job.progress().iteration())

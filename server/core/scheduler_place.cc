@@ -69,15 +69,16 @@ void Scheduler::State::Reserve(PlacementSnapshot& snapshot, Moment now) {
   if (!queue.HasReady()) return;
   const auto* head = queue.Heads().front();
   const std::string& id = head->second.ready.begin()->second;
+  const std::optional<size_t> worker = ChooseReserved(head->second.needs, snapshot.workers);
+  if (!worker) return;
   const SteadyTime due = jobs.at(id).ready_at + options.reserve_after;
   if (now.steady < due) {
     reserve_at = due;
     return;
   }
-  const std::optional<size_t> worker = ChooseReserved(head->second.needs, snapshot.workers);
-  if (worker) reserved = Reservation{id, snapshot.workers[*worker].id};
+  reserved = Reservation{id, snapshot.workers[*worker].id};
   // It stays where it was, or whoever has made room there so far has done so for nothing.
-  const bool same = before && reserved && before->job_id == id;
+  const bool same = before && before->job_id == id;
   const bool still = same && std::any_of(snapshot.workers.begin(), snapshot.workers.end(), [&](const WorkerView& view) {
                        return view.id == before->worker_id && ChooseReserved(head->second.needs, {view}).has_value();
                      });

@@ -27,10 +27,21 @@ TEST(RetryPolicy, RetriesInfrastructureFaultsAndNothingElse) {
   for (int code = 0; code < v1::Reason::Code_ARRAYSIZE; ++code) {
     if (!v1::Reason::Code_IsValid(code)) continue;
     const auto reason = static_cast<v1::Reason::Code>(code);
-    EXPECT_EQ(IsRetried(reason), retried.count(code) > 0) << v1::Reason::Code_Name(reason);
+    EXPECT_EQ(IsRetried({}, reason), retried.count(code) > 0) << v1::Reason::Code_Name(reason);
     const Next next = DecideRetry(Policy(3, 1, 60), reason, 1, 0).next;
     EXPECT_EQ(next == Next::kFinal, retried.count(code) == 0) << v1::Reason::Code_Name(reason);
   }
+}
+
+TEST(RetryPolicy, ASpecMayRetryMoreAndLess) {
+  v1::RetryPolicy policy = Policy(3, 1, 60);
+  policy.add_retry_on(v1::Reason::NUMERIC_FAILURE);
+  policy.add_never_on(v1::Reason::OOM_KILLED);
+  EXPECT_EQ(DecideRetry(policy, v1::Reason::NUMERIC_FAILURE, 1, 0).next, Next::kBackOff);
+  EXPECT_EQ(DecideRetry(policy, v1::Reason::NUMERIC_FAILURE, 3, 0).next, Next::kExhausted);
+  EXPECT_EQ(DecideRetry(policy, v1::Reason::OOM_KILLED, 1, 0).next, Next::kFinal);
+  EXPECT_EQ(DecideRetry(policy, v1::Reason::CRASHED, 1, 0).next, Next::kBackOff);
+  EXPECT_EQ(DecideRetry(policy, v1::Reason::BAD_SPEC, 1, 0).next, Next::kFinal);
 }
 
 TEST(RetryPolicy, StopsWhenTheBudgetIsUsedUp) {
