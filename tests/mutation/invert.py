@@ -36,6 +36,7 @@ SUBJECTS = {
     "server/core/checkpoint_policy.cc": ("server_core_test", "*"),
     "server/core/scheduler_interventions.cc": ("server_core_test", "*"),
     "server/store/migration_history.cc": ("server_store_test", "*Migrations*"),
+    "server/store/postgres.cc": ("server_store_test", "PostgresErrors*:PostgresConnection*:PostgresFence*"),
     "worker/trainer/lineage_start.cc": ("trainer_test", "*Lineage*:*Interven*:*Rollback*:*Fallback*"),
     "worker/trainer/overflow_cause.cc": ("trainer_test", "*Attribution*:*Cause*:*Replay*:*Overflow*"),
     "worker/trainer/boundary_plan.cc": ("trainer_test", "*Boundar*"),
