@@ -17,8 +17,10 @@ struct Migration {
   std::string_view sql;
 };
 
-// In order; versions are 1, 2, 3, ... The build makes this of server/store/migrations/*.sql.
+// In order; versions are 1, 2, 3, ... The build makes these of server/store/migrations/*.sql, for SQLite, and of
+// server/store/migrations_postgres/*.sql.
 const std::vector<Migration>& Migrations();
+const std::vector<Migration>& PostgresMigrations();
 
 // A migration as a database remembers it.
 struct AppliedMigration {
