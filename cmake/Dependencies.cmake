@@ -12,6 +12,7 @@ find_package(yaml-cpp CONFIG REQUIRED)
 find_package(nlohmann_json CONFIG REQUIRED)
 find_package(CLI11 CONFIG REQUIRED)
 pkg_check_modules(SQLITE3 REQUIRED IMPORTED_TARGET sqlite3)  # PkgConfig::SQLITE3
+pkg_check_modules(LIBPQ REQUIRED IMPORTED_TARGET libpq>=14)  # PkgConfig::LIBPQ; 14 brought pipelines
 find_package(GTest CONFIG)
 find_package(benchmark CONFIG QUIET)  # benchmark::benchmark, for tests/bench
 

@@ -65,11 +65,11 @@ need_megabytes() {  # need_megabytes MEGABYTES WHAT
 build_packages=(
   g++ cmake ninja-build ccache pkg-config ca-certificates python3 python3-venv
   libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libabsl-dev libssl-dev
-  libsqlite3-dev prometheus-cpp-dev libspdlog-dev libfmt-dev libyaml-cpp-dev nlohmann-json3-dev libcli11-dev
+  libsqlite3-dev libpq-dev prometheus-cpp-dev libspdlog-dev libfmt-dev libyaml-cpp-dev nlohmann-json3-dev libcli11-dev
 )
 test_packages=(
   libgtest-dev libgmock-dev libbenchmark-dev clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14
-  shellcheck curl procps tmux zsh fish sqlite3 git
+  shellcheck curl procps tmux zsh fish sqlite3 git postgresql-15 libevent-2.1-7
 )
 
 installed() { dpkg-query --show --showformat '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
@@ -93,8 +93,18 @@ install_packages() {
     tail -n 5 "$log" >&2
     fail "apt-get update (all of it: $log)" "Is the network there, and /etc/apt/sources.list right?"
   fi
-  if ! "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y --no-install-recommends "${missing[@]}" >>"$log" 2>&1; then
+  # The tests start a PostgreSQL of their own. Debian's package makes a cluster and starts it, unless told not to.
+  local no_cluster=/etc/postgresql-common/createcluster.d/mantissa.conf
+  if [[ " ${missing[*]} " == *" postgresql-15 "* ]]; then
+    "${as_root[@]}" mkdir -p "${no_cluster%/*}"
+    echo "create_main_cluster = false" | "${as_root[@]}" tee "$no_cluster" >/dev/null
+  fi
+  local failed=0
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y --no-install-recommends "${missing[@]}" >>"$log" 2>&1 || failed=1
+  # What somebody installs later is their own affair.
+  if [[ -e $no_cluster ]]; then "${as_root[@]}" rm "$no_cluster"; fi
+  if ((failed)); then
     tail -n 15 "$log" >&2
     fail "apt-get install (all of it: $log)" "The packages are those of Debian 12 (bookworm)."
   fi
@@ -263,32 +273,40 @@ set_up_libtorch() {
   fi
 }
 
-# ---- promtool and prometheus ----
+# ---- promtool, prometheus and pgbouncer ----
 
-# Unpacked beside us rather than installed: Debian's package would start a Prometheus on this machine.
-set_up_prometheus() {
-  if command -v promtool >/dev/null && command -v prometheus >/dev/null; then return; fi
-  if [[ ! -x $deps/prometheus/usr/bin/promtool ]]; then
+# unpack_programs PACKAGE PATH...: unpacked beside us rather than installed: Debian's packages would start a Prometheus
+# and a pgbouncer on this machine.
+unpack_programs() {
+  local package=$1 program there=1 programs=()
+  shift
+  for program in "$@"; do
+    command -v "${program##*/}" >/dev/null || there=0
+    programs+=("../$package/$program")
+  done
+  if ((there)); then return; fi
+  if [[ ! -x $deps/$package/$1 ]]; then
     if ! command -v apt-get >/dev/null; then
-      say "promtool is not here: tests that need it will say that they are skipped"
+      say "${1##*/} is not here: tests that need it will say that they are skipped"
       return
     fi
-    say "promtool: downloading Debian's prometheus package into $deps/prometheus (not installed, not started)"
-    if ! (cd "$scratch" && apt-get download -o APT::Sandbox::User=root prometheus) >"$deps/apt.log" 2>&1; then
+    say "${1##*/}: downloading Debian's $package package into $deps/$package (not installed, not started)"
+    if ! (cd "$scratch" && apt-get download -o APT::Sandbox::User=root "$package") >"$deps/apt.log" 2>&1; then
       tail -n 5 "$deps/apt.log" >&2
-      fail "apt-get download prometheus (all of it: $deps/apt.log)" "As root, run apt-get update; then run this again."
+      fail "apt-get download $package (all of it: $deps/apt.log)" "As root, run apt-get update; then run this again."
     fi
-    dpkg-deb -x "$scratch"/prometheus_*.deb "$scratch/prometheus"
-    rm -rf "$deps/prometheus"
-    mv "$scratch/prometheus" "$deps/prometheus"
+    dpkg-deb -x "$scratch/$package"_*.deb "$scratch/$package"
+    rm -rf "${deps:?}/$package"
+    mv "$scratch/$package" "$deps/$package"
   fi
   mkdir -p "$deps/bin"
-  ln -sf ../prometheus/usr/bin/promtool ../prometheus/usr/bin/prometheus "$deps/bin/"
+  ln -sf "${programs[@]}" "$deps/bin/"
 }
 
 set_up_libtorch
 if ((want_tests)); then
-  set_up_prometheus
+  unpack_programs prometheus usr/bin/promtool usr/bin/prometheus
+  unpack_programs pgbouncer usr/sbin/pgbouncer
   make_venv "$deps/venv" "$requirements/tests.txt"
 fi
 if ((want_bench)); then

@@ -45,6 +45,18 @@ absl::Status Apply(SqliteConnection& connection, const Migration& migration) {
   return status;
 }
 
+absl::StatusOr<std::vector<AppliedMigration>> AppliedMigrations(SqliteConnection& connection) {
+  auto statement = connection.Prepare("SELECT version, sha256 FROM schema_migrations ORDER BY version");
+  if (!statement.ok()) return statement.status();
+  std::vector<AppliedMigration> applied;
+  while (true) {
+    auto row = statement->Step();
+    if (!row.ok()) return row.status();
+    if (!*row) return applied;
+    applied.push_back({static_cast<int32_t>(statement->Integer(0)), std::string(statement->Bytes(1))});
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<int32_t> SchemaVersion(SqliteConnection& connection) {
@@ -67,30 +79,13 @@ absl::Status Migrate(SqliteConnection& connection, const std::vector<Migration>&
     if (!made.ok()) return made;
   }
 
-  auto version = SchemaVersion(connection);
-  if (!version.ok()) return version.status();
-  const auto known = static_cast<int32_t>(migrations.size());
-  if (*version > known) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("store: the database has schema ", *version, ", and this server knows schemas up to ", known,
-                     "; start a server at least as new as the one that wrote it, or restore a backup"));
+  const auto applied = AppliedMigrations(connection);
+  if (!applied.ok()) return applied.status();
+  absl::Status status = CheckHistory(*applied, migrations);
+  for (size_t i = applied->size(); status.ok() && i < migrations.size(); ++i) {
+    status = Apply(connection, migrations[i]);
   }
-  for (int32_t i = 0; i < *version; ++i) {
-    auto row = connection.Prepare("SELECT sha256 FROM schema_migrations WHERE version = ?");
-    if (!row.ok()) return row.status();
-    auto found = row->Bind(migrations[i].version).Step();
-    if (!found.ok()) return found.status();
-    if (!*found || row->Bytes(0) != migrations[i].sha256) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "store: schema ", migrations[i].version, " of the database was made by another file than this server's ",
-          std::string(migrations[i].name), "; start the server that made it"));
-    }
-  }
-  for (int32_t i = *version; i < known; ++i) {
-    absl::Status applied = Apply(connection, migrations[i]);
-    if (!applied.ok()) return applied;
-  }
-  return absl::OkStatus();
+  return status;
 }
 
 }  // namespace mantissa::server

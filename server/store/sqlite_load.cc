@@ -1,7 +1,7 @@
 // What a start needs: the jobs that are not over.
-#include "server/core/telemetry_segment.h"
 #include "server/store/sqlite_reader.h"
 #include "server/store/sqlite_store.h"
+#include "server/store/stored_rows.h"
 
 namespace mantissa::server {
 
@@ -81,12 +81,7 @@ absl::StatusOr<LiveJob> SqliteStore::LoadJob(const std::string& job_id) {
   if (live.job.id() != job_id) return absl::DataLossError("store: a job that other rows name has no row");
 
   status = for_each("SELECT body, token FROM attempts WHERE job_id = ? ORDER BY attempt", [&](SqliteStatement& row) {
-    v1::Attempt& attempt = live.attempts.emplace_back();
-    absl::Status parsed = ParseRow(row.Bytes(0), attempt);
-    if (parsed.ok() && attempt.placements_size() != 1)
-      parsed = absl::DataLossError("store: an attempt has no placement");
-    if (parsed.ok()) attempt.mutable_placements(0)->set_token(std::string(row.Bytes(1)));
-    return taken(parsed);
+    return taken(ParseAttempt(row.Bytes(0), row.Bytes(1), live.attempts.emplace_back()));
   });
   if (!status.ok()) return status;
 
@@ -104,22 +99,13 @@ absl::StatusOr<LiveJob> SqliteStore::LoadJob(const std::string& job_id) {
   });
   if (!status.ok()) return status;
 
-  // Attempts follow one another, so the newest entry that is not the server's own belongs to the newest attempt that
-  // has said anything.
-  status =
-      for_each("SELECT last_sequence, segments FROM telemetry WHERE job_id = ? ORDER BY first_sequence DESC",
-               [&](SqliteStatement& row) -> absl::StatusOr<bool> {
-                 if (live.last_sequence == 0) live.last_sequence = row.Integer(0);
-                 v1::WatchJobResponse segments;
-                 absl::Status parsed = ParseRow(row.Bytes(1), segments);
-                 if (!parsed.ok()) return parsed;
-                 for (auto segment = segments.segments().rbegin(); segment != segments.segments().rend(); ++segment) {
-                   if (segment->attempt() == 0) continue;
-                   live.durable_attempt_sequences.push_back({segment->attempt(), LastAttemptSequence(*segment)});
-                   return false;
-                 }
-                 return true;
-               });
+  status = for_each("SELECT last_sequence, segments FROM telemetry WHERE job_id = ? ORDER BY first_sequence DESC",
+                    [&](SqliteStatement& row) -> absl::StatusOr<bool> {
+                      if (live.last_sequence == 0) live.last_sequence = row.Integer(0);
+                      const absl::StatusOr<bool> found = TakeAttemptSequence(row.Bytes(1), live);
+                      if (!found.ok()) return found.status();
+                      return !*found;
+                    });
   if (!status.ok()) return status;
   return live;
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "server/store/sqlite_store.h"
+#include "server/store/stored_rows.h"
 
 namespace mantissa::server {
 

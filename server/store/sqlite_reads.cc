@@ -5,9 +5,9 @@
 #include "absl/strings/str_split.h"
 
 #include "server/core/job_state.h"
-#include "server/core/telemetry_segment.h"
 #include "server/store/sqlite_reader.h"
 #include "server/store/sqlite_store.h"
+#include "server/store/stored_rows.h"
 
 namespace mantissa::server {
 namespace {
@@ -48,7 +48,7 @@ absl::StatusOr<v1::Job> SqliteStore::GetJob(std::string_view job_id, std::string
   if (!statement.ok()) return statement.status();
   auto row = statement->Bind(job_id).Bind(tenant).Step();
   if (!row.ok()) return row.status();
-  if (!*row) return absl::NotFoundError(absl::StrCat("job ", std::string(job_id.substr(0, 64)), " does not exist"));
+  if (!*row) return NoSuchJob(job_id);
   v1::Job job;
   absl::Status parsed = ParseJob(statement->Bytes(0), statement->Bytes(1), job);
   if (!parsed.ok()) return parsed;
@@ -183,17 +183,8 @@ absl::StatusOr<TelemetryPage> SqliteStore::ReadTelemetry(std::string_view job_id
   statement->Bind(job_id).Bind(from).Bind(page.last_sequence);
   int64_t bytes = 0;
   absl::Status status = ForEachRow(*statement, [&](SqliteStatement& row) -> absl::StatusOr<bool> {
-    v1::WatchJobResponse segments;
-    absl::Status parsed = ParseRow(row.Bytes(0), segments);
+    absl::Status parsed = AppendSegments(row.Bytes(0), from, page.segments);
     if (!parsed.ok()) return parsed;
-    for (v1::Segment& segment : *segments.mutable_segments()) {
-      if (segment.first_sequence() + segment.count() <= from) continue;
-      if (segment.first_sequence() < from) {
-        page.segments.push_back(WithoutFirstRows(segment, static_cast<int32_t>(from - segment.first_sequence())));
-      } else {
-        page.segments.push_back(std::move(segment));
-      }
-    }
     bytes += static_cast<int64_t>(row.Bytes(0).size());
     return bytes < max_bytes;
   });
@@ -212,10 +203,8 @@ absl::StatusOr<TelemetryPage> SqliteStore::ListEvents(std::string_view job_id, i
   statement->Bind(job_id).Bind(from).Bind(min_severity).Bind(limit);
   TelemetryPage page;
   absl::Status status = ForEachRow(*statement, [&](SqliteStatement& row) -> absl::StatusOr<bool> {
-    v1::WatchJobResponse segments;
-    absl::Status parsed = ParseRow(row.Bytes(0), segments);
+    absl::Status parsed = AppendSegments(row.Bytes(0), from, page.segments);
     if (!parsed.ok()) return parsed;
-    for (v1::Segment& segment : *segments.mutable_segments()) page.segments.push_back(std::move(segment));
     return true;
   });
   if (!status.ok()) return status;

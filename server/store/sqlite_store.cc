@@ -169,13 +169,4 @@ absl::StatusOr<int32_t> SqliteStore::SchemaVersion() {
   return server::SchemaVersion(reader->connection());
 }
 
-absl::Status ParseJob(std::string_view head, std::string_view specs, v1::Job& job) {
-  absl::Status status = ParseRow(head, job);
-  if (!status.ok()) return status;
-  if (job.MergeFromString(std::string(specs))) return absl::OkStatus();
-  return absl::DataLossError("store: a row does not hold the message that it should");
-}
-
-int64_t ToMicros(const google::protobuf::Timestamp& time) { return time.seconds() * 1'000'000 + time.nanos() / 1'000; }
-
 }  // namespace mantissa::server

@@ -103,16 +103,7 @@ class SqliteStore final : public JobStore {
   std::vector<std::unique_ptr<SqliteConnection>> idle_readers_ ABSL_GUARDED_BY(mutex_);
 };
 
-// What the rows hold; shared by reads, writes and load.
-absl::Status ParseJob(std::string_view head, std::string_view specs, v1::Job& job);
-int64_t ToMicros(const google::protobuf::Timestamp& time);
 // ABORTED: a guard did not hold.
 absl::Status StoreConflict(absl::string_view what, absl::string_view key);
-
-template <typename Message>
-absl::Status ParseRow(std::string_view bytes, Message& message) {
-  if (message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return absl::OkStatus();
-  return absl::DataLossError("store: a row does not hold the message that it should");
-}
 
 }  // namespace mantissa::server

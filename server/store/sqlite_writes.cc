@@ -1,23 +1,14 @@
 // One transaction's rows.
-#include <map>
-
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
 #include "server/store/sqlite_store.h"
+#include "server/store/stored_rows.h"
 
 namespace mantissa::server {
 namespace {
 
-constexpr size_t kRowBytes = size_t{256} << 10;
 constexpr int kPrunedAtOnce = 64;
-
-std::string SpecsOf(const v1::Job& job) {
-  v1::Job specs;
-  *specs.mutable_spec() = job.spec();
-  *specs.mutable_resolved_spec() = job.resolved_spec();
-  return specs.SerializeAsString();
-}
 
 }  // namespace
 
@@ -66,11 +57,7 @@ absl::Status SqliteStore::WriteAll(const Changes& changes) {
 
 absl::Status SqliteStore::WriteJob(const JobWrite& write) {
   const v1::Job& job = write.job;
-  v1::Job head = job;
-  head.clear_spec();
-  head.clear_resolved_spec();
-  head.clear_queue_position();
-  const std::string head_bytes = head.SerializeAsString();
+  const std::string head = JobHead(job);
   if (!write.expected_etag.empty()) {
     auto update = writer_->Prepare(
         "UPDATE jobs SET state = ?, etag = ?, queued_ms = ?, total_ms = ?, end_micros = ?, head = ? "
@@ -81,7 +68,7 @@ absl::Status SqliteStore::WriteJob(const JobWrite& write) {
                               .Bind(write.times.queued.count())
                               .Bind(write.times.total.count())
                               .Bind(ToMicros(job.end_time()))
-                              .BindBlob(head_bytes)
+                              .BindBlob(head)
                               .Bind(job.id())
                               .Bind(write.expected_etag)
                               .Run();
@@ -90,7 +77,7 @@ absl::Status SqliteStore::WriteJob(const JobWrite& write) {
     return status;
   }
 
-  const std::string specs_bytes = SpecsOf(job);
+  const std::string specs = JobSpecs(job);
   auto insert = writer_->Prepare(
       "INSERT INTO jobs (id, tenant, name, state, etag, create_micros, queued_ms, total_ms, end_micros, head, specs) "
       "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
@@ -104,18 +91,18 @@ absl::Status SqliteStore::WriteJob(const JobWrite& write) {
                             .Bind(write.times.queued.count())
                             .Bind(write.times.total.count())
                             .Bind(ToMicros(job.end_time()))
-                            .BindBlob(head_bytes)
-                            .BindBlob(specs_bytes)
+                            .BindBlob(head)
+                            .BindBlob(specs)
                             .Run();
   if (!status.ok()) return status;
   return WriteLabels(job);
 }
 
 absl::Status SqliteStore::WriteNewSpec(const v1::Job& job) {
-  const std::string specs_bytes = SpecsOf(job);
+  const std::string specs = JobSpecs(job);
   auto update = writer_->Prepare("UPDATE jobs SET specs = ? WHERE id = ?");
   if (!update.ok()) return update.status();
-  absl::Status status = update->BindBlob(specs_bytes).Bind(job.id()).Run();
+  absl::Status status = update->BindBlob(specs).Bind(job.id()).Run();
   if (!status.ok()) return status;
   auto labels = writer_->Prepare("DELETE FROM job_labels WHERE job_id = ?");
   if (!labels.ok()) return labels.status();
@@ -136,12 +123,10 @@ absl::Status SqliteStore::WriteLabels(const v1::Job& job) {
 }
 
 absl::Status SqliteStore::WriteAttempt(const AttemptWrite& write) {
-  v1::Attempt body = write.attempt;
-  if (body.placements_size() != 1) return absl::InternalError("store: an attempt has exactly one placement");
-  const std::string token = body.placements(0).token();
-  body.mutable_placements(0)->clear_token();
-  const std::string bytes = body.SerializeAsString();
-  const std::string key = absl::StrCat(body.job_id(), "/", body.number());
+  const v1::Attempt& attempt = write.attempt;
+  const absl::StatusOr<AttemptRow> row = ToAttemptRow(attempt);
+  if (!row.ok()) return row.status();
+  const std::string key = absl::StrCat(attempt.job_id(), "/", attempt.number());
   if (write.guard) {
     // One statement, so that nothing comes between the look and the write; see Note [Lease fencing].
     std::string sql =
@@ -150,7 +135,11 @@ absl::Status SqliteStore::WriteAttempt(const AttemptWrite& write) {
     sql += ")";
     auto update = writer_->Prepare(sql);
     if (!update.ok()) return update.status();
-    update->Bind(body.state()).BindBlob(bytes).Bind(body.job_id()).Bind(body.number()).BindBlob(write.guard->token);
+    update->Bind(attempt.state())
+        .BindBlob(row->body)
+        .Bind(attempt.job_id())
+        .Bind(attempt.number())
+        .BindBlob(write.guard->token);
     for (v1::Attempt::State state : write.guard->states) update->Bind(state);
     absl::Status status = update->Run();
     if (status.ok() && writer_->changes() != 1) return StoreConflict("attempt", key);
@@ -160,8 +149,12 @@ absl::Status SqliteStore::WriteAttempt(const AttemptWrite& write) {
       "INSERT INTO attempts (job_id, attempt, state, token, body) SELECT ?1, ?2, ?3, ?4, ?5 "
       "WHERE (SELECT COALESCE(MAX(attempt), 0) FROM attempts WHERE job_id = ?1) = ?2 - 1");
   if (!insert.ok()) return insert.status();
-  absl::Status status =
-      insert->Bind(body.job_id()).Bind(body.number()).Bind(body.state()).BindBlob(token).BindBlob(bytes).Run();
+  absl::Status status = insert->Bind(attempt.job_id())
+                            .Bind(attempt.number())
+                            .Bind(attempt.state())
+                            .BindBlob(row->token)
+                            .BindBlob(row->body)
+                            .Run();
   if (status.ok() && writer_->changes() != 1) return StoreConflict("attempt", key);
   return status;
 }
@@ -187,11 +180,11 @@ absl::Status SqliteStore::WriteCheckpoint(const v1::Checkpoint& checkpoint) {
 }
 
 absl::Status SqliteStore::DeleteCheckpoint(std::string_view job_and_name) {
-  const size_t slash = job_and_name.find('/');
-  if (slash == std::string_view::npos) return absl::InternalError("store: a deleted checkpoint is <job id>/<name>");
+  const auto key = SplitCheckpoint(job_and_name);
+  if (!key.ok()) return key.status();
   auto statement = writer_->Prepare("DELETE FROM checkpoints WHERE job_id = ? AND name = ?");
   if (!statement.ok()) return statement.status();
-  return statement->Bind(job_and_name.substr(0, slash)).Bind(job_and_name.substr(slash + 1)).Run();
+  return statement->Bind(key->first).Bind(key->second).Run();
 }
 
 absl::Status SqliteStore::WriteArtifact(const ArtifactWrite& write) {
@@ -215,48 +208,16 @@ absl::Status SqliteStore::WriteArtifact(const ArtifactWrite& write) {
 }
 
 absl::Status SqliteStore::WriteTelemetry(const std::vector<TelemetryWrite>& writes) {
-  // A row in the making. Its bytes are those of a message whose field 1 is `repeated Segment`.
-  struct Row {
-    int64_t first = 0;
-    int64_t last = 0;
-    v1::WatchJobResponse segments;
-    size_t bytes = 0;
-  };
-  auto insert = [&](std::string_view job_id, const Row& row, int64_t severity) -> absl::Status {
-    const std::string bytes = row.segments.SerializeAsString();
-    auto statement = writer_->Prepare(
+  for (const TelemetryRow& row : ToTelemetryRows(writes)) {
+    auto insert = writer_->Prepare(
         "INSERT INTO telemetry (job_id, first_sequence, last_sequence, severity, segments) VALUES (?, ?, ?, ?, ?)");
-    if (!statement.ok()) return statement.status();
-    return statement->Bind(job_id).Bind(row.first).Bind(row.last).Bind(severity).BindBlob(bytes).Run();
-  };
-
-  std::map<std::string_view, Row> open;  // runs of records and gaps that may still grow
-  for (const TelemetryWrite& write : writes) {
-    const v1::Segment& segment = write.segment;
-    const int64_t last = segment.first_sequence() + segment.count() - 1;
-    auto run = open.find(write.job_id);
-    const bool ends_run = run != open.end() && (segment.has_event() || run->second.bytes > kRowBytes);
-    if (ends_run) {
-      absl::Status status = insert(write.job_id, run->second, 0);
-      if (!status.ok()) return status;
-      open.erase(run);
-    }
-    if (segment.has_event()) {
-      Row row;
-      row.first = row.last = segment.first_sequence();
-      *row.segments.add_segments() = segment;
-      absl::Status status = insert(write.job_id, row, segment.event().severity());
-      if (!status.ok()) return status;
-      continue;
-    }
-    Row& row = open[write.job_id];
-    if (row.segments.segments_size() == 0) row.first = segment.first_sequence();
-    row.last = last;
-    row.bytes += segment.ByteSizeLong();
-    *row.segments.add_segments() = segment;
-  }
-  for (const auto& [job_id, row] : open) {
-    absl::Status status = insert(job_id, row, 0);
+    if (!insert.ok()) return insert.status();
+    absl::Status status = insert->Bind(row.job_id)
+                              .Bind(row.first_sequence)
+                              .Bind(row.last_sequence)
+                              .Bind(row.severity)
+                              .BindBlob(row.segments)
+                              .Run();
     if (!status.ok()) return status;
   }
   return absl::OkStatus();

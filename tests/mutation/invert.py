@@ -35,13 +35,20 @@ SUBJECTS = {
     "server/core/retry_policy.cc": ("server_core_test", "*"),
     "server/core/checkpoint_policy.cc": ("server_core_test", "*"),
     "server/core/scheduler_interventions.cc": ("server_core_test", "*"),
+    "server/store/active_lock.cc": ("server_store_test", "ActiveLock*:PostgresFence*"),
+    "server/store/migration_history.cc": ("server_store_test", "*Migrations*"),
+    "server/store/postgres.cc": ("server_store_test", "PostgresErrors*:PostgresConnection*:PostgresFence*"),
+    "server/store/postgres_store.cc": ("server_store_test", "PostgresStore*:PostgresFence*:*Conformance*/Postgres"),
+    "server/store/postgres_load.cc": ("server_store_test", "PostgresStore*:PostgresFence*:*Conformance*/Postgres"),
     "worker/trainer/lineage_start.cc": ("trainer_test", "*Lineage*:*Interven*:*Rollback*:*Fallback*"),
     "worker/trainer/overflow_cause.cc": ("trainer_test", "*Attribution*:*Cause*:*Replay*:*Overflow*"),
     "worker/trainer/boundary_plan.cc": ("trainer_test", "*Boundar*"),
 }
 
 # Equivalent mutants: (file, text of the line, reason that no test can tell the difference).
-EQUIVALENT = {}
+EQUIVALENT = {
+    ("server/store/postgres_store.cc", 'if (settings->Bytes(0, 1) == "off") {'): "a warning in the log, and nothing else",
+}
 
 TEST_SECONDS = 300
 

@@ -5,11 +5,13 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "active_store.h"
 #include "process/fake_clock.h"
 #include "server/store/fake_store.h"
 #include "server/store/sqlite_store.h"
 #include "store_samples.h"
 #include "temp_folder.h"
+#include "tests/support/postgres_server.h"
 
 namespace mantissa::server {
 namespace {
@@ -19,12 +21,17 @@ using testing::IsEmpty;
 
 struct Kind {
   std::string name;
-  std::function<std::unique_ptr<JobStore>(const TempFolder&, const process::Clock&)> open;
+  std::function<std::shared_ptr<JobStore>(const TempFolder&, const process::Clock&)> open;
+  bool on_postgres = false;
 };
 
 class JobStoreConformance : public testing::TestWithParam<Kind> {
  protected:
-  JobStoreConformance() : store_(GetParam().open(folder_, clock_)) {}
+  void SetUp() override {
+    if (GetParam().on_postgres) MANTISSA_NEEDS_POSTGRES();
+    store_ = GetParam().open(folder_, clock_);
+    ASSERT_NE(store_, nullptr);
+  }
 
   void Commit(const Changes& changes) {
     absl::Status status = store_->Commit(changes);
@@ -43,7 +50,7 @@ class JobStoreConformance : public testing::TestWithParam<Kind> {
 
   TempFolder folder_;
   process::FakeClock clock_;
-  std::unique_ptr<JobStore> store_;
+  std::shared_ptr<JobStore> store_;
 };
 
 TEST_P(JobStoreConformance, AJobComesBackAsItWasWritten) {
@@ -489,12 +496,19 @@ TEST_P(JobStoreConformance, EpochsGrow) {
 INSTANTIATE_TEST_SUITE_P(Stores, JobStoreConformance,
                          testing::Values(Kind{"Fake",
                                               [](const TempFolder&, const process::Clock&) {
-                                                return std::make_unique<FakeStore>();
+                                                return std::make_shared<FakeStore>();
                                               }},
                                          Kind{"Sqlite",
                                               [](const TempFolder& folder, const process::Clock& clock) {
                                                 return SqliteStore::Open(folder / "jobs.db", clock).value();
-                                              }}),
+                                              }},
+                                         Kind{"Postgres",
+                                              [](const TempFolder&, const process::Clock& clock) {
+                                                auto active = std::make_shared<ActiveStore>(
+                                                    tests::PostgresServer::Get().NewDatabase(), clock);
+                                                return std::shared_ptr<JobStore>(active, active->store.get());
+                                              },
+                                              /*on_postgres=*/true}),
                          [](const auto& info) { return info.param.name; });
 
 }  // namespace

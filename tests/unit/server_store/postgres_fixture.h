@@ -1,0 +1,60 @@
+// What tests on PostgreSQL begin with: a database of their own, and somebody who watches from outside.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+
+#include "process/fake_clock.h"
+#include "server/store/postgres.h"
+#include "tests/support/postgres_server.h"
+
+namespace mantissa::server {
+
+class PostgresTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    MANTISSA_NEEDS_POSTGRES();
+    tests::PostgresServer& server = tests::PostgresServer::Get();
+    database_ = server.NewDatabase();
+    admin_ = PostgresConnection::Open(server.AsAdmin(database_)).value();
+    watcher_ = PostgresConnection::Open(server.AsAdmin(database_)).value();
+    Do("SET idle_in_transaction_session_timeout = 0");
+  }
+
+  // As the superuser; may leave a transaction open.
+  void Do(const std::string& sql) {
+    absl::Status status = admin_->Execute(sql);
+    ASSERT_TRUE(status.ok()) << status;
+  }
+  // On another connection.
+  int64_t Ask(const std::string& sql) {
+    auto rows = watcher_->QueryOnce(PostgresStatement(sql));
+    EXPECT_TRUE(rows.ok() && rows->size() == 1) << rows.status();
+    return rows.ok() && rows->size() == 1 ? rows->Integer(0, 0) : -1;
+  }
+  // Asks until a query counts something.
+  void Until(const std::string& sql) {
+    const auto patience = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    while (!HasFailure() && Ask(sql) == 0) {
+      ASSERT_LT(std::chrono::steady_clock::now(), patience) << sql;
+    }
+  }
+  // Sessions of this database that wait for a lock of that type.
+  void UntilSomebodyWaitsFor(const std::string& type) {
+    Until(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND "
+        "wait_event = '" +
+        type + "'");
+  }
+
+  process::FakeClock clock_;
+  std::string database_;
+  std::unique_ptr<PostgresConnection> admin_;
+  std::unique_ptr<PostgresConnection> watcher_;
+};
+
+}  // namespace mantissa::server
