@@ -51,7 +51,8 @@ int Serve(const ServerOptions& options) {
     const absl::Status written = WriteAddressFile(options.address_file, **server);
     if (!written.ok()) return Refuse(kFailed, written);
   }
-  Log(Level::kInfo, "mantissa-server ready on " + (*server)->address(),
+  Log(Level::kInfo,
+      (options.postgres.empty() ? "mantissa-server ready on " : "mantissa-server listens on ") + (*server)->address(),
       {{"metrics", (*server)->metrics_address()}, {"data_dir", options.data_dir}});
 
   stop.Wait();

@@ -26,6 +26,11 @@ bool IsLoopback(std::string_view address) {
          StartsWith(address, "unix:");
 }
 
+// A target in gRPC's own words, which may stand for more than one server.
+bool NamesSeveral(std::string_view address) {
+  return StartsWith(address, "ipv4:") || StartsWith(address, "ipv6:") || StartsWith(address, "dns:");
+}
+
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   grpc::ChannelArguments arguments;
   // A server that went away without a word is noticed by an open watch within 15 s.
@@ -34,6 +39,12 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2'000);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 3'000);  // also the time a connection attempt may take
+  // Of several servers one is active, and only that one says it is ready: asked all the time, so that a take-over is
+  // noticed by itself.
+  if (NamesSeveral(address)) {
+    arguments.SetServiceConfigJSON(
+        R"({"loadBalancingConfig":[{"round_robin":{}}],"healthCheckConfig":{"serviceName":"mantissa.v1.JobService"}})");
+  }
   // A proxy in the environment is for the outside world, never for this machine.
   if (IsLoopback(address)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
@@ -50,7 +61,7 @@ absl::StatusOr<std::string> ParseAddress(std::string_view text) {
   };
   if (text.empty()) return bad("is empty");
   if (text.find_first_of(" \t\r\n\"'") != std::string_view::npos) return bad("has a space or a quote in it");
-  if (StartsWith(text, "unix:")) return std::string(text);
+  if (StartsWith(text, "unix:") || NamesSeveral(text)) return std::string(text);
   if (text.find("://") != std::string_view::npos) return bad("is a URL, and the API is no web page");
   const std::size_t bracket = text.rfind(']');
   const std::size_t colon = text.rfind(':');

@@ -34,6 +34,8 @@ Family<Histogram>& Histograms(Registry& registry, const std::string& name, const
 ServerMetrics::ServerMetrics()
     : registry(std::make_shared<Registry>()),
       build_info(Gauges(*registry, "mantissa_server_build_info", "Always 1; its labels say which build this is.")),
+      active(
+          Gauges(*registry, "mantissa_server_active", "1 on the server that serves, 0 on one that stands by.").Add({})),
       jobs(Gauges(*registry, "mantissa_jobs", "Jobs that have not ended, by state.")),
       jobs_ended(Counters(*registry, "mantissa_jobs_ended_total", "Jobs that reached an end, by state.")),
       jobs_submitted(Counters(*registry, "mantissa_jobs_submitted_total", "Jobs stored by submits.").Add({})),

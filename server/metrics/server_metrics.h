@@ -20,6 +20,7 @@ struct ServerMetrics {
   std::shared_ptr<prometheus::Registry> registry;
 
   prometheus::Family<prometheus::Gauge>& build_info;
+  prometheus::Gauge& active;
 
   // Jobs and attempts.
   prometheus::Family<prometheus::Gauge>& jobs;          // state

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits>
 #include <sys/stat.h>
+#include <thread>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "process/file_descriptor.h"
 #include "process/ids.h"
 #include "process/log.h"
+#include "process/mutex.h"
 #include "server/core/scheduler.h"
 #include "server/metrics/job_metrics.h"
 #include "server/metrics/rpc_metrics.h"
@@ -22,9 +24,12 @@
 #include "server/rpc/commit_wakes.h"
 #include "server/rpc/grpc_server.h"
 #include "server/rpc/listen_address.h"
+#include "server/rpc/standby_server.h"
+#include "server/store/active_lock.h"
 #include "server/store/blob_files.h"
 #include "server/store/group_commit.h"
 #include "server/store/job_sweeper.h"
+#include "server/store/postgres_store.h"
 #include "server/store/sqlite_store.h"
 #include "server/telemetry/telemetry_hub.h"
 
@@ -38,7 +43,14 @@ namespace mantissa::server {
 struct RunningServer::Parts {
   Parts(const ServerOptions& options, const process::Clock& clock) : options(options), clock(clock) {}
 
+  absl::Status OpenMetrics();
   absl::Status OpenStore();
+  // Serves only health and refusals until the lock of the active server is ours, then all of it; on threads of its own.
+  absl::Status StandBy();
+  absl::Status TakeOver();
+  void KeepLock();
+  // Nothing can be done about it in this process.
+  [[noreturn]] static void End(const std::string& what, const absl::Status& why, const std::string& remedy);
   absl::Status StartCommits();
   absl::Status StartServing();
   absl::StatusOr<int> SeedJobMetrics();
@@ -49,7 +61,8 @@ struct RunningServer::Parts {
   process::UlidSource ulids;
   ServerMetrics metrics;
   RpcMetrics rpc_metrics{metrics};
-  std::unique_ptr<SqliteStore> store;
+  std::unique_ptr<ActiveLock> lock;  // where others may want to be active
+  std::unique_ptr<JobStore> store;
   std::unique_ptr<BlobFiles> blobs;
   ServerIdentity identity;
   TelemetryHub telemetry;
@@ -64,6 +77,15 @@ struct RunningServer::Parts {
   std::unique_ptr<Backend> backend;
   std::unique_ptr<MetricsEndpoint> metrics_endpoint;
   std::unique_ptr<GrpcServer> grpc;
+
+  std::string address, metrics_address;  // as bound
+  std::unique_ptr<StandbyServer> standby;
+  std::thread takes_over, keeps_lock;
+  mutable process::Mutex mutex;
+  process::CondVar changed;
+  bool serving ABSL_GUARDED_BY(mutex) = false;
+  bool stopping ABSL_GUARDED_BY(mutex) = false;
+  bool stopped ABSL_GUARDED_BY(mutex) = false;  // nothing of it is left that needs the lock
 };
 
 namespace {
@@ -88,9 +110,16 @@ absl::Status CheckFolder(const std::string& folder) {
 absl::Status RunningServer::Parts::OpenStore() {
   absl::Status status = CheckFolder(options.data_dir);
   if (!status.ok()) return status;
-  auto opened_store = SqliteStore::Open(options.data_dir + "/mantissa.db", clock);
-  if (!opened_store.ok()) return opened_store.status();
-  store = *std::move(opened_store);
+  if (lock) {
+    auto opened = PostgresStore::Open(options.postgres, *lock, clock);
+    if (!opened.ok()) return opened.status();
+    store = *std::move(opened);
+    identity.store = "postgresql";
+  } else {
+    auto opened = SqliteStore::Open(options.data_dir + "/mantissa.db", clock);
+    if (!opened.ok()) return opened.status();
+    store = *std::move(opened);
+  }
   auto opened_blobs = BlobFiles::Open(options.data_dir + "/jobs");
   if (!opened_blobs.ok()) return opened_blobs.status();
   blobs = *std::move(opened_blobs);
@@ -149,15 +178,12 @@ absl::Status RunningServer::Parts::StartCommits() {
   commit = std::make_unique<GroupCommit>(
       *store, [scheduler_options, ids] { return std::make_unique<Scheduler>(scheduler_options, ids); }, clock,
       listeners,
-      GroupCommitOptions{
-          .on_given_up =
-              [](const absl::Status& why) {
-                // Crash-only: whoever is started next reads what is durable, and clients repeat what they asked for.
-                process::Log(process::Level::kError, "the store stays unreadable after a failed commit; ending",
-                             {{"error", why}, {"remedy", "mend the disk of --data-dir, then start the server again"}});
-                std::_Exit(1);
-              },
-          .on_transaction = [this](const TransactionReport& report) { AfterTransaction(report); }});
+      GroupCommitOptions{.on_given_up =
+                             [](const absl::Status& why) {
+                               End("the store stays unreadable after a failed commit", why,
+                                   "mend the database or its disk, then start the server again");
+                             },
+                         .on_transaction = [this](const TransactionReport& report) { AfterTransaction(report); }});
   const absl::Status started = commit->Start();
   if (started.ok()) sweeper->Start(*commit);
   return started;
@@ -177,23 +203,96 @@ void RunningServer::Parts::AfterTransaction(const TransactionReport& report) {
   });
 }
 
-absl::Status RunningServer::Parts::StartServing() {
+absl::Status RunningServer::Parts::OpenMetrics() {
   metrics.build_info.Add({{"version", MANTISSA_VERSION}}).Set(1);
-  if (!options.metrics_listen.empty()) {
-    const absl::StatusOr<ListenAddress> listen = ParseListenAddress(options.metrics_listen);
-    if (!listen.ok()) return listen.status();
-    auto started = MetricsEndpoint::Start(*listen, metrics.registry);
-    if (!started.ok()) return started.status();
-    metrics_endpoint = *std::move(started);
-  }
+  if (options.metrics_listen.empty()) return absl::OkStatus();
+  const absl::StatusOr<ListenAddress> listen = ParseListenAddress(options.metrics_listen);
+  if (!listen.ok()) return listen.status();
+  auto started = MetricsEndpoint::Start(*listen, metrics.registry);
+  if (!started.ok()) return started.status();
+  metrics_endpoint = *std::move(started);
+  metrics_address = metrics_endpoint->address();
+  return absl::OkStatus();
+}
+
+absl::Status RunningServer::Parts::StartServing() {
   backend.reset(new Backend{*store, *commit, *blobs, telemetry, log_signal, worker_signal, pool, open_calls, metrics,
                             rpc_metrics, clock});
+  if (lock) backend->is_active = [this] { return lock->IsFresh(); };
   GrpcServerOptions grpc_options;
-  grpc_options.listen = options.listen;
+  grpc_options.listen = address.empty() ? options.listen : address;
   auto started = GrpcServer::Start(grpc_options, *backend, identity);
   if (!started.ok()) return started.status();
   grpc = *std::move(started);
+  if (address.empty()) address = grpc->address();
+  metrics.active.Set(1);
+  process::MutexLock held(mutex);
+  serving = true;
+  changed.NotifyAll();
   return absl::OkStatus();
+}
+
+// Note [Standing by]
+//
+// Whoever has the session lock is the active server; the others answer that they are not, and wait for it. The active
+// one shows every second that it is there. When it can't, because it was stopped or cut off, PostgreSQL takes the lock
+// from it, and it ends at the first thing it does after that: what it has in memory may be of yesterday, a process that
+// is started anew has nothing to unlearn, and whoever starts it again makes it the next standby. Until it has ended, it
+// answers nobody, and the epoch keeps it from writing (Note [Epoch fencing]).
+absl::Status RunningServer::Parts::StandBy() {
+  lock = std::make_unique<ActiveLock>(options.postgres);
+  auto started = StandbyServer::Start(options.listen);
+  if (!started.ok()) return started.status();
+  standby = *std::move(started);
+  address = standby->address();
+  takes_over = std::thread([this] {
+    const absl::Status status = TakeOver();
+    process::MutexLock held(mutex);
+    if (!status.ok() && !stopping) End("this server can't become the active one", status, "see --postgres");
+  });
+  return absl::OkStatus();
+}
+
+absl::Status RunningServer::Parts::TakeOver() {
+  absl::StatusOr<bool> ours = lock->TryAcquire();
+  if (!ours.ok() && !absl::IsUnavailable(ours.status())) return ours.status();
+  if (!ours.ok() || !*ours) {
+    process::Log(process::Level::kInfo, "standing by: another server is the active one, or PostgreSQL is away");
+    const absl::Status acquired = lock->Acquire();
+    if (!acquired.ok()) return acquired;
+  }
+  keeps_lock = std::thread([this] { KeepLock(); });
+  absl::Status status = OpenStore();
+  if (status.ok()) status = StartCommits();
+  if (!status.ok()) return status;
+  standby.reset();  // gives the address up
+  status = StartServing();
+  if (status.ok()) {
+    process::Log(process::Level::kInfo, "this is the active server now",
+                 {{"epoch", identity.epoch}, {"address", address}});
+  }
+  return status;
+}
+
+void RunningServer::Parts::KeepLock() {
+  constexpr std::chrono::milliseconds kPingInterval{1'000};
+  process::MutexLock held(mutex);
+  while (true) {
+    changed.WaitFor(mutex, kPingInterval);
+    if (stopped) return;
+    mutex.Unlock();
+    const absl::Status kept = lock->Ping();
+    if (!kept.ok()) {
+      End("another server may be the active one now", kept, "start this one again, and it stands by");
+    }
+    mutex.Lock();
+  }
+}
+
+void RunningServer::Parts::End(const std::string& what, const absl::Status& why, const std::string& remedy) {
+  // Crash-only: whoever serves next reads what is durable, and clients repeat what they asked for.
+  process::Log(process::Level::kError, what + "; ending", {{"error", why}, {"remedy", remedy}});
+  std::_Exit(1);
 }
 
 RunningServer::RunningServer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -205,6 +304,13 @@ absl::StatusOr<std::unique_ptr<RunningServer>> RunningServer::Start(const Server
   absl::Status status = CheckOptions(options);
   if (!status.ok()) return status;
   std::unique_ptr<RunningServer> server(new RunningServer(std::make_unique<Parts>(options, clock)));
+  status = server->parts_->OpenMetrics();
+  if (!status.ok()) return status;
+  if (!options.postgres.empty()) {
+    status = server->parts_->StandBy();
+    if (!status.ok()) return status;
+    return server;
+  }
   status = server->parts_->OpenStore();
   if (status.ok()) status = server->parts_->StartCommits();
   if (status.ok()) status = server->parts_->StartServing();
@@ -212,18 +318,35 @@ absl::StatusOr<std::unique_ptr<RunningServer>> RunningServer::Start(const Server
   return server;
 }
 
-const std::string& RunningServer::address() const { return parts_->grpc->address(); }
+const std::string& RunningServer::address() const { return parts_->address; }
 
-const std::string& RunningServer::metrics_address() const {
-  static const std::string kNone;
-  return parts_->metrics_endpoint ? parts_->metrics_endpoint->address() : kNone;
+const std::string& RunningServer::metrics_address() const { return parts_->metrics_address; }
+
+bool RunningServer::serving() const {
+  process::MutexLock held(parts_->mutex);
+  return parts_->serving;
 }
 
 void RunningServer::Drain(std::chrono::milliseconds grace) {
-  if (parts_->grpc) parts_->grpc->Drain(grace);
-  parts_->grpc.reset();
-  if (parts_->sweeper) parts_->sweeper->Stop();
-  if (parts_->commit) parts_->commit->Stop();
+  Parts& parts = *parts_;
+  {
+    process::MutexLock held(parts.mutex);
+    parts.stopping = true;
+    parts.changed.NotifyAll();
+  }
+  if (parts.lock) parts.lock->Cancel();
+  if (parts.takes_over.joinable()) parts.takes_over.join();
+  parts.standby.reset();
+  if (parts.grpc) parts.grpc->Drain(grace);
+  parts.grpc.reset();
+  if (parts.sweeper) parts.sweeper->Stop();
+  if (parts.commit) parts.commit->Stop();
+  {
+    process::MutexLock held(parts.mutex);
+    parts.stopped = true;
+    parts.changed.NotifyAll();
+  }
+  if (parts.keeps_lock.joinable()) parts.keeps_lock.join();
 }
 
 }  // namespace mantissa::server

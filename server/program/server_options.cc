@@ -12,6 +12,10 @@ std::vector<process::Setting> DeclareSettings(ServerOptions& options) {
       {"listen", "Address of the API, host:port; port 0 takes a free one.", &options.listen},
       {"metrics-listen", "Address of /metrics, host:port; empty for none.", &options.metrics_listen},
       {"data-dir", "Folder of the database, logs and artifacts; made when missing.", &options.data_dir},
+      {"postgres",
+       "Keep jobs in this PostgreSQL database (postgresql://user@host/name), so that a second server may stand by; a "
+       "password belongs into PGPASSWORD or ~/.pgpass. Logs and artifacts stay in data-dir, which all of them reach.",
+       &options.postgres},
       {"address-file", "File that gets the bound addresses once the server is ready: API, then metrics, one a line.",
        &options.address_file},
       {"insecure-allow-remote",

@@ -16,6 +16,8 @@ struct ServerOptions {
   std::string listen = "127.0.0.1:50051";
   std::string metrics_listen = "127.0.0.1:9464";
   std::string data_dir = "./mantissa-data";
+  // A PostgreSQL database, as libpq takes it; empty: SQLite in data_dir. Servers on one database share data_dir, too.
+  std::string postgres;
   // Gets the bound addresses, API first, then metrics, one a line.
   std::string address_file;
   bool insecure_allow_remote = false;

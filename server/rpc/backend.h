@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
 
 #include "process/clock.h"
@@ -30,6 +31,10 @@ struct Backend {
   ServerMetrics& metrics;
   RpcMetrics& rpc_metrics;
   const process::Clock& clock;
+  // Whether this server may rely on being the active one; null where there is no other.
+  std::function<bool()> is_active = nullptr;
+
+  bool MayAnswer() const { return !is_active || is_active(); }
 };
 
 // Everybody's, until calls carry an identity.

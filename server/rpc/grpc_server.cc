@@ -15,21 +15,9 @@
 namespace mantissa::server {
 namespace {
 
-constexpr char kReadinessName[] = "mantissa.v1.JobService";
-
 // gRPC's own lines become ours. What it says of a single connection is a client's affair and of no use to an operator.
 void LogLikeUs(gpr_log_func_args* args) {
   if (args->severity == GPR_LOG_SEVERITY_ERROR) process::Log(process::Level::kDebug, args->message, {{"from", "grpc"}});
-}
-
-void SetUpOnce() {
-  static const bool done = [] {
-    gpr_set_log_function(LogLikeUs);
-    grpc::EnableDefaultHealthCheckService(true);
-    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-    return true;
-  }();
-  (void)done;
 }
 
 int Milliseconds(std::chrono::milliseconds duration) { return static_cast<int>(duration.count()); }
@@ -54,6 +42,16 @@ void SetLimits(const GrpcServerOptions& options, grpc::ServerBuilder& builder) {
 
 }  // namespace
 
+void SetUpGrpcOnce() {
+  static const bool done = [] {
+    gpr_set_log_function(LogLikeUs);
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    return true;
+  }();
+  (void)done;
+}
+
 GrpcServer::GrpcServer(Backend& backend, ServerIdentity identity)
     : backend_(backend), jobs_(backend), workers_(backend), admin_(backend, std::move(identity)) {}
 
@@ -63,7 +61,7 @@ GrpcServer::~GrpcServer() {
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions options, Backend& backend,
                                                               ServerIdentity identity) {
-  SetUpOnce();
+  SetUpGrpcOnce();
   const absl::StatusOr<ListenAddress> listen = ParseListenAddress(options.listen);
   if (!listen.ok()) return listen.status();
   std::unique_ptr<GrpcServer> server(new GrpcServer(backend, std::move(identity)));

@@ -14,6 +14,12 @@
 
 namespace mantissa::server {
 
+// Health: that calls are taken.
+inline constexpr char kReadinessName[] = "mantissa.v1.JobService";
+
+// Before the first server of the process.
+void SetUpGrpcOnce();
+
 struct GrpcServerOptions {
   // host:port; port 0 takes a free one.
   std::string listen = "127.0.0.1:50051";

@@ -81,6 +81,11 @@ absl::Status NotBuilt(std::string_view method, std::string_view instead) {
       absl::StrCat(View(method), " is not built in this release", instead.empty() ? "." : "; ", View(instead)));
 }
 
+absl::Status StandingBy() {
+  return ErrorWithReason(absl::StatusCode::kUnavailable, "STANDBY",
+                         "this server stands by for the active one; call that, or try again");
+}
+
 absl::Status ShuttingDown() {
   return ErrorWithReason(
       absl::StatusCode::kUnavailable, "SHUTTING_DOWN",

@@ -27,6 +27,8 @@ absl::Status NotBuilt(std::string_view method, std::string_view instead);
 
 // UNAVAILABLE, reason SHUTTING_DOWN.
 absl::Status ShuttingDown();
+// UNAVAILABLE, reason STANDBY: another server is the active one, or this one can't be sure that it still is.
+absl::Status StandingBy();
 
 // Every error carries one ErrorInfo (its reason is the code's name where nothing told a better one), a BadRequest where
 // fields are to blame, RetryInfo where waiting helps, PreconditionFailure on an illegal move. What went wrong inside

@@ -201,7 +201,9 @@ void GroupCommit::Impl::LoadAgain() {
   if (loaded.ok()) return Log(Level::kInfo, "state loaded again from the store");
   Log(Level::kError, "the store cannot be read yet", {{"error", loaded}});
   next_load = clock.Now() + kReloadInterval;
-  if (given_up || clock.Now() < unreadable_since + options.give_up_after) return;
+  // Another server has taken over: there is nothing to wait for.
+  const bool hopeless = absl::IsFailedPrecondition(loaded);
+  if (given_up || (!hopeless && clock.Now() < unreadable_since + options.give_up_after)) return;
   given_up = true;
   if (options.on_given_up) options.on_given_up(loaded);
 }

@@ -104,7 +104,8 @@ process::Settings DeclareSettings(WorkerSettings& values) {
   values.state_dir = DefaultStateDir();
   return process::Settings(
       "mantissa-worker",
-      {{"server", "Address of mantissa-server.", &values.server},
+      {{"server", "Address of mantissa-server; of several on one PostgreSQL, ipv4:HOST:PORT,HOST:PORT.",
+        &values.server},
        {"metrics-listen", "Address that /metrics is served on; port 0: any.", &values.metrics_listen},
        {"state-dir", "Folder of what the worker keeps: its id, and checkpoints by default.", &values.state_dir},
        {"worker-id", "Name of this worker, kept in the state folder. Default: the kept one, or the host's name.",

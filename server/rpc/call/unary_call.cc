@@ -11,7 +11,9 @@ namespace mantissa::server {
 UnaryCall::UnaryCall(Backend& backend, std::string method)
     : backend_(backend), method_(std::move(method)), arrived_(backend.clock.Now()) {}
 
-void UnaryCall::Reply(const absl::Status& status) {
+void UnaryCall::Reply(const absl::Status& outcome) {
+  // One that was stopped for a while and wakes up would answer from a world that has gone on.
+  const absl::Status status = backend_.MayAnswer() ? outcome : StandingBy();
   backend_.rpc_metrics.CountTimed(method_, CodeName(status.code()), backend_.clock.Now() - arrived_);
   if (ReasonOf(status) == kLeaseLost) backend_.metrics.fence_rejections.Increment();
   Finish(ToGrpcStatus(status));

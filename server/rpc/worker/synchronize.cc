@@ -142,7 +142,8 @@ void SynchronizeCall::SetAlarm(const v1::SynchronizeResponse& desired) {
   });
 }
 
-void SynchronizeCall::FinishCounted(const absl::Status& status) {
+void SynchronizeCall::FinishCounted(const absl::Status& outcome) {
+  const absl::Status status = backend_.MayAnswer() ? outcome : StandingBy();
   backend_.rpc_metrics.Count("WorkerService/Synchronize", CodeName(status.code()));
   Finish(ToGrpcStatus(status));
 }

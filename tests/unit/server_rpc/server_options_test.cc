@@ -20,6 +20,7 @@ TEST(ServerOptionsTest, EverySettingArrivesWhereItBelongs) {
   const absl::Status loaded = settings.Load({{"listen", "127.0.0.1:1"},
                                              {"metrics-listen", "127.0.0.1:2"},
                                              {"data-dir", "/d"},
+                                             {"postgres", "postgresql://u@h/n"},
                                              {"address-file", "/a"},
                                              {"insecure-allow-remote", "true"},
                                              {"lease", "60s"},
@@ -39,6 +40,7 @@ TEST(ServerOptionsTest, EverySettingArrivesWhereItBelongs) {
   EXPECT_EQ(options.listen, "127.0.0.1:1");
   EXPECT_EQ(options.metrics_listen, "127.0.0.1:2");
   EXPECT_EQ(options.data_dir, "/d");
+  EXPECT_EQ(options.postgres, "postgresql://u@h/n");
   EXPECT_EQ(options.address_file, "/a");
   EXPECT_TRUE(options.insecure_allow_remote);
   EXPECT_EQ(options.lease, milliseconds(60'000));
@@ -53,7 +55,7 @@ TEST(ServerOptionsTest, EverySettingArrivesWhereItBelongs) {
   EXPECT_EQ(options.drain_timeout, milliseconds(12'000));
   EXPECT_EQ(options.log_format, "json");
   EXPECT_EQ(options.log_level, "error");
-  EXPECT_EQ(settings.settings().size(), 17u) << "a new setting wants a line above";
+  EXPECT_EQ(settings.settings().size(), 18u) << "a new setting wants a line above";
 }
 
 TEST(ServerOptionsTest, TheDefaultsAreGood) { EXPECT_TRUE(CheckOptions(ServerOptions()).ok()); }

@@ -38,6 +38,11 @@ std::shared_ptr<v1::WorkerService::Stub> MakeStub(const std::string& address) {
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1'000);  // in fact the time that one connect may take
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);     // else a new channel would take over the old connection
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  // Of several servers (ipv4:a:port,b:port) one is active, and only that one says it is ready.
+  if (address.starts_with("ipv4:") || address.starts_with("ipv6:") || address.starts_with("dns:")) {
+    arguments.SetServiceConfigJSON(
+        R"({"loadBalancingConfig":[{"round_robin":{}}],"healthCheckConfig":{"serviceName":"mantissa.v1.JobService"}})");
+  }
   return v1::WorkerService::NewStub(grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));
 }
 

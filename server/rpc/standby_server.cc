@@ -1,0 +1,50 @@
+#include "server/rpc/standby_server.h"
+
+#include <chrono>
+
+#include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/server_builder.h"
+
+#include "server/rpc/grpc_server.h"
+#include "server/rpc/listen_address.h"
+#include "server/rpc/status.h"
+
+namespace mantissa::server {
+
+class StandbyServer::Refusal final : public grpc::ServerGenericBidiReactor {
+ public:
+  Refusal() { Finish(ToGrpcStatus(StandingBy())); }
+  void OnDone() override { delete this; }
+};
+
+grpc::ServerGenericBidiReactor* StandbyServer::Service::CreateReactor(grpc::GenericCallbackServerContext*) {
+  return new Refusal;
+}
+
+absl::StatusOr<std::unique_ptr<StandbyServer>> StandbyServer::Start(const std::string& listen) {
+  SetUpGrpcOnce();
+  const absl::StatusOr<ListenAddress> address = ParseListenAddress(listen);
+  if (!address.ok()) return address.status();
+  std::unique_ptr<StandbyServer> standby(new StandbyServer);
+  grpc::ServerBuilder builder;
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  int port = 0;
+  builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
+  builder.RegisterCallbackGenericService(&standby->service_);
+  standby->server_ = builder.BuildAndStart();
+  if (!standby->server_ || port == 0) {
+    standby->server_.reset();
+    return WhyNotBound(*address);
+  }
+  standby->address_ = address->WithPort(port);
+  standby->server_->GetHealthCheckService()->SetServingStatus(kReadinessName, false);
+  return standby;
+}
+
+StandbyServer::~StandbyServer() {
+  if (!server_) return;
+  server_->Shutdown(std::chrono::system_clock::time_point::min());
+  server_->Wait();
+}
+
+}  // namespace mantissa::server

@@ -1,0 +1,213 @@
+"""Two servers on one PostgreSQL: the active one is killed, or stopped and woken, in the middle of the work; the other
+serves, nothing that was acknowledged is lost, and no attempt is stopped by it."""
+import os
+import pathlib
+import pwd
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+import grpc
+import pytest
+
+from conftest import Cluster, Program, iterations, until, watch
+
+POSTGRES = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+LONG = 60_000
+
+
+class Postgres:
+    """A PostgreSQL of its own in a folder, reached over a socket in it."""
+
+    def __init__(self, folder):
+        self.folder = folder / "pg"
+        self.folder.mkdir()
+        self.run_as = []
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, "postgres", "postgres")
+            user = pwd.getpwnam("postgres")
+            self.run_as = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+            for parent in self.folder.parents:  # pytest keeps its folders to their owner
+                if parent.owner() == "root" and str(parent).startswith("/tmp/"):
+                    parent.chmod(parent.stat().st_mode | 0o011)
+        programs = POSTGRES[-1].parent
+        data = self.folder / "data"
+        subprocess.run([*self.run_as, programs / "initdb", "-D", data, "-A", "trust", "-U", "mantissa", "-E", "UTF8",
+                        "--locale=C"], check=True, stdout=subprocess.DEVNULL)
+        self.log = open(folder / "postgres.log", "a")
+        self.process = subprocess.Popen([*self.run_as, programs / "postgres", "-D", data, "-k", self.folder, "-h", ""],
+                                        stdout=self.log, stderr=self.log)
+        self.url = f"host={self.folder} user=mantissa dbname=postgres"
+        until(lambda: subprocess.run([programs / "pg_isready", "-q", "-h", self.folder]).returncode == 0, "PostgreSQL", 30)
+
+    def close(self):
+        self.process.send_signal(signal.SIGQUIT)
+        self.process.wait()
+
+
+class Pair(Cluster):
+    """Two servers; the cluster's address names both."""
+
+    def start_pair(self):
+        self.postgres = Postgres(self.folder)
+        self.servers, self.addresses = [], []
+        for number in (0, 1):
+            self.start_one(number)
+        self.address = "ipv4:" + ",".join(self.addresses)
+
+    def start_one(self, number):
+        file = self.folder / f"address-{number}"
+        file.unlink(missing_ok=True)
+        listen = self.addresses[number] if number < len(self.addresses) else "127.0.0.1:0"
+        server = Program(f"server-{number}", ["mantissa-server", "--listen", listen, "--metrics-listen", "127.0.0.1:0",
+                                              "--data-dir", self.folder / "server", "--postgres", self.postgres.url,
+                                              "--address-file", file, "--lease", self.LEASE, "--next-call",
+                                              self.NEXT_CALL], self.folder)
+        self.server = server
+        address = until(lambda: file.read_text().split()[0] if file.exists() else None, "its address")
+        if number < len(self.addresses):
+            self.servers[number] = server
+        else:
+            self.servers.append(server)
+            self.addresses.append(address)
+
+    def answers(self, number, deadline=1.0):
+        """The epoch of a server that serves."""
+        from mantissa.v1 import admin_service_pb2_grpc
+        with grpc.insecure_channel(self.addresses[number]) as channel:
+            try:
+                stub = admin_service_pb2_grpc.AdminServiceStub(channel)
+                return stub.GetServerInfo(self.pb("admin_service").GetServerInfoRequest(), timeout=deadline).epoch
+            except grpc.RpcError as error:
+                return None if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED) else error
+
+    def active(self):
+        serving = [number for number in (0, 1) if self.answers(number)]
+        assert len(serving) < 2, "one is active, not two"
+        return serving[0] if serving else None
+
+    def channel(self):
+        config = ('{"loadBalancingConfig":[{"round_robin":{}}],'
+                  '"healthCheckConfig":{"serviceName":"mantissa.v1.JobService"}}')
+        channel = grpc.insecure_channel(self.address, options=[("grpc.service_config", config),
+                                                               ("grpc.max_reconnect_backoff_ms", 200),
+                                                               ("grpc.use_local_subchannel_pool", 1)])
+        self.channels.append(channel)
+        return channel
+
+    def close(self):
+        for server in self.servers:
+            if server.running:
+                os.kill(server.process.pid, signal.SIGCONT)
+                server.kill()
+        super().close()
+        self.postgres.close()
+
+
+class Submitters:
+    """Clients that submit all the time, each request until it is answered; they remember what they were told."""
+
+    def __init__(self, cluster, count):
+        self.cluster, self.stop, self.acknowledged, self.lock = cluster, threading.Event(), {}, threading.Lock()
+        self.threads = [threading.Thread(target=self._run, args=(number,)) for number in range(count)]
+        for thread in self.threads:
+            thread.start()
+
+    def _run(self, number):
+        stub, pb = self.cluster.jobs(), self.cluster.pb("job_service")
+        serial = 0
+        while not self.stop.is_set():
+            serial += 1
+            spec = self.cluster.digits(iterations=10)
+            spec.resources.worker_selector["never"] = "placed"
+            request = pb.SubmitJobRequest(spec=spec, request_id=f"s{number}-{serial}")
+            while True:
+                try:
+                    job = stub.SubmitJob(request, timeout=2, wait_for_ready=True)
+                    break
+                except grpc.RpcError as error:
+                    assert error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED), error
+                    if self.stop.is_set():
+                        return
+            with self.lock:
+                self.acknowledged[request.request_id] = job.id
+
+    def finish(self):
+        self.stop.set()
+        for thread in self.threads:
+            thread.join()
+        return self.acknowledged
+
+
+@pytest.fixture
+def pair(tmp_path):
+    if not POSTGRES:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql-15")
+    it = Pair(tmp_path)
+    try:
+        it.start_pair()
+        until(lambda: it.active() is not None, "one of them is active", 30)
+        yield it
+    finally:
+        it.close()
+
+
+def stored_jobs(cluster):
+    pb, jobs, token = cluster.pb("job_service"), [], ""
+    while True:
+        page = cluster.jobs().ListJobs(pb.ListJobsRequest(page_size=1000, page_token=token), wait_for_ready=True)
+        jobs += [job.id for job in page.jobs]
+        token = page.next_page_token
+        if not token:
+            return jobs
+
+
+@pytest.mark.parametrize("blow", ["kill", "stop"])
+def test_the_standby_takes_over_and_nothing_acknowledged_is_lost(pair, blow):
+    pair.start_worker()
+    job = pair.submit(pair.digits(iterations=LONG))
+    pair.wait_iteration(job.id, 500)
+    submitters = Submitters(pair, 4)
+    rounds = []
+    for _ in range(int(os.environ.get("MANTISSA_TAKEOVERS", "3"))):
+        time.sleep(0.5)  # load, not a condition: work that the blow may hit
+        old = pair.active()
+        epoch = pair.answers(old)
+        began = time.monotonic()
+        process = pair.servers[old].process
+        if blow == "kill":
+            pair.servers[old].kill()
+        else:
+            os.kill(process.pid, signal.SIGSTOP)
+        until(lambda: pair.answers(1 - old), "the standby serves", 10)
+        rounds.append(round(time.monotonic() - began, 2))
+        assert pair.answers(1 - old) > epoch
+        if blow == "stop":
+            os.kill(process.pid, signal.SIGCONT)
+            # Woken it answers nothing and ends; what it might still have written the epoch forbids.
+            until(lambda: not pair.servers[old].running, "the old one ends by itself", 10)
+        pair.start_one(old)
+        until(lambda: pair.active() == 1 - old, "the old one stands by", 10)
+    acknowledged = submitters.finish()
+    print(f"{blow}: standby serving after {rounds} s, {len(acknowledged)} submits acknowledged")
+    assert acknowledged and len(set(acknowledged.values())) == len(acknowledged), "no request made two jobs"
+    stored = set(stored_jobs(pair))
+    lost = [job_id for job_id in acknowledged.values() if job_id not in stored]
+    assert not lost, f"{len(lost)} of {len(acknowledged)} acknowledged jobs are lost"
+    assert len(stored) <= len(acknowledged) + 1 + 4, "and no more than were asked for"
+
+    done = pair.wait_state(job.id, "SUCCEEDED", "FAILED", seconds=120)
+    assert done.state == pair.pb("job").Job.SUCCEEDED, done.state_message
+    assert done.attempt == 1, "no attempt was stopped by it, or assigned twice"
+    _, segments = watch(pair, job.id)
+    assert iterations(pair, segments) == [(1, number) for number in range(1, LONG + 1)]
+
+
+def test_a_standby_says_what_it_is_and_the_command_line_finds_the_other(pair):
+    standby = 1 - pair.active()
+    refused = pair.cli("list", address=pair.addresses[standby])
+    assert refused.returncode == 6 and "STANDBY" in refused.stderr, refused
+    assert pair.cli("list").returncode == 0
+    assert pair.servers[standby].terminate() == 0, "a standby that is told to stop stops"
