@@ -18,8 +18,8 @@ namespace mantissa::cli {
 
 inline constexpr std::string_view kDefaultAddress = "127.0.0.1:50051";
 
-// `host:port`, `[v6]:port`, `unix:/path`, or a host alone, which gets the default port; or `ipv4:a:port,b:port`, an active
-// server and those that stand by. INVALID_ARGUMENT for a URL, a port that is none, or nothing.
+// `host:port`, `[v6]:port`, `unix:/path`, or a host alone, which gets the default port; or `ipv4:a:port,b:port`, an
+// active server and those that stand by. INVALID_ARGUMENT for a URL, a port that is none, or nothing.
 absl::StatusOr<std::string> ParseAddress(std::string_view text);
 
 // Connects on the first call. Thread-safe.

@@ -25,6 +25,9 @@ constexpr unsigned kTextArray = 1009;
 
 constexpr int kOldestServer = 140'000;  // the first with idle_session_timeout
 
+// libpq moves all that it could not send yet with every piece that it sends, so it is not given more than this.
+constexpr size_t kQueuedBytes = size_t{1} << 20;
+
 // The server is the first to say that a statement takes too long; then nothing is lost but the statement.
 constexpr std::chrono::milliseconds kGrace{500};
 
@@ -296,8 +299,14 @@ absl::Status PostgresConnection::RunTransaction(const std::vector<PostgresStatem
   }
   if (!Alive() || PQenterPipelineMode(connection_) != 1) return Lost();
   bool sent = Send(PostgresStatement("BEGIN"), "");
+  size_t queued = 0;
   for (const PostgresStatement& statement : statements) {
     sent = sent && Send(statement, prepared_.find(statement.sql())->second);
+    for (const PostgresStatement::Value& value : statement.values_) queued += value.bytes.size();
+    if (queued > kQueuedBytes) {
+      sent = sent && FlushAll();
+      queued = 0;
+    }
   }
   if (!sent || !FlushAll()) return Lost();
   if (absl::Status failed = MANTISSA_FAILPOINT_STATUS("store.before_commit"); !failed.ok()) {

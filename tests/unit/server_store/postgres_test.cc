@@ -125,7 +125,7 @@ TEST_F(PostgresConnectionTest, AConditionThatIsCheckedAtCommitUndoesIt) {
   EXPECT_TRUE(connection->RunTransaction({statements[0]}).ok());
 }
 
-TEST_F(PostgresConnectionTest, LargeTransactionsDoNotBlockEachOther) {
+TEST_F(PostgresConnectionTest, LargeTransactionsDoNotBlock) {
   auto connection = Open();
   ASSERT_TRUE(connection->Execute("CREATE TABLE t (x BYTEA)").ok());
   std::vector<PostgresStatement> statements;
@@ -142,6 +142,20 @@ TEST_F(PostgresConnectionTest, CommitsAreOnTheDiskWhateverTheDatabaseSays) {
   auto connection = Open();
   Do("ALTER ROLE service RESET synchronous_commit");
   EXPECT_EQ(connection->Query(PostgresStatement("SHOW synchronous_commit"))->Bytes(0, 0), "on");
+}
+
+TEST_F(PostgresConnectionTest, NoSessionOutlivesItsServerForLong) {
+  auto connection = Open({.reply_timeout = std::chrono::milliseconds(7'000),
+                          .lock_timeout = std::chrono::milliseconds(3'000),
+                          .idle_timeout = std::chrono::milliseconds(6'000)});
+  auto setting = [&](const std::string& name) {
+    return std::string(connection->Query(PostgresStatement("SHOW " + name))->Bytes(0, 0));
+  };
+  EXPECT_EQ(setting("idle_in_transaction_session_timeout"), "4s");
+  EXPECT_EQ(setting("idle_session_timeout"), "6s");
+  EXPECT_EQ(setting("statement_timeout"), "7s");
+  EXPECT_EQ(setting("lock_timeout"), "3s");
+  EXPECT_EQ(setting("default_transaction_isolation"), "read committed");
 }
 
 TEST_F(PostgresConnectionTest, ASessionThatWasEndedIsNoticed) {
