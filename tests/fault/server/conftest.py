@@ -1,0 +1,9 @@
+"""The clusters of the integration tests."""
+import importlib.util
+import pathlib
+
+_file = pathlib.Path(__file__).resolve().parents[2] / "integration/conftest.py"
+_spec = importlib.util.spec_from_file_location("integration_conftest", _file)
+_module = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_module)
+globals().update({name: value for name, value in vars(_module).items() if not name.startswith("_")})
