@@ -13,6 +13,7 @@
 #include "process/stop_signal.h"
 #include "server/program/running_server.h"
 #include "server/program/server_options.h"
+#include "server/store/sqlite_backup.h"
 
 namespace {
 
@@ -62,6 +63,17 @@ int Serve(const ServerOptions& options) {
   return kOk;
 }
 
+int BackUpTo(const std::string& file, const ServerOptions& options) {
+  if (!options.postgres.empty()) {
+    return Refuse(kUsage, absl::InvalidArgumentError("backup: copies SQLite's database; use pg_dump for PostgreSQL's"));
+  }
+  const mantissa::process::RealClock clock;
+  const absl::Status copied = mantissa::server::BackUp(options.data_dir + "/mantissa.db", file, clock);
+  if (!copied.ok()) return Refuse(kFailed, copied);
+  std::cout << "written to " << file << "; logs and artifacts are in " << options.data_dir << "/jobs, copy that, too\n";
+  return kOk;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -73,6 +85,11 @@ int main(int argc, char** argv) {
   CLI::App app("Mantissa's server: takes training jobs and gives them to workers.", settings.program());
   mantissa::process::SettingTexts flags;
   mantissa::process::DeclareFlags(settings, app, flags);
+  std::string backup_file;
+  CLI::App* const backup = app.add_subcommand(
+      "backup", "Write a copy of the database of --data-dir, whose server may be running; start one on it to restore.");
+  backup->add_option("file", backup_file, "A new file; it becomes mantissa.db in the --data-dir of a restored server")
+      ->required();
   app.set_version_flag("--version", std::string("mantissa-server ") + MANTISSA_VERSION);
   try {
     app.parse(argc, argv);
@@ -89,5 +106,5 @@ int main(int argc, char** argv) {
   log.level = mantissa::process::ParseLevel(options.log_level).value_or(log.level);
   log.format = mantissa::process::ParseLogFormat(options.log_format).value_or(log.format);
   mantissa::process::ConfigureLog(log);
-  return Serve(options);
+  return backup->parsed() ? BackUpTo(backup_file, options) : Serve(options);
 }

@@ -11,7 +11,7 @@ from mantissa.v1 import admin_service_pb2, admin_service_pb2_grpc, job_service_p
 
 
 class Service:
-    def __init__(self, binaries):
+    def __init__(self, binaries, worker=True):
         self.folder = tempfile.TemporaryDirectory(prefix="mantissa-bench-")
         folder = pathlib.Path(self.folder.name)
         address_file = folder / "address"
@@ -21,6 +21,9 @@ class Service:
                                         str(address_file)], stderr=self.log)
         # The API's line; metrics have the second.
         self.address = _until(lambda: address_file.exists() and address_file.read_text().split()).pop(0)
+        self.worker = None
+        if not worker:
+            return
         self.worker = subprocess.Popen([str(binaries / "mantissa-worker"), "--server", self.address, "--metrics-listen",
                                         "127.0.0.1:0", "--state-dir", str(folder / "worker"), "--root",
                                         f"data={ROOT}/client/examples"], stderr=self.log)
@@ -31,7 +34,7 @@ class Service:
                            admin.ListWorkers(admin_service_pb2.ListWorkersRequest(), wait_for_ready=True).workers))
 
     def close(self):
-        for process in (self.worker, self.server):
+        for process in filter(None, (self.worker, self.server)):
             process.terminate()
             process.wait(timeout=60)
         self.folder.cleanup()
