@@ -11,10 +11,9 @@ absl::Status CheckHistory(const std::vector<AppliedMigration>& applied, const st
         absl::StrCat("store: the database has schema ", version, ", and this server knows schemas up to ", known.size(),
                      "; start a server at least as new as the one that wrote it, or restore a backup"));
   }
-  for (int32_t i = 0; i < version; ++i) {
+  for (size_t i = 0; i < applied.size(); ++i) {
     const Migration& expected = known[i];
-    const bool there = i < static_cast<int32_t>(applied.size()) && applied[i].version == expected.version;
-    if (!there || applied[i].sha256 != expected.sha256) {
+    if (applied[i].version != expected.version || applied[i].sha256 != expected.sha256) {
       return absl::FailedPreconditionError(absl::StrCat("store: schema ", expected.version,
                                                         " of the database was made by another file than this server's ",
                                                         std::string(expected.name), "; start the server that made it"));

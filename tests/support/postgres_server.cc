@@ -1,12 +1,13 @@
 #include "tests/support/postgres_server.h"
 
-#include <cstdio>
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <poll.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -18,9 +19,21 @@ namespace {
 constexpr char kPrograms[] = "/usr/lib/postgresql/15/bin/";
 constexpr char kAdmin[] = "admin";
 constexpr char kUser[] = "service";
+const std::string kFolder = "mantissa-postgres-";
 
 std::string Connection(const std::string& folder, const std::string& database, const std::string& user) {
   return "host=" + folder + " dbname=" + database + " user=" + user;
+}
+
+// A program that is killed leaves its folder, which may be in memory.
+void RemoveLeftOvers(const std::filesystem::path& parent) {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(parent, ignored)) {
+    const std::string name = entry.path().filename();
+    if (!name.starts_with(kFolder)) continue;
+    const pid_t owner = std::atoi(name.c_str() + kFolder.size());
+    if (owner > 0 && ::kill(owner, 0) != 0 && errno == ESRCH) std::filesystem::remove_all(entry.path(), ignored);
+  }
 }
 
 [[noreturn]] void Die(const std::string& what, const std::string& log) {
@@ -51,7 +64,8 @@ PostgresServer& PostgresServer::Get() {
 PostgresServer::PostgresServer() {
   const std::filesystem::path parent =
       std::filesystem::is_directory("/dev/shm") ? "/dev/shm" : std::filesystem::temp_directory_path();
-  folder_ = (parent / "mantissa-postgres-XXXXXX").string();
+  RemoveLeftOvers(parent);
+  folder_ = (parent / (kFolder + std::to_string(::getpid()) + "-XXXXXX")).string();
   if (::mkdtemp(folder_.data()) == nullptr) Die("no folder for it under " + parent.string(), "");
   GiveToSideProcesses(folder_);
   const std::string log = folder_ + "/log";

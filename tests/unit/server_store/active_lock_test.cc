@@ -20,7 +20,7 @@ using testing::HasSubstr;
 class ActiveLockTest : public PostgresTest {
  protected:
   static std::chrono::steady_clock::time_point Now() { return std::chrono::steady_clock::now(); }
-  void EndSessionOfHolder() { Do(absl::StrCat("SELECT pg_terminate_backend(", kHolder, ", 60000)")); }
+  void EndSessionOfHolder() { EndSession(Ask(absl::StrCat("SELECT ", kHolder))); }
   void UntilSomebodyStandsBy() {
     Until(
         absl::StrCat("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle' AND "

@@ -61,6 +61,12 @@ TEST_F(MigrationsTest, AnotherHistoryIsRefused) {
   EXPECT_EQ(SchemaVersion(*connection_).value(), 1);
 }
 
+TEST(MigrationHistory, HasNoHoles) {
+  EXPECT_TRUE(CheckHistory({}, kTwo).ok());
+  EXPECT_TRUE(CheckHistory({{1, "hash-1"}, {2, "hash-2"}}, kTwo).ok());
+  EXPECT_EQ(CheckHistory({{2, "hash-1"}}, kTwo).code(), absl::StatusCode::kFailedPrecondition);
+}
+
 TEST_F(MigrationsTest, AFailedMigrationLeavesNothing) {
   std::vector<Migration> broken = kTwo;
   broken[1].sql = "CREATE TABLE half (x INTEGER); CREATE TABLE a (x INTEGER);";

@@ -27,7 +27,7 @@ class PostgresFence : public PostgresTest {
   }
 
   // The old server's lock goes, without its knowledge.
-  void LoseLock() { Do(absl::StrCat("SELECT pg_terminate_backend(", kHolder, ", 60000)")); }
+  void LoseLock() { EndSession(Ask(absl::StrCat("SELECT ", kHolder))); }
   // Commits on the old server are held up, after they have looked at the epoch, until `Do("COMMIT")`.
   void HoldUpCommits() { Do("BEGIN; LOCK TABLE jobs IN SHARE MODE"); }
   void UntilACommitIsHeldUp() { UntilSomebodyWaitsFor("relation"); }
@@ -45,13 +45,6 @@ class PostgresFence : public PostgresTest {
        "EXECUTE FUNCTION wait()");
     Do("BEGIN; SELECT pg_advisory_xact_lock(1)");
   }
-  int64_t PidThatWaitsFor(const std::string& type) {
-    return Ask(
-        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND "
-        "wait_event = '" +
-        type + "'");
-  }
-
   std::unique_ptr<ActiveStore> old_;
 };
 
@@ -190,7 +183,7 @@ TEST_F(PostgresFence, ACommitThatIsEndedBeforeCOMMITIsUnavailable) {
   absl::Status status;
   std::thread commit = CommitOnOld(1, status);
   UntilACommitIsHeldUp();
-  Do(absl::StrCat("SELECT pg_terminate_backend(", PidThatWaitsFor("relation"), ", 60000)"));
+  EndSession(PidThatWaitsFor("relation"));
   commit.join();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
   Do("COMMIT");
@@ -204,7 +197,7 @@ TEST_F(PostgresFence, ACommitThatIsEndedInsideCOMMITIsUnknown) {
   absl::Status status;
   std::thread commit = CommitOnOld(1, status);
   UntilSomebodyWaitsFor("advisory");
-  Do(absl::StrCat("SELECT pg_terminate_backend(", PidThatWaitsFor("advisory"), ", 60000)"));
+  EndSession(PidThatWaitsFor("advisory"));
   commit.join();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnknown) << status;
   Do("COMMIT");
@@ -254,7 +247,7 @@ TEST_F(PostgresFence, AnUnknownCommitIsNotLoadedWithoutTheLock) {
   absl::Status status;
   std::thread commit = CommitOnOld(1, status);
   UntilSomebodyWaitsFor("advisory");
-  Do(absl::StrCat("SELECT pg_terminate_backend(", PidThatWaitsFor("advisory"), ", 60000)"));
+  EndSession(PidThatWaitsFor("advisory"));
   commit.join();
   ASSERT_EQ(status.code(), absl::StatusCode::kUnknown) << status;
   Do("COMMIT");

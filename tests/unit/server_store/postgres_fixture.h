@@ -50,6 +50,15 @@ class PostgresTest : public testing::Test {
         "wait_event = '" +
         type + "'");
   }
+  // The one that waits for a lock of that type.
+  int64_t PidThatWaitsFor(const std::string& type) {
+    return Ask(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND "
+        "wait_event = '" +
+        type + "'");
+  }
+  // And waits until it is gone.
+  void EndSession(int64_t pid) { EXPECT_EQ(Ask(absl::StrCat("SELECT pg_terminate_backend(", pid, ", 60000)")), 1); }
 
   process::FakeClock clock_;
   std::string database_;

@@ -172,12 +172,34 @@ TEST_F(PostgresStoreTest, WhatAnAttemptSaidLastIsFoundBehindTheServersOwnEvents)
   Changes silent = NewJob(2);
   silent.telemetry = {SampleEvent(2, 1)};
   ASSERT_TRUE(active.store->Commit(silent).ok());
+  Changes steady = NewJob(3);
+  steady.telemetry = {SampleRecords(3, 1, 2, 1, 1), SampleEvent(3, 3), SampleRecords(3, 4, 2, 1, 3)};
+  ASSERT_TRUE(active.store->Commit(steady).ok());
   const std::vector<LiveJob> live = active.store->Load().value().jobs;
-  ASSERT_EQ(live.size(), 2u);
+  ASSERT_EQ(live.size(), 3u);
   EXPECT_EQ(live[0].last_sequence, 3 + kEvents);
   EXPECT_THAT(live[0].durable_attempt_sequences, ElementsAre(std::pair<int32_t, int64_t>(1, 3)));
   EXPECT_EQ(live[1].last_sequence, 1);
   EXPECT_TRUE(live[1].durable_attempt_sequences.empty());
+  EXPECT_THAT(live[2].durable_attempt_sequences, ElementsAre(std::pair<int32_t, int64_t>(1, 4))) << "the newest only";
+}
+
+TEST_F(PostgresStoreTest, AReadWhoseSessionIsEndedIsRepeatedOnce) {
+  ActiveStore active(database_, clock_, {.read_connections = 1});
+  ASSERT_TRUE(active.store->Commit(NewJob(1)).ok());
+  for (const int ended : {1, 2}) {
+    Do("BEGIN; LOCK TABLE jobs");
+    absl::Status status;
+    std::thread read([&] { status = active.store->GetJob(SampleId(1), "").status(); });
+    for (int i = 0; i < ended; ++i) {
+      UntilSomebodyWaitsFor("relation");
+      EndSession(PidThatWaitsFor("relation"));
+    }
+    Do("COMMIT");
+    read.join();
+    EXPECT_EQ(status.code(), ended == 1 ? absl::StatusCode::kOk : absl::StatusCode::kUnavailable) << status;
+  }
+  EXPECT_TRUE(active.store->GetJob(SampleId(1), "").ok());
 }
 
 // Readers see whole transactions, while the writer goes on, from any thread.

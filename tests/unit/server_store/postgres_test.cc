@@ -161,7 +161,7 @@ TEST_F(PostgresConnectionTest, NoSessionOutlivesItsServerForLong) {
 TEST_F(PostgresConnectionTest, ASessionThatWasEndedIsNoticed) {
   auto connection = Open();
   EXPECT_TRUE(connection->Alive());
-  Do(absl::StrCat("SELECT pg_terminate_backend(", Pid(*connection), ", 60000)"));
+  EndSession(Pid(*connection));
   EXPECT_FALSE(connection->Alive());
   EXPECT_EQ(connection->Execute("SELECT 1").code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(connection->Query(PostgresStatement("SELECT 1")).status().code(), absl::StatusCode::kUnavailable);
