@@ -22,7 +22,7 @@ class RangeSampler {
   static constexpr std::size_t kModules = 64;
   // Of the run's time that samples may take, the first one aside. They are telemetry: a model whose samples cost more
   // is looked at less often.
-  static constexpr double kShare = 0.01;
+  static constexpr double kShare = 0.005;
 
   // `every`: iterations between two samples; 0: none. All references outlive it.
   RangeSampler(RunState& state, const StepProgram& program, std::int64_t every, const process::Clock& clock);
