@@ -36,10 +36,11 @@ struct JobTimes {
 // A job row to insert or replace. `expected_etag` is what the stored row must still have; empty for a new job.
 // The etag covers spec and state; progress and the sentence why a job waits are written without a new one.
 struct JobWrite {
-  v1::Job job;
+  v1::Job job;  // without its specs, which are most of it and seldom written
   std::string expected_etag;
   JobTimes times;
-  bool new_spec = false;  // of a job that is there: its specs and labels are written, too
+  // Of a new job, and of one whose specs or labels have changed: a Job with its specs and nothing else, serialised.
+  std::string specs;
 };
 
 // Entries of a job's telemetry, already numbered: `segment.first_sequence` is set.
@@ -107,17 +108,15 @@ struct Changes {
   int32_t lease_expiries = 0;
 
   // A job is written once a transaction however often it moved in it: later states replace earlier ones.
-  void PutJob(v1::Job job, std::string expected_etag, JobTimes times) {
-    auto [at, is_new] = job_index.try_emplace(job.id(), jobs.size());
-    if (is_new) {
-      jobs.push_back({std::move(job), std::move(expected_etag), times});
-    } else {
-      jobs[at->second].job = std::move(job);
-      jobs[at->second].times = times;
-    }
+  // `job` is as it was when this returns; its specs are not copied.
+  void PutJob(v1::Job& job, std::string expected_etag, JobTimes times);
+  void PutJob(v1::Job&& job, std::string expected_etag, JobTimes times) {
+    PutJob(job, std::move(expected_etag), times);
   }
   // Of a job that PutJob was given: its specs differ from those that are stored.
-  void MarkNewSpec(const std::string& job_id) { jobs[job_index.at(job_id)].new_spec = true; }
+  void PutSpecs(v1::Job& job);
+  // What PutJob was given of a job, to be amended; null: nothing.
+  JobWrite* FindJob(const std::string& job_id);
   std::unordered_map<std::string, size_t> job_index;  // of PutJob
 
   bool NeedsCommit() const {

@@ -92,8 +92,9 @@ class Scheduler {
   absl::StatusOr<v1::Job> Submit(const v1::JobSpec& spec, const v1::JobSpec& resolved, const std::string& tenant,
                                  const std::string& request_id, Moment now, Changes& changes);
 
-  // One request with many specs; nullopt where validation refused one, and its job is returned empty. `request` is
-  // RequestText of the whole request. All or none.
+  // One request with many specs; nullopt where validation refused one, and its job is null. `request` is RequestText of
+  // the whole request. All or none. The jobs are the scheduler's own: they are good until something else is asked of
+  // it.
   struct Submission {
     v1::JobSpec spec;
     v1::JobSpec resolved;
@@ -101,9 +102,9 @@ class Scheduler {
     // UNAVAILABLE when it is being deleted just now.
     std::optional<v1::Checkpoint> init_from = std::nullopt;
   };
-  absl::StatusOr<std::vector<v1::Job>> SubmitBatch(const std::vector<std::optional<Submission>>& submissions,
-                                                   const std::string& tenant, const std::string& request_id,
-                                                   const std::string& request, Moment now, Changes& changes);
+  absl::StatusOr<std::vector<const v1::Job*>> SubmitBatch(std::vector<std::optional<Submission>> submissions,
+                                                          const std::string& tenant, const std::string& request_id,
+                                                          const std::string& request, Moment now, Changes& changes);
 
   // What is asked of a job that is there. NOT_FOUND is the caller's business: it is not here when it has ended. `etag`
   // empty: any; else ABORTED, reason ETAG_MISMATCH, when it is not the job's. FAILED_PRECONDITION, reason WRONG_STATE:

@@ -185,7 +185,10 @@ void Scheduler::State::ExplainWaits(const std::vector<WorkerView>& views, Moment
     if (entry.job.reason() == wait.reason && entry.job.state_message() == wait.message) return;
     entry.job.set_reason(wait.reason);
     entry.job.set_state_message(wait.message);
-    PutJob(entry, /*new_etag=*/false, now, changes);
+    JobWrite* const pending = changes.FindJob(id);
+    if (pending == nullptr) return PutJob(entry, /*new_etag=*/false, now, changes);
+    pending->job.set_reason(wait.reason);
+    pending->job.set_state_message(wait.message);
   };
   if (workers_changed) {
     workers_changed = false;

@@ -192,7 +192,7 @@ absl::StatusOr<v1::Job> Scheduler::Update(const std::string& job_id, const std::
   s.AppendSegment(entry, std::move(segment), changes);
 
   s.PutJob(entry, /*new_etag=*/true, now, changes);
-  changes.MarkNewSpec(job_id);
+  changes.PutSpecs(entry.job);
   s.RefreshStorage(entry);
   if (waits) s.Enqueue(entry, now);
   s.UpdateDeadline(entry);

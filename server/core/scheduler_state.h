@@ -170,7 +170,7 @@ struct Scheduler::State {
   void Sweep();
 
   // scheduler_submit.cc
-  absl::StatusOr<std::vector<v1::Job>> Repeat(const IdempotencyWrite& known, const std::string& request) const;
+  absl::StatusOr<std::vector<const v1::Job*>> Repeat(const IdempotencyWrite& known, const std::string& request) const;
   void Remember(const IdempotencyWrite& write);
 
   // scheduler_requests.cc

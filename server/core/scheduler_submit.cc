@@ -22,12 +22,14 @@ absl::StatusOr<v1::Job> Scheduler::Submit(const v1::JobSpec& spec, const v1::Job
   const std::string request = request_id.empty() ? std::string() : RequestText(spec);
   auto jobs = SubmitBatch({Submission{spec, resolved}}, tenant, request_id, request, now, changes);
   if (!jobs.ok()) return jobs.status();
-  return std::move(jobs->front());
+  return *jobs->front();
 }
 
-absl::StatusOr<std::vector<v1::Job>> Scheduler::SubmitBatch(const std::vector<std::optional<Submission>>& submissions,
-                                                            const std::string& tenant, const std::string& request_id,
-                                                            const std::string& request, Moment now, Changes& changes) {
+absl::StatusOr<std::vector<const v1::Job*>> Scheduler::SubmitBatch(std::vector<std::optional<Submission>> submissions,
+                                                                   const std::string& tenant,
+                                                                   const std::string& request_id,
+                                                                   const std::string& request, Moment now,
+                                                                   Changes& changes) {
   State& s = *state_;
   if (!request_id.empty()) {
     auto known = s.recent_requests.find({tenant, request_id});
@@ -47,12 +49,12 @@ absl::StatusOr<std::vector<v1::Job>> Scheduler::SubmitBatch(const std::vector<st
     initial[i] = *std::move(confirmed);
   }
 
-  std::vector<v1::Job> made;
+  std::vector<const v1::Job*> made;
   IdempotencyWrite write{tenant, request_id, request, {}};
   for (size_t i = 0; i < submissions.size(); ++i) {
-    const std::optional<Submission>& submission = submissions[i];
+    std::optional<Submission>& submission = submissions[i];
     if (!submission) {
-      made.emplace_back();
+      made.push_back(nullptr);
       write.job_ids.emplace_back();
       continue;
     }
@@ -61,22 +63,23 @@ absl::StatusOr<std::vector<v1::Job>> Scheduler::SubmitBatch(const std::vector<st
     v1::Job& job = entry.job;
     job.set_id(id);
     job.set_tenant(tenant);
-    *job.mutable_spec() = submission->spec;
-    *job.mutable_resolved_spec() = submission->resolved;
-    job.set_name(submission->resolved.name());
-    *job.mutable_labels() = submission->resolved.labels();
+    job.mutable_spec()->Swap(&submission->spec);
+    job.mutable_resolved_spec()->Swap(&submission->resolved);
+    const v1::JobSpec& resolved = job.resolved_spec();
+    job.set_name(resolved.name());
+    *job.mutable_labels() = resolved.labels();
     job.set_spec_revision(1);
     job.set_trace_id(process::HexEncode(s.ids.token()));
     Set(job.mutable_create_time(), now.wall);
     if (initial[i]) *job.mutable_init_from() = *initial[i];
     s.Pin(job);
-    entry.needs = NeedsOf(submission->resolved);
+    entry.needs = NeedsOf(resolved);
     entry.times_at = now.steady;
     entry.ready_at = now.steady;
     const Because submitted{v1::Reason::WAITING_FOR_WORKER, "submitted"};
     s.Move(entry, {v1::Job::QUEUED, v1::Attempt::STATE_UNSPECIFIED}, Mover::kUser, submitted, {}, now, changes);
     s.Enqueue(entry, now);
-    made.push_back(job);
+    made.push_back(&job);
     write.job_ids.push_back(id);
   }
   if (!request_id.empty()) {
@@ -86,20 +89,20 @@ absl::StatusOr<std::vector<v1::Job>> Scheduler::SubmitBatch(const std::vector<st
   return made;
 }
 
-absl::StatusOr<std::vector<v1::Job>> Scheduler::State::Repeat(const IdempotencyWrite& known,
-                                                              const std::string& request) const {
+absl::StatusOr<std::vector<const v1::Job*>> Scheduler::State::Repeat(const IdempotencyWrite& known,
+                                                                     const std::string& request) const {
   absl::Status same = CheckSameRequest(known, request);
   if (!same.ok()) return same;
-  std::vector<v1::Job> result;
+  std::vector<const v1::Job*> result;
   for (const std::string& id : known.job_ids) {
     if (id.empty()) {
-      result.emplace_back();
+      result.push_back(nullptr);
       continue;
     }
     auto entry = jobs.find(id);
     // It has ended meanwhile, so it was stored before: the next try finds request and job there.
     if (entry == jobs.end()) return absl::UnavailableError("the request is being answered; try again");
-    result.push_back(entry->second.job);
+    result.push_back(&entry->second.job);
   }
   return result;
 }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "absl/status/status.h"
 
@@ -29,5 +30,8 @@ std::optional<double> ValueAt(const v1::RecordColumns& records, v1::Column::Stan
 
 // What the newest row says, into `progress`. Returns the iteration of that row, 0 when it says none.
 int32_t TakeProgress(const v1::Segment& records, v1::JobProgress& progress);
+
+// As one more of the segments of a serialised WatchJobResponse; so a run of them is made without copying any.
+void AppendEncoded(const v1::Segment& segment, std::string& bytes);
 
 }  // namespace mantissa::server

@@ -77,7 +77,7 @@ class JobValue {
 class JobMetrics::LiveSeries {
  public:
   LiveSeries(ServerMetrics& metrics, const v1::Job& job)
-      : labels_({{"job", job.id()}, {"name", job.resolved_spec().name()}}),
+      : labels_({{"job", job.id()}, {"name", job.name()}}),
         step_(metrics.job_step, labels_),
         iteration_(metrics.job_iteration, labels_),
         loss_(metrics.job_loss, labels_),

@@ -15,10 +15,10 @@ bool Matches(const v1::Job& job, const v1::JobFilter& filter) {
       std::find(filter.states().begin(), filter.states().end(), job.state()) == filter.states().end()) {
     return false;
   }
-  if (!filter.name().empty() && filter.name() != job.resolved_spec().name()) return false;
+  if (!filter.name().empty() && filter.name() != job.name()) return false;
   for (const auto& [name, value] : filter.labels()) {
-    auto label = job.spec().labels().find(name);
-    if (label == job.spec().labels().end() || label->second != value) return false;
+    auto label = job.labels().find(name);
+    if (label == job.labels().end() || label->second != value) return false;
   }
   if (filter.has_created_after() && Nanos(job.create_time()) <= Nanos(filter.created_after())) return false;
   return !filter.has_created_before() || Nanos(job.create_time()) < Nanos(filter.created_before());
@@ -70,8 +70,13 @@ absl::Status FakeStore::Apply(const Changes& changes, Records& records, Requests
       return absl::AbortedError("job etag");
     }
     Record& record = records[write.job.id()];
-    record.job = write.job;
-    record.job.clear_queue_position();
+    const v1::Job before = std::exchange(record.job, write.job);
+    if (write.specs.empty()) {
+      *record.job.mutable_spec() = before.spec();
+      *record.job.mutable_resolved_spec() = before.resolved_spec();
+    } else {
+      record.job.MergeFromString(write.specs);
+    }
     record.times = write.times;
   }
   for (const AttemptWrite& write : changes.attempts) {

@@ -26,7 +26,7 @@ std::string ExactlyOne(std::string_view write) {
 using Statements = std::vector<PostgresStatement>;
 
 void AddLabels(const v1::Job& job, Statements& statements) {
-  for (const auto& [name, value] : job.spec().labels()) {
+  for (const auto& [name, value] : job.labels()) {
     statements.emplace_back("INSERT INTO job_labels (job_id, name, value) VALUES ($1, $2, $3)")
         .Bind(job.id())
         .Bind(name)
@@ -46,12 +46,12 @@ void AddJob(const JobWrite& write, Statements& statements) {
         .Bind(write.times.queued.count())
         .Bind(write.times.total.count())
         .Bind(ToMicros(job.end_time()))
-        .BindBlob(JobHead(job))
+        .BindBlob(job.SerializeAsString())
         .Bind(job.id())
         .Bind(write.expected_etag)
         .About(absl::StrCat("job ", job.id()));
-    if (!write.new_spec) return;
-    statements.emplace_back("UPDATE jobs SET specs = $1 WHERE id = $2").BindBlob(JobSpecs(job)).Bind(job.id());
+    if (write.specs.empty()) return;
+    statements.emplace_back("UPDATE jobs SET specs = $1 WHERE id = $2").BindBlob(write.specs).Bind(job.id());
     statements.emplace_back("DELETE FROM job_labels WHERE job_id = $1").Bind(job.id());
     return AddLabels(job, statements);
   }
@@ -62,15 +62,15 @@ void AddJob(const JobWrite& write, Statements& statements) {
           "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)")
       .Bind(job.id())
       .Bind(job.tenant())
-      .Bind(job.resolved_spec().name())
+      .Bind(job.name())
       .Bind(job.state())
       .Bind(job.etag())
       .Bind(ToMicros(job.create_time()))
       .Bind(write.times.queued.count())
       .Bind(write.times.total.count())
       .Bind(ToMicros(job.end_time()))
-      .BindBlob(JobHead(job))
-      .BindBlob(JobSpecs(job))
+      .BindBlob(job.SerializeAsString())
+      .BindBlob(write.specs)
       .About(absl::StrCat("job ", job.id()));
   AddLabels(job, statements);
 }

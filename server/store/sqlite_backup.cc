@@ -98,7 +98,9 @@ absl::Status FenceJob(SqliteConnection& copy, v1::Job job, const process::Clock&
   job.set_etag(absl::StrCat(revision + kSkippedAttempts));
   auto update = copy.Prepare("UPDATE jobs SET state = ?, etag = ?, end_micros = ?, head = ? WHERE id = ?");
   if (!update.ok()) return update.status();
-  const std::string head = JobHead(job);
+  job.clear_spec();
+  job.clear_resolved_spec();
+  const std::string head = job.SerializeAsString();
   return update->Bind(job.state()).Bind(job.etag()).Bind(ToMicros(job.end_time())).BindBlob(head).Bind(job.id()).Run();
 }
 

@@ -73,7 +73,7 @@ class SqliteStore final : public JobStore {
 
   absl::Status WriteAll(const Changes& changes);
   absl::Status WriteJob(const JobWrite& write);
-  absl::Status WriteNewSpec(const v1::Job& job);
+  absl::Status WriteNewSpec(const JobWrite& write);
   absl::Status WriteLabels(const v1::Job& job);
   absl::Status WriteAttempt(const AttemptWrite& write);
   absl::Status WriteCheckpoint(const v1::Checkpoint& checkpoint);

@@ -57,7 +57,7 @@ absl::Status SqliteStore::WriteAll(const Changes& changes) {
 
 absl::Status SqliteStore::WriteJob(const JobWrite& write) {
   const v1::Job& job = write.job;
-  const std::string head = JobHead(job);
+  const std::string head = job.SerializeAsString();
   if (!write.expected_etag.empty()) {
     auto update = writer_->Prepare(
         "UPDATE jobs SET state = ?, etag = ?, queued_ms = ?, total_ms = ?, end_micros = ?, head = ? "
@@ -73,18 +73,17 @@ absl::Status SqliteStore::WriteJob(const JobWrite& write) {
                               .Bind(write.expected_etag)
                               .Run();
     if (status.ok() && writer_->changes() != 1) return StoreConflict("job", job.id());
-    if (status.ok() && write.new_spec) status = WriteNewSpec(job);
+    if (status.ok() && !write.specs.empty()) status = WriteNewSpec(write);
     return status;
   }
 
-  const std::string specs = JobSpecs(job);
   auto insert = writer_->Prepare(
       "INSERT INTO jobs (id, tenant, name, state, etag, create_micros, queued_ms, total_ms, end_micros, head, specs) "
       "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
   if (!insert.ok()) return insert.status();
   absl::Status status = insert->Bind(job.id())
                             .Bind(job.tenant())
-                            .Bind(job.resolved_spec().name())
+                            .Bind(job.name())
                             .Bind(job.state())
                             .Bind(job.etag())
                             .Bind(ToMicros(job.create_time()))
@@ -92,17 +91,17 @@ absl::Status SqliteStore::WriteJob(const JobWrite& write) {
                             .Bind(write.times.total.count())
                             .Bind(ToMicros(job.end_time()))
                             .BindBlob(head)
-                            .BindBlob(specs)
+                            .BindBlob(write.specs)
                             .Run();
   if (!status.ok()) return status;
   return WriteLabels(job);
 }
 
-absl::Status SqliteStore::WriteNewSpec(const v1::Job& job) {
-  const std::string specs = JobSpecs(job);
+absl::Status SqliteStore::WriteNewSpec(const JobWrite& write) {
+  const v1::Job& job = write.job;
   auto update = writer_->Prepare("UPDATE jobs SET specs = ? WHERE id = ?");
   if (!update.ok()) return update.status();
-  absl::Status status = update->BindBlob(specs).Bind(job.id()).Run();
+  absl::Status status = update->BindBlob(write.specs).Bind(job.id()).Run();
   if (!status.ok()) return status;
   auto labels = writer_->Prepare("DELETE FROM job_labels WHERE job_id = ?");
   if (!labels.ok()) return labels.status();
@@ -113,7 +112,7 @@ absl::Status SqliteStore::WriteNewSpec(const v1::Job& job) {
 
 absl::Status SqliteStore::WriteLabels(const v1::Job& job) {
   absl::Status status;
-  for (const auto& [name, value] : job.spec().labels()) {
+  for (const auto& [name, value] : job.labels()) {
     auto label = writer_->Prepare("INSERT INTO job_labels (job_id, name, value) VALUES (?, ?, ?)");
     if (!label.ok()) return label.status();
     status = label->Bind(job.id()).Bind(name).Bind(value).Run();

@@ -15,21 +15,6 @@ constexpr size_t kRowBytes = size_t{256} << 10;
 
 }  // namespace
 
-std::string JobHead(const v1::Job& job) {
-  v1::Job head = job;
-  head.clear_spec();
-  head.clear_resolved_spec();
-  head.clear_queue_position();
-  return head.SerializeAsString();
-}
-
-std::string JobSpecs(const v1::Job& job) {
-  v1::Job specs;
-  *specs.mutable_spec() = job.spec();
-  *specs.mutable_resolved_spec() = job.resolved_spec();
-  return specs.SerializeAsString();
-}
-
 absl::Status ParseJob(std::string_view head, std::string_view specs, v1::Job& job) {
   absl::Status status = ParseRow(head, job);
   if (!status.ok()) return status;
@@ -56,36 +41,34 @@ std::vector<TelemetryRow> ToTelemetryRows(const std::vector<TelemetryWrite>& wri
   struct Run {
     int64_t first = 0;
     int64_t last = 0;
-    v1::WatchJobResponse segments;
-    size_t bytes = 0;
+    std::string segments;
   };
   std::vector<TelemetryRow> rows;
-  auto add = [&](std::string_view job_id, const Run& run, int64_t severity) {
-    rows.push_back({job_id, run.first, run.last, severity, run.segments.SerializeAsString()});
+  auto add = [&](std::string_view job_id, Run& run, int64_t severity) {
+    rows.push_back({job_id, run.first, run.last, severity, std::move(run.segments)});
   };
 
   std::map<std::string_view, Run> open;  // runs of records and gaps that may still grow
   for (const TelemetryWrite& write : writes) {
     const v1::Segment& segment = write.segment;
     auto run = open.find(write.job_id);
-    if (run != open.end() && (segment.has_event() || run->second.bytes > kRowBytes)) {
+    if (run != open.end() && (segment.has_event() || run->second.segments.size() > kRowBytes)) {
       add(write.job_id, run->second, 0);
       open.erase(run);
     }
     if (segment.has_event()) {
       Run event;
       event.first = event.last = segment.first_sequence();
-      *event.segments.add_segments() = segment;
+      AppendEncoded(segment, event.segments);
       add(write.job_id, event, segment.event().severity());
       continue;
     }
     Run& row = open[write.job_id];
-    if (row.segments.segments_size() == 0) row.first = segment.first_sequence();
+    if (row.segments.empty()) row.first = segment.first_sequence();
     row.last = segment.first_sequence() + segment.count() - 1;
-    row.bytes += segment.ByteSizeLong();
-    *row.segments.add_segments() = segment;
+    AppendEncoded(segment, row.segments);
   }
-  for (const auto& [job_id, run] : open) add(job_id, run, 0);
+  for (auto& [job_id, run] : open) add(job_id, run, 0);
   return rows;
 }
 

@@ -24,9 +24,7 @@ absl::Status ParseRow(std::string_view bytes, Message& message) {
   return absl::DataLossError("store: a row does not hold the message that it should");
 }
 
-// A job without its specs, written at every change, and its specs alone, written once.
-std::string JobHead(const v1::Job& job);
-std::string JobSpecs(const v1::Job& job);
+// `head`: a job without its specs, written at every change; `specs`: its specs alone, written once.
 absl::Status ParseJob(std::string_view head, std::string_view specs, v1::Job& job);
 
 // The token has a column of its own, so that no read shows it by mistake.

@@ -4,27 +4,15 @@
 #include <set>
 #include <utility>
 
-#include "google/protobuf/io/coded_stream.h"
-#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
-#include "google/protobuf/wire_format_lite.h"
-
-#include "mantissa/v1/job_service.pb.h"
+#include "server/core/telemetry_segment.h"
 
 namespace mantissa::server {
 
-using google::protobuf::internal::WireFormatLite;
 using process::MutexLock;
 
 EncodedSegment EncodeSegment(const v1::Segment& segment) {
   auto bytes = std::make_shared<std::string>();
-  {
-    google::protobuf::io::StringOutputStream stream(bytes.get());
-    google::protobuf::io::CodedOutputStream out(&stream);
-    out.WriteTag(
-        WireFormatLite::MakeTag(v1::WatchJobResponse::kSegmentsFieldNumber, WireFormatLite::WIRETYPE_LENGTH_DELIMITED));
-    out.WriteVarint32(static_cast<uint32_t>(segment.ByteSizeLong()));
-    segment.SerializeToCodedStream(&out);
-  }
+  AppendEncoded(segment, *bytes);
   const int64_t from = segment.first_sequence();
   return {from, from + segment.count() - 1, segment.has_records(), std::move(bytes)};
 }

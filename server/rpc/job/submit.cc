@@ -65,13 +65,16 @@ absl::StatusOr<std::optional<std::vector<std::string>>> FindKnown(Backend& backe
 void StoreOne(Backend& backend, UnaryCall* call, const v1::SubmitJobRequest& request,
               const std::optional<v1::Checkpoint>& init_from, v1::Job& job) {
   const process::SteadyTime arrived = backend.clock.Now();
-  Scheduler::Submission submission{request.spec(), spec::ResolveDefaults(request.spec()), init_from};
+  // Whatever can be made ready here is: the writer's thread is one for all calls.
+  std::string text = request.request_id().empty() ? "" : RequestText(request.spec());
+  std::vector<std::optional<Scheduler::Submission>> submissions;
+  submissions.emplace_back(Scheduler::Submission{request.spec(), spec::ResolveDefaults(request.spec()), init_from});
   call->Commit(
-      [&request, &job, submission = std::move(submission)](Scheduler& scheduler, Moment now, Changes& changes) {
-        const std::string text = request.request_id().empty() ? "" : RequestText(request.spec());
-        absl::StatusOr<std::vector<v1::Job>> submitted =
-            scheduler.SubmitBatch({submission}, kDefaultTenant, request.request_id(), text, now, changes);
-        if (submitted.ok()) job = std::move(submitted->front());
+      [&request, &job, text = std::move(text), submissions = std::move(submissions)](Scheduler& scheduler, Moment now,
+                                                                                     Changes& changes) mutable {
+        auto submitted =
+            scheduler.SubmitBatch(std::move(submissions), kDefaultTenant, request.request_id(), text, now, changes);
+        if (submitted.ok()) job = *submitted->front();
         return submitted.status();
       },
       [&backend, call, arrived](const absl::Status& status) {
@@ -110,19 +113,23 @@ void StoreMany(UnaryCall* call, const v1::SubmitJobsRequest& request,
   std::vector<std::optional<Scheduler::Submission>> submissions(request.specs_size());
   for (int i = 0; i < request.specs_size(); ++i) {
     if (response.outcomes(i).code() != 0) continue;
-    submissions[i] = {request.specs(i), spec::ResolveDefaults(request.specs(i)), init_from[i]};
+    submissions[i].emplace(
+        Scheduler::Submission{request.specs(i), spec::ResolveDefaults(request.specs(i)), init_from[i]});
   }
-  call->ReplyAfterCommit(
-      [&request, &response, submissions = std::move(submissions)](Scheduler& scheduler, Moment now, Changes& changes) {
-        absl::StatusOr<std::vector<v1::Job>> jobs =
-            scheduler.SubmitBatch(submissions, kDefaultTenant, request.request_id(),
-                                  request.request_id().empty() ? "" : RequestText(OnlySpecs(request)), now, changes);
-        if (!jobs.ok()) return jobs.status();
-        for (size_t i = 0; i < jobs->size(); ++i) {
-          if (submissions[i]) *response.mutable_outcomes(static_cast<int>(i))->mutable_job() = BasicView((*jobs)[i]);
-        }
-        return absl::OkStatus();
-      });
+  std::string text = request.request_id().empty() ? "" : RequestText(OnlySpecs(request));
+  call->ReplyAfterCommit([&request, &response, text = std::move(text), submissions = std::move(submissions)](
+                             Scheduler& scheduler, Moment now, Changes& changes) mutable {
+    auto jobs = scheduler.SubmitBatch(std::move(submissions), kDefaultTenant, request.request_id(), text, now, changes);
+    if (!jobs.ok()) return jobs.status();
+    for (size_t i = 0; i < jobs->size(); ++i) {
+      const v1::Job* const job = (*jobs)[i];
+      if (job == nullptr) continue;
+      // What is to be stored has no specs either, and need not be copied with them first.
+      const JobWrite* const made = changes.FindJob(job->id());
+      *response.mutable_outcomes(static_cast<int>(i))->mutable_job() = made ? made->job : BasicView(*job);
+    }
+    return absl::OkStatus();
+  });
 }
 
 // The answer that the first call of this request got. May block.

@@ -185,7 +185,7 @@ class SchedulerInitFrom : public SchedulerCheckpoint {
                                               "default", "", "", plane_.now, plane_.changes);
     if (!jobs.ok()) return jobs.status();
     plane_.Commit();
-    return jobs->front().id();
+    return jobs->front()->id();
   }
   void EndSource() { ASSERT_TRUE(worker_.End(v1::Attempt::SUCCEEDED).ok()); }
 };

@@ -213,7 +213,7 @@ TEST_F(SchedulerRequests, WhatIsLiveOrNeededOrGoneIsNotDeleted) {
                                     "", "", plane_.now, plane_.changes);
   ASSERT_TRUE(heirs.ok());
   plane_.Commit();
-  const std::string heir = heirs->front().id();
+  const std::string heir = heirs->front()->id();
   EXPECT_EQ(ReasonOf(plane_.Delete(heir)), kWrongState);
   EXPECT_EQ(ReasonOf(plane_.Delete(source)), kInUse);
   ASSERT_TRUE(plane_.Cancel(heir).ok());

@@ -23,7 +23,7 @@ class JobMetricsTest : public testing::Test {
     job.set_id(id);
     job.set_state(state);
     job.set_attempt(attempt);
-    job.mutable_resolved_spec()->set_name("name-" + id);
+    job.set_name("name-" + id);
     job.mutable_create_time()->set_seconds(100);
     job.mutable_state_time()->set_seconds(103);
     return job;
@@ -31,7 +31,7 @@ class JobMetricsTest : public testing::Test {
 
   void Commit(const v1::Job& job, bool is_new = false) {
     Changes changes;
-    changes.PutJob(job, is_new ? "" : "before", {});
+    changes.PutJob(v1::Job(job), is_new ? "" : "before", {});
     job_metrics.OnCommitted(changes);
   }
 

@@ -18,7 +18,7 @@ namespace {
 void Fill(JobStore& store) {
   Changes changes = NewJob(1, v1::Job::SUCCEEDED);
   v1::Job running = SampleJob(2, v1::Job::RUNNING);
-  (*running.mutable_spec()->mutable_labels())["team"] = "vision";
+  (*running.mutable_labels())["team"] = "vision";
   running.set_attempt(2);
   changes.PutJob(running, "", {std::chrono::milliseconds(1500), std::chrono::milliseconds(9000)});
   changes.attempts.push_back({SampleAttempt(2, 1, v1::Attempt::LOST), std::nullopt});

@@ -166,11 +166,10 @@ TEST_P(JobStoreConformance, EveryFilterCounts) {
   Commit(NewJob(1));
   Commit(NewJob(2, v1::Job::SUCCEEDED));
   v1::Job other = SampleJob(3);
-  other.mutable_spec()->set_name("other");
-  other.mutable_resolved_spec()->set_name("other");
+  other.set_name("other");
   other.set_tenant("tenant-2");
-  (*other.mutable_spec()->mutable_labels())["team"] = "vision";
-  (*other.mutable_spec()->mutable_labels())["zone"] = "a";
+  (*other.mutable_labels())["team"] = "vision";
+  (*other.mutable_labels())["zone"] = "a";
   Changes changes;
   changes.PutJob(other, "", {});
   Commit(changes);
@@ -356,17 +355,16 @@ TEST_P(JobStoreConformance, LoadsWhatHasNotEnded) {
 
 TEST_P(JobStoreConformance, ANewSpecAndItsLabelsReplaceTheOld) {
   v1::Job job = SampleJob(1);
-  (*job.mutable_spec()->mutable_labels())["team"] = "vision";
+  (*job.mutable_labels())["team"] = "vision";
   Changes changes;
   changes.PutJob(job, "", {});
   Commit(changes);
-  job.mutable_spec()->clear_labels();
-  (*job.mutable_spec()->mutable_labels())["team"] = "nlp";
+  (*job.mutable_labels())["team"] = "nlp";
   job.mutable_resolved_spec()->set_priority(9);
   job.set_etag("2");
   Changes update;
   update.PutJob(job, "1", {});
-  update.MarkNewSpec(job.id());
+  update.PutSpecs(job);
   Commit(update);
   EXPECT_EQ(store_->GetJob(SampleId(1), "")->resolved_spec().priority(), 9);
   v1::JobFilter filter;

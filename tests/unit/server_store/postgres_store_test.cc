@@ -77,7 +77,7 @@ TEST_F(PostgresStoreTest, ALockedDatabaseIsUnavailableAndRolledBack) {
   ActiveStore active(database_, clock_, {.lock_timeout = std::chrono::milliseconds(1)});
   Do("BEGIN; LOCK TABLE job_labels");
   v1::Job job = SampleJob(1);
-  (*job.mutable_spec()->mutable_labels())["team"] = "vision";
+  (*job.mutable_labels())["team"] = "vision";
   Changes changes;
   changes.PutJob(job, "", {});
   EXPECT_EQ(active.store->Commit(changes).code(), absl::StatusCode::kUnavailable);

@@ -17,8 +17,8 @@ inline v1::Job SampleJob(int number, v1::Job::State state = v1::Job::QUEUED) {
   v1::Job job;
   job.set_id(SampleId(number));
   job.set_tenant("default");
+  job.set_name("digits");
   job.mutable_spec()->set_name("digits");
-  job.mutable_resolved_spec()->set_name("digits");
   job.mutable_resolved_spec()->set_priority(7);
   job.set_state(state);
   job.set_etag("1");

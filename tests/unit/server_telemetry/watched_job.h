@@ -39,6 +39,7 @@ class WatchedJob {
     job.set_state(v1::Job::QUEUED);
     job.mutable_spec()->set_name("watched");
     job.mutable_resolved_spec()->set_name("watched");
+    job.set_name("watched");
     job.set_etag("e0");
     Commit(JobChanges(""));
   }
