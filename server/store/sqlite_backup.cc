@@ -107,7 +107,7 @@ absl::Status FenceJob(SqliteConnection& copy, v1::Job job, const process::Clock&
 absl::Status Fence(SqliteConnection& copy, const process::Clock& clock) {
   std::vector<v1::Job> live;
   {
-    auto statement = copy.Prepare("SELECT head, specs FROM jobs WHERE state NOT IN (0, 7, 8, 9) ORDER BY id");
+    auto statement = copy.Prepare("SELECT head, specs FROM jobs WHERE state >= 1 AND state <= 6 ORDER BY id");
     if (!statement.ok()) return statement.status();
     while (true) {
       auto row = statement->Step();

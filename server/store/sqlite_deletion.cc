@@ -15,7 +15,7 @@ constexpr int kSweptAtOnce = 32;
 }  // namespace
 
 absl::Status SqliteStore::HideJob(const JobDeletion& deletion) {
-  auto update = writer_->Prepare("UPDATE jobs SET state = 0 WHERE id = ? AND etag = ? AND state IN (7, 8, 9)");
+  auto update = writer_->Prepare("UPDATE jobs SET state = 0 WHERE id = ? AND etag = ? AND state >= 7 AND state <= 9");
   if (!update.ok()) return update.status();
   absl::Status status = update->Bind(deletion.job_id).Bind(deletion.expected_etag).Run();
   if (status.ok() && writer_->changes() != 1) return StoreConflict("job", deletion.job_id);
@@ -75,14 +75,14 @@ absl::StatusOr<std::vector<JobDeletion>> SqliteStore::ListExpiredJobs(const Rete
   int64_t before = query.ended_before_micros;
   if (query.keep_newest > 0) {
     auto oldest_kept = reader->connection().Prepare(
-        "SELECT end_micros FROM jobs WHERE state IN (7, 8, 9) ORDER BY end_micros DESC, id DESC LIMIT 1 OFFSET ?");
+        "SELECT end_micros FROM jobs WHERE state >= 7 AND state <= 9 ORDER BY end_micros DESC, id DESC LIMIT 1 OFFSET ?");
     if (!oldest_kept.ok()) return oldest_kept.status();
     auto row = oldest_kept->Bind(query.keep_newest - 1).Step();
     if (!row.ok()) return row.status();
     if (*row) before = std::max(before, oldest_kept->Integer(0));
   }
   auto statement = reader->connection().Prepare(
-      "SELECT id, etag FROM jobs WHERE state IN (7, 8, 9) AND end_micros < ? ORDER BY end_micros, id LIMIT ?");
+      "SELECT id, etag FROM jobs WHERE state >= 7 AND state <= 9 AND end_micros < ? ORDER BY end_micros, id LIMIT ?");
   if (!statement.ok()) return statement.status();
   statement->Bind(before).Bind(limit);
   std::vector<JobDeletion> jobs;

@@ -19,7 +19,7 @@ absl::StatusOr<StoredState> SqliteStore::Load() {
   std::vector<std::string> ids;
   {
     auto statement = writer_->Prepare(
-        "SELECT id FROM jobs WHERE state NOT IN (0, 7, 8, 9) UNION "
+        "SELECT id FROM jobs WHERE state >= 1 AND state <= 6 UNION "
         "SELECT job_id FROM artifacts JOIN jobs ON jobs.id = job_id WHERE stored = 0 AND state <> 0 ORDER BY 1");
     if (!statement.ok()) return statement.status();
     absl::Status status = ForEachRow(*statement, [&](SqliteStatement& row) -> absl::StatusOr<bool> {

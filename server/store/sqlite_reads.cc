@@ -35,7 +35,7 @@ std::string FilterSql(std::string_view tenant, const v1::JobFilter& filter, std:
   // Live jobs are few among all that have ended, and have an index of their own: named, because the planner cannot know
   // how few, and with its condition in its own words, or it does not serve.
   return absl::StrCat("SELECT head, specs FROM jobs ", live_only ? "INDEXED BY jobs_live " : "", "WHERE ", where,
-                      live_only ? " AND state NOT IN (0, 7, 8, 9)" : "", " ORDER BY id DESC LIMIT ?");
+                      live_only ? " AND state >= 1 AND state <= 6" : "", " ORDER BY id DESC LIMIT ?");
 }
 
 }  // namespace

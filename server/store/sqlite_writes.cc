@@ -61,7 +61,7 @@ absl::Status SqliteStore::WriteJob(const JobWrite& write) {
   if (!write.expected_etag.empty()) {
     auto update = writer_->Prepare(
         "UPDATE jobs SET state = ?, etag = ?, queued_ms = ?, total_ms = ?, end_micros = ?, head = ? "
-        "WHERE id = ? AND etag = ? AND state NOT IN (0, 7, 8, 9)");
+        "WHERE id = ? AND etag = ? AND state >= 1 AND state <= 6");
     if (!update.ok()) return update.status();
     absl::Status status = update->Bind(job.state())
                               .Bind(job.etag())

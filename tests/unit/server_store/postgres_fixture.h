@@ -57,6 +57,19 @@ class PostgresTest : public testing::Test {
         "wait_event = '" +
         type + "'");
   }
+  // A session was killed: PostgreSQL ends all others, recovers, and only then takes new ones.
+  void UntilRestarted() {
+    const auto patience = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    while (watcher_->QueryOnce(PostgresStatement("SELECT 1")).ok()) {
+      ASSERT_LT(std::chrono::steady_clock::now(), patience) << "it goes on as if nothing had happened";
+    }
+    for (bool back = false; !back;) {
+      ASSERT_LT(std::chrono::steady_clock::now(), patience) << "it does not come back";
+      auto opened = PostgresConnection::Open(tests::PostgresServer::Get().AsAdmin(database_));
+      back = opened.ok();
+      if (back) watcher_ = *std::move(opened);
+    }
+  }
   // And waits until it is gone.
   void EndSession(int64_t pid) { EXPECT_EQ(Ask(absl::StrCat("SELECT pg_terminate_backend(", pid, ", 60000)")), 1); }
 
