@@ -52,6 +52,44 @@ def test_a_paused_job_frees_its_device_and_ends_with_the_bits_of_one_that_never_
     assert model_of(cluster, job.id, tmp_path) == model_of(cluster, whole.id, tmp_path)
 
 
+def losses(cluster, job_id):
+    _, segments = watch(cluster, job_id)
+    loss = cluster.pb("telemetry").Column.LOSS
+    return [value for segment in segments for column in segment.records.columns if column.standard == loss
+            for value in column.doubles.values]
+
+
+def test_a_trainer_that_has_run_other_jobs_gives_the_bits_of_a_fresh_one(cluster, tmp_path):
+    spec = cluster.digits(iterations=300, precision="BF16")
+    spec.training.model.ClearField("mlp")
+    layers = spec.training.model.sequential.layers
+    layers.add().flatten.SetInParent()
+    layers.add().linear.out = 32
+    layers.add().gelu.SetInParent()
+    layers.add().dropout.probability = 0.3
+    layers.add().linear.SetInParent()
+    others = [cluster.digits(iterations=200, precision="FP16"), cluster.digits(iterations=100, precision="FP32")]
+    # The second fails in the middle of a step: what it leaves behind must not matter either.
+    others[1].training.optimizer.sgd.learning_rate = 1000
+    others[1].training.precision.on_failure = "FAIL"
+
+    fresh = cluster.start_worker("ws-1")
+    first = cluster.submit(spec)
+    ended = cluster.wait_state(first.id, "SUCCEEDED", "FAILED")
+    assert ended.state == cluster.pb("job").Job.SUCCEEDED, ended.state_message
+    assert fresh.terminate() == 0
+
+    used = cluster.start_worker("ws-2")
+    trainers = until(lambda: cluster.trainer_pids(used), "a trainer")
+    for other in others:
+        cluster.wait_state(cluster.submit(other).id, "SUCCEEDED", "FAILED")
+    second = cluster.submit(spec)
+    cluster.wait_state(second.id, "SUCCEEDED")
+    assert cluster.trainer_pids(used) == trainers, "the same process ran all three"
+    assert losses(cluster, second.id) == losses(cluster, first.id)
+    assert model_of(cluster, second.id, tmp_path) == model_of(cluster, first.id, tmp_path)
+
+
 def test_a_drained_worker_hands_its_job_over_and_gets_no_more_until_that_is_undone(cluster):
     cluster.start_worker("ws-1")
     job = cluster.submit(cluster.digits(iterations=LONG))
