@@ -65,7 +65,7 @@ absl::Status ArtifactWriter::Finish() {
   if (hash_.Finish() != artifact_.sha256()) {
     return absl::InvalidArgumentError(absl::StrCat("artifact ", artifact_.name(), ": the bytes have another SHA-256"));
   }
-  MANTISSA_FAILPOINT("artifact.before_sync");
+  if (absl::Status failed = MANTISSA_FAILPOINT_STATUS("artifact.before_sync"); !failed.ok()) return failed;
   if (::fsync(file_.get()) != 0) return FileError("an artifact cannot be synced", errno);
   absl::Status made = MakeFolders(folder_);
   if (!made.ok()) return made;

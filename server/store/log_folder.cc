@@ -111,7 +111,7 @@ absl::StatusOr<int64_t> LogFolder::Append(int64_t offset, std::string_view data)
     if (!file.valid()) return FileError("a log cannot be opened", errno);
     const std::string_view part = data.substr(0, static_cast<size_t>(segment_limit - segment.size));
     absl::Status written = WriteAll(file.get(), part);
-    MANTISSA_FAILPOINT("log.before_sync");
+    if (written.ok()) written = MANTISSA_FAILPOINT_STATUS("log.before_sync");
     if (written.ok() && ::fdatasync(file.get()) != 0) written = FileError("a log cannot be synced", errno);
     if (written.ok() && fresh) written = SyncFolder(path_);
     if (!written.ok()) {

@@ -11,6 +11,8 @@ import subprocess
 import pytest
 
 from conftest import BIN, ROOT, until
+from invariants import SqliteRows, violations
+from load import Client, Submitter, Trainee
 
 PROGRAM = "mantissa-server-faults"
 POINT = re.compile(r'MANTISSA_FAILPOINT(?:_STATUS)?\("([^"]+)"\)')
@@ -29,6 +31,10 @@ def steps(prefix):
 def told(program, failpoints):
     return subprocess.run([BIN / program, "--version"], env={"MANTISSA_FAILPOINTS": failpoints}, capture_output=True,
                           text=True)
+
+
+def any_fault(clients):
+    return any(client.fault for client in clients)
 
 
 def died(program):
@@ -108,14 +114,40 @@ def test_a_backup_is_whole_or_absent(cluster, tmp_path):
     assert cluster.submit(cluster.digits()).id, "and the server has not noticed"
 
 
-@pytest.mark.parametrize("step", steps("artifact.") + steps("log."))
-def test_files_of_a_job_are_whole_though_the_server_dies_as_it_stores_them(cluster, step):
+def test_a_commit_that_fails_is_as_if_it_had_not_been(cluster):
+    """One that certainly has not happened, and one of which nobody can tell; both are answered with another try."""
     cluster.server.kill()
-    cluster.start_server(PROGRAM, MANTISSA_FAILPOINTS=f"{step}=crash:1")
+    fail = [f"store.{step}=error:{hit}" for step in ("before_begin", "before_commit") for hit in range(4, 40, 7)]
+    cluster.start_server(PROGRAM, MANTISSA_FAILPOINTS=",".join(fail))
+    cluster.start_worker()
+    submitters = [Submitter(cluster, f"s{number}", 1, batch=10) for number in range(4)]
+    trainee = Trainee(cluster, "t", 1, iterations=300)
+    clients = [*submitters, trainee]
+    for client in clients:
+        client.start()
+    try:
+        until(lambda: all(client.serial > 20 for client in submitters) and trainee.ended or any_fault(clients), "work")
+    finally:
+        Client.finish(clients)
+    assert cluster.server.terminate() == 0
+    assert cluster.server.log_text().count("a transaction failed") >= 6, "or nothing was injected"
+    assert sum(submitter.repeated for submitter in submitters) > 0
+    found = violations(SqliteRows(cluster.folder / "server/mantissa.db"), [client.history for client in clients])
+    assert not found, found[:20]
+
+
+FILES = [f"{step}=crash:1" for step in steps("artifact.") + steps("log.")]
+
+
+@pytest.mark.parametrize("fault", [*FILES, "artifact.before_sync=error:1", "log.before_sync=error:1"])
+def test_files_of_a_job_are_whole_whatever_happens_as_they_are_stored(cluster, fault):
+    cluster.server.kill()
+    cluster.start_server(PROGRAM, MANTISSA_FAILPOINTS=fault)
     cluster.start_worker()
     job = cluster.submit(cluster.digits(iterations=300))
-    died(cluster.server)
-    cluster.start_server()
+    if "crash" in fault:
+        died(cluster.server)
+        cluster.start_server()
     done = cluster.wait_state(job.id, "SUCCEEDED", "FAILED")
     assert done.state == cluster.pb("job").Job.SUCCEEDED and done.attempt == 1, done
     pb = cluster.pb("job_service")
@@ -128,9 +160,14 @@ def test_files_of_a_job_are_whole_though_the_server_dies_as_it_stores_them(clust
         data = b"".join(part.data for part in cluster.jobs().DownloadArtifact(
             pb.DownloadArtifactRequest(job_id=job.id, name=artifact.name)))
         assert len(data) == artifact.size_bytes and hashlib.sha256(data).hexdigest() == artifact.sha256
-    lines = b"".join(part.data for part in cluster.jobs().ReadLogs(
-        pb.ReadLogsRequest(job_id=job.id, attempt=1, stream="STDERR"))).splitlines()
-    assert len(set(lines)) == len(lines) and (lines or not step.startswith("log.")), "what was printed is there once"
+
+    def lines():
+        parts = cluster.jobs().ReadLogs(pb.ReadLogsRequest(job_id=job.id, attempt=1, stream="STDERR"))
+        return b"".join(part.data for part in parts).splitlines()
+
+    if fault.startswith("log."):
+        until(lines, "what was printed")
+    assert len(set(lines())) == len(lines()), "it is there once"
     until(lambda: not list((cluster.folder / "server/jobs/incoming").iterdir()), "what was not finished is gone")
 
 
