@@ -2,12 +2,14 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <set>
 #include <signal.h>
 #include <thread>
 #include <unistd.h>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 
@@ -21,10 +23,20 @@ absl::Status BadEntry(absl::string_view entry) {
       "failpoint '", entry, "': write name=crash, name=error or name=sleep_ms(N), and :N for the Nth hit"));
 }
 
+std::string_view EnvironmentText() {
+  const char* text = std::getenv("MANTISSA_FAILPOINTS");
+  return text == nullptr ? "" : text;
+}
+
+// Filled before main begins, in no particular order.
+std::set<std::string, std::less<>>& Names() {
+  static std::set<std::string, std::less<>>& names = *new std::set<std::string, std::less<>>;
+  return names;
+}
+
 FailpointSet& FromEnvironment() {
   static FailpointSet& set = [&]() -> FailpointSet& {
-    const char* text = std::getenv("MANTISSA_FAILPOINTS");
-    absl::StatusOr<FailpointSet::Actions> actions = FailpointSet::Parse(text == nullptr ? "" : text);
+    absl::StatusOr<FailpointSet::Actions> actions = FailpointSet::Parse(EnvironmentText());
     if (!actions.ok()) {
       std::fprintf(stderr, "MANTISSA_FAILPOINTS: %s\n", std::string(actions.status().message()).c_str());
       std::abort();
@@ -92,6 +104,25 @@ absl::Status HitFailpoint(std::string_view name) {
       return absl::OkStatus();
     case FailpointAction::Kind::kError:
       return absl::InternalError(absl::StrCat("failpoint '", std::string(name), "'"));
+  }
+  return absl::OkStatus();
+}
+
+const char* AddFailpoint(const char* name) {
+  Names().emplace(name);
+  return name;
+}
+
+absl::Status CheckFailpoints() {
+  const auto refuse = [](absl::string_view why) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("MANTISSA_FAILPOINTS: ", why, "; this program has ", absl::StrJoin(Names(), ", ")));
+  };
+  if (EnvironmentText() == "help") return refuse("no program runs with `help`");
+  absl::StatusOr<FailpointSet::Actions> actions = FailpointSet::Parse(EnvironmentText());
+  if (!actions.ok()) return refuse(actions.status().message());
+  for (const auto& [name, unused] : *actions) {
+    if (!Names().contains(name)) return refuse(absl::StrCat("there is no failpoint '", name, "'"));
   }
   return absl::OkStatus();
 }

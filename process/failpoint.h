@@ -10,11 +10,14 @@
 //
 // `crash` sends SIGKILL to the process itself, `error` makes MANTISSA_FAILPOINT_STATUS return INTERNAL, `sleep_ms(N)`
 // waits. `:N` acts at the Nth hit of that name only (from 1); without it, at every hit. A name may have several
-// entries. Text that can't be parsed ends the process at the first hit: a fault test that injects nothing proves
-// nothing.
+// entries. A fault test that injects nothing proves nothing: text that can't be parsed ends the process at the first
+// hit, and a program that begins with MANTISSA_FAILPOINTS_STATUS() also refuses names that it does not have, and tells
+// those that it has, as it does for the text `help`.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -57,12 +60,33 @@ class FailpointSet {
 // Acts as the environment says. What the macros call.
 absl::Status HitFailpoint(std::string_view name);
 
+// INVALID_ARGUMENT: the environment's text says nothing that this program can do.
+absl::Status CheckFailpoints();
+
+// Returns the name, which this program has from now on.
+const char* AddFailpoint(const char* name);
+
+template <std::size_t kSize>
+struct FailpointName {
+  consteval FailpointName(const char (&name)[kSize]) { std::copy_n(name, kSize, text); }
+  char text[kSize];
+};
+
+// A template of its name, so that a program knows all that are compiled into it before it passes the first.
+template <FailpointName kName>
+struct Failpoint {
+  static absl::Status Hit() { return HitFailpoint(name); }
+  static inline const char* const name = AddFailpoint(kName.text);
+};
+
 }  // namespace mantissa::process
 
 #ifdef MANTISSA_FAILPOINTS
-#define MANTISSA_FAILPOINT(name) ::mantissa::process::HitFailpoint(name).IgnoreError()
-#define MANTISSA_FAILPOINT_STATUS(name) ::mantissa::process::HitFailpoint(name)
+#define MANTISSA_FAILPOINT(name) ::mantissa::process::Failpoint<name>::Hit().IgnoreError()
+#define MANTISSA_FAILPOINT_STATUS(name) ::mantissa::process::Failpoint<name>::Hit()
+#define MANTISSA_FAILPOINTS_STATUS() ::mantissa::process::CheckFailpoints()
 #else
 #define MANTISSA_FAILPOINT(name) static_cast<void>(0)
 #define MANTISSA_FAILPOINT_STATUS(name) ::absl::OkStatus()
+#define MANTISSA_FAILPOINTS_STATUS() ::absl::OkStatus()
 #endif

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "process/clock.h"
+#include "process/failpoint.h"
 #include "process/log.h"
 #include "process/settings.h"
 #include "process/settings_flags.h"
@@ -80,6 +81,8 @@ int main(int argc, char** argv) {
   // An idle server has a dozen threads that hardly allocate: an arena for each is memory for nothing.
   mallopt(M_ARENA_MAX, 2);
 
+  const absl::Status failpoints = MANTISSA_FAILPOINTS_STATUS();
+  if (!failpoints.ok()) return Refuse(kUsage, failpoints);
   ServerOptions options;
   mantissa::process::Settings settings("mantissa-server", DeclareSettings(options));
   CLI::App app("Mantissa's server: takes training jobs and gives them to workers.", settings.program());

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "process/failpoint.h"
 #include "process/log.h"
 
 namespace mantissa::server {
@@ -138,6 +139,7 @@ absl::StatusOr<bool> ActiveLock::TryAcquire() {
   if (!ours.ok()) return Drop(use, ours.status());
   if (*ours == 0) return false;
   SetHeld(sent);
+  MANTISSA_FAILPOINT("lock.acquired");
   return true;
 }
 
@@ -235,6 +237,7 @@ absl::StatusOr<int64_t> ActiveLock::BumpEpoch() {
     auto rows = use.session->QueryOnce(raise);
     if (rows.ok() && rows->size() == 1) {
       SetHeld(sent);  // as good as a ping, and pings had to wait for it
+      MANTISSA_FAILPOINT("store.after_epoch");
       return rows->Integer(0, 0);
     }
     if (rows.ok()) {

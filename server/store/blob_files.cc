@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
+#include "process/failpoint.h"
 #include "process/ids.h"
 #include "server/core/checkpoint_policy.h"
 
@@ -64,11 +65,14 @@ absl::Status ArtifactWriter::Finish() {
   if (hash_.Finish() != artifact_.sha256()) {
     return absl::InvalidArgumentError(absl::StrCat("artifact ", artifact_.name(), ": the bytes have another SHA-256"));
   }
+  if (absl::Status failed = MANTISSA_FAILPOINT_STATUS("artifact.before_sync"); !failed.ok()) return failed;
   if (::fsync(file_.get()) != 0) return FileError("an artifact cannot be synced", errno);
   absl::Status made = MakeFolders(folder_);
   if (!made.ok()) return made;
+  MANTISSA_FAILPOINT("artifact.before_rename");
   if (::rename(temporary_.c_str(), target_.c_str()) != 0) return FileError("an artifact cannot be put in place", errno);
   if (::close(file_.Release()) != 0) return FileError("an artifact cannot be closed", errno);
+  MANTISSA_FAILPOINT("artifact.after_rename");
   return SyncFolder(folder_);
 }
 

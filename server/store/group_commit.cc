@@ -5,6 +5,7 @@
 #include <thread>
 #include <utility>
 
+#include "process/failpoint.h"
 #include "process/log.h"
 #include "process/mutex.h"
 
@@ -171,16 +172,20 @@ void GroupCommit::Impl::RunBatch(std::deque<Command>& batch) {
     if (command.decide) command.decide(*scheduler, now, changes);
   }
   scheduler->Place(now, changes);
+  MANTISSA_FAILPOINT("commit.decided");
 
   absl::Status status = changes.NeedsCommit() ? Commit(changes, batch.size()) : absl::OkStatus();
+  MANTISSA_FAILPOINT("commit.stored");
   if (status.ok()) {
     for (CommitListener* listener : listeners) listener->OnCommitted(changes);
   } else {
     Reload(status);
     status = ForCaller(status);
   }
+  MANTISSA_FAILPOINT("commit.told");
   for (Command& command : batch) {
     if (command.done) command.done(status);
+    MANTISSA_FAILPOINT("commit.replied");
   }
 }
 

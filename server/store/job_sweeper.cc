@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "process/failpoint.h"
 #include "process/log.h"
 
 namespace mantissa::server {
@@ -125,12 +126,15 @@ absl::Status JobSweeper::TakeAway(GroupCommit& commit, const std::string& after_
       changes.sweeps.push_back({id, false});
     });
     if (!swept.ok()) return swept;
+    MANTISSA_FAILPOINT("sweep.after_telemetry");
     absl::StatusOr<std::vector<DeletedJob>> left = store_.ListDeletedJobs(after_id, 1);
     if (!left.ok()) return left.status();
     if (left->empty() || left->front().job_id != id) return absl::OkStatus();
     job = left->front();
   }
+  MANTISSA_FAILPOINT("sweep.before_files");
   absl::Status removed = blobs_.RemoveJob(id);
+  MANTISSA_FAILPOINT("sweep.after_files");
   if (!removed.ok() || job.has_checkpoints) return removed;
   return Commit(commit, [&id](Scheduler&, Moment, Changes& changes) { changes.sweeps.push_back({id, true}); });
 }

@@ -13,6 +13,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
+#include "process/failpoint.h"
+
 namespace mantissa::server {
 namespace {
 
@@ -109,6 +111,7 @@ absl::StatusOr<int64_t> LogFolder::Append(int64_t offset, std::string_view data)
     if (!file.valid()) return FileError("a log cannot be opened", errno);
     const std::string_view part = data.substr(0, static_cast<size_t>(segment_limit - segment.size));
     absl::Status written = WriteAll(file.get(), part);
+    if (written.ok()) written = MANTISSA_FAILPOINT_STATUS("log.before_sync");
     if (written.ok() && ::fdatasync(file.get()) != 0) written = FileError("a log cannot be synced", errno);
     if (written.ok() && fresh) written = SyncFolder(path_);
     if (!written.ok()) {
@@ -116,6 +119,7 @@ absl::StatusOr<int64_t> LogFolder::Append(int64_t offset, std::string_view data)
       if (::ftruncate(file.get(), segment.size) != 0 && segment.size == 0) ::unlink(FileOf(segment.offset).c_str());
       return written;
     }
+    MANTISSA_FAILPOINT("log.after_sync");
     segment.size += static_cast<int64_t>(part.size());
     size += static_cast<int64_t>(part.size());
     data.remove_prefix(part.size());

@@ -4,6 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "process/failpoint.h"
+
 namespace mantissa::server {
 namespace {
 
@@ -35,12 +37,15 @@ absl::Status MakeEmptyOurs(SqliteConnection& connection) {
 absl::Status Apply(SqliteConnection& connection, const Migration& migration) {
   absl::Status status = connection.Execute("BEGIN IMMEDIATE");
   if (status.ok()) status = connection.Execute(std::string(migration.sql));
+  MANTISSA_FAILPOINT("migration.after_change");
   if (status.ok()) {
     auto insert = connection.Prepare("INSERT INTO schema_migrations (version, name, sha256) VALUES (?, ?, ?)");
     status = insert.ok() ? insert->Bind(migration.version).Bind(migration.name).Bind(migration.sha256).Run()
                          : insert.status();
   }
+  MANTISSA_FAILPOINT("migration.before_commit");
   if (status.ok()) status = connection.Execute("COMMIT");
+  MANTISSA_FAILPOINT("migration.after_commit");
   if (!status.ok()) connection.Execute("ROLLBACK").IgnoreError();
   return status;
 }
@@ -77,6 +82,7 @@ absl::Status Migrate(SqliteConnection& connection, const std::vector<Migration>&
     }
     absl::Status made = MakeEmptyOurs(connection);
     if (!made.ok()) return made;
+    MANTISSA_FAILPOINT("migration.after_making");
   }
 
   const auto applied = AppliedMigrations(connection);

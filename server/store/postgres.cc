@@ -298,6 +298,7 @@ absl::Status PostgresConnection::RunTransaction(const std::vector<PostgresStatem
     if (!status.ok()) return status;
   }
   if (!Alive() || PQenterPipelineMode(connection_) != 1) return Lost();
+  MANTISSA_FAILPOINT("store.after_prepare");
   bool sent = Send(PostgresStatement("BEGIN"), "");
   size_t queued = 0;
   for (const PostgresStatement& statement : statements) {
@@ -314,6 +315,7 @@ absl::Status PostgresConnection::RunTransaction(const std::vector<PostgresStatem
     return failed;
   }
   sent = Send(PostgresStatement("COMMIT"), "") && PQpipelineSync(connection_) == 1;
+  MANTISSA_FAILPOINT("store.sent");
 
   const size_t commit = statements.size() + 1;  // counted from BEGIN, which is 0
   size_t at = 0;

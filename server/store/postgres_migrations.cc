@@ -4,6 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "process/failpoint.h"
+
 namespace mantissa::server {
 namespace {
 
@@ -33,7 +35,9 @@ absl::Status Apply(PostgresConnection& connection, const Migration& migration) {
   // A server that has lost its lock without knowing it must not write rows of the old schema into the new one.
   if (status.ok() && migration.version > 1) status = connection.Execute("UPDATE server SET epoch = epoch + 1");
   if (status.ok()) status = connection.Execute(std::string(migration.sql));
+  MANTISSA_FAILPOINT("migration.before_commit");
   if (status.ok()) status = connection.Execute("COMMIT");
+  MANTISSA_FAILPOINT("migration.after_commit");
   if (!status.ok() && connection.Alive()) connection.Execute("ROLLBACK").IgnoreError();
   return status;
 }

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "process/failpoint.h"
 #include "process/file_descriptor.h"
 #include "process/ids.h"
 #include "server/store/sqlite.h"
@@ -125,6 +126,7 @@ absl::Status Fence(SqliteConnection& copy, const process::Clock& clock) {
   for (v1::Job& job : live) {
     if (status.ok()) status = FenceJob(copy, std::move(job), clock);
   }
+  MANTISSA_FAILPOINT("backup.before_commit");
   return status.ok() ? copy.Execute("COMMIT") : status;
 }
 
@@ -156,14 +158,18 @@ absl::Status BackUp(const std::string& path, const std::string& target, const pr
     if (!copy_into.ok()) return copy_into.status();
     status = copy_into->Bind(unfinished).Run();
   }
+  MANTISSA_FAILPOINT("backup.copied");
   if (status.ok()) {
     auto copy = SqliteConnection::Open(unfinished, SqliteConnection::Mode::kReadWriteCreate);
     status = copy.ok() ? Fence(**copy, clock) : copy.status();
   }
+  MANTISSA_FAILPOINT("backup.before_sync");
   if (status.ok()) status = SyncPath(unfinished);
+  MANTISSA_FAILPOINT("backup.before_rename");
   if (status.ok() && ::rename(unfinished.c_str(), target.c_str()) != 0) {
     status = absl::ErrnoToStatus(errno, "the copy can't be put in place");
   }
+  MANTISSA_FAILPOINT("backup.after_rename");
   const std::string folder = std::filesystem::path(target).parent_path().string();
   if (status.ok()) status = SyncPath(folder.empty() ? "." : folder);
   std::filesystem::remove(unfinished, ignored);

@@ -137,6 +137,7 @@ absl::Status SqliteStore::Commit(const Changes& changes) {
   if (!status.ok()) return status;
   status = writer_->Execute("BEGIN IMMEDIATE");
   if (!status.ok()) return status;
+  MANTISSA_FAILPOINT("store.after_begin");
   status = WriteAll(changes);
   if (status.ok()) status = MANTISSA_FAILPOINT_STATUS("store.before_commit");
   if (status.ok()) status = writer_->Execute("COMMIT");
@@ -160,6 +161,7 @@ absl::StatusOr<int64_t> SqliteStore::BeginEpoch() {
   // The update is committed when the statement has run to its end.
   row = statement->Step();
   if (!row.ok()) return row.status();
+  MANTISSA_FAILPOINT("store.after_epoch");
   return epoch;
 }
 

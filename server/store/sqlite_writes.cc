@@ -2,6 +2,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
+#include "process/failpoint.h"
 #include "server/store/sqlite_store.h"
 #include "server/store/stored_rows.h"
 
@@ -22,10 +23,12 @@ absl::Status SqliteStore::WriteAll(const Changes& changes) {
   for (const JobWrite& write : changes.jobs) {
     absl::Status status = WriteJob(write);
     if (!status.ok()) return status;
+    MANTISSA_FAILPOINT("store.after_job");
   }
   for (const AttemptWrite& write : changes.attempts) {
     absl::Status status = WriteAttempt(write);
     if (!status.ok()) return status;
+    MANTISSA_FAILPOINT("store.after_attempt");
   }
   for (const v1::Checkpoint& checkpoint : changes.checkpoints) {
     absl::Status status = WriteCheckpoint(checkpoint);
@@ -44,7 +47,9 @@ absl::Status SqliteStore::WriteAll(const Changes& changes) {
     if (!status.ok()) return status;
   }
   absl::Status status = WriteTelemetry(changes.telemetry);
+  MANTISSA_FAILPOINT("store.after_telemetry");
   if (status.ok()) status = WriteIdempotency(changes.idempotency);
+  MANTISSA_FAILPOINT("store.after_idempotency");
   // Last: what was just said of a job goes with it.
   for (const JobDeletion& deletion : changes.deletions) {
     if (status.ok()) status = HideJob(deletion);

@@ -43,10 +43,10 @@ def until(condition, what, seconds=60.0):
 class Program:
     """One process of ours, its stderr in a file that a failing test prints."""
 
-    def __init__(self, name, arguments, folder):
+    def __init__(self, name, arguments, folder, **variables):
         self.name, self.log_path = name, folder / f"{name}.log"
         self.log = open(self.log_path, "a")
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("MANTISSA_")}
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("MANTISSA_")} | variables
         self.process = subprocess.Popen([str(BIN / arguments[0]), *map(str, arguments[1:])], stdout=self.log,
                                         stderr=self.log, env=environment, start_new_session=True)
 
@@ -83,15 +83,18 @@ class Cluster:
         self.server, self.workers, self.address, self.metrics = None, {}, None, None
         self.channels = []
 
-    def start_server(self):
-        """The first start takes free ports; a restart takes the same, as an operator's would."""
+    def launch_server(self, program="mantissa-server", **variables):
+        """The first start takes free ports; a restart takes the same, as an operator's would. Does not wait for it."""
         address_file = self.folder / "address"
         address_file.unlink(missing_ok=True)
         listen, metrics = self.address or "127.0.0.1:0", self.metrics or "127.0.0.1:0"
-        self.server = Program("server", ["mantissa-server", "--listen", listen, "--metrics-listen", metrics, "--data-dir",
+        self.server = Program("server", [program, "--listen", listen, "--metrics-listen", metrics, "--data-dir",
                                          self.folder / "server", "--address-file", address_file, "--lease", self.LEASE,
-                                         "--next-call", self.NEXT_CALL], self.folder)
-        lines = until(lambda: self._addresses(address_file), "the server says its addresses")
+                                         "--next-call", self.NEXT_CALL], self.folder, **variables)
+
+    def start_server(self, *program, **variables):
+        self.launch_server(*program, **variables)
+        lines = until(lambda: self._addresses(self.folder / "address"), "the server says its addresses")
         self.address, self.metrics = lines[0], lines[1]
 
     def _addresses(self, path):

@@ -1,109 +1,17 @@
 """Two servers on one PostgreSQL: the active one is killed, or stopped and woken, in the middle of the work; the other
 serves, nothing that was acknowledged is lost, and no attempt is stopped by it."""
 import os
-import pathlib
-import pwd
-import shutil
 import signal
-import subprocess
 import threading
 import time
 
 import grpc
 import pytest
 
-from conftest import Cluster, Program, iterations, until, watch
+from conftest import iterations, until, watch
+from standby_pair import POSTGRES, Pair
 
-POSTGRES = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 LONG = 60_000
-
-
-class Postgres:
-    """A PostgreSQL of its own in a folder, reached over a socket in it."""
-
-    def __init__(self, folder):
-        self.folder = folder / "pg"
-        self.folder.mkdir()
-        self.run_as = []
-        if os.geteuid() == 0:
-            shutil.chown(self.folder, "postgres", "postgres")
-            user = pwd.getpwnam("postgres")
-            self.run_as = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-            for parent in self.folder.parents:  # pytest keeps its folders to their owner
-                if parent.owner() == "root" and str(parent).startswith("/tmp/"):
-                    parent.chmod(parent.stat().st_mode | 0o011)
-        programs = POSTGRES[-1].parent
-        data = self.folder / "data"
-        subprocess.run([*self.run_as, programs / "initdb", "-D", data, "-A", "trust", "-U", "mantissa", "-E", "UTF8",
-                        "--locale=C"], check=True, stdout=subprocess.DEVNULL)
-        self.log = open(folder / "postgres.log", "a")
-        self.process = subprocess.Popen([*self.run_as, programs / "postgres", "-D", data, "-k", self.folder, "-h", ""],
-                                        stdout=self.log, stderr=self.log)
-        self.url = f"host={self.folder} user=mantissa dbname=postgres"
-        until(lambda: subprocess.run([programs / "pg_isready", "-q", "-h", self.folder]).returncode == 0, "PostgreSQL", 30)
-
-    def close(self):
-        self.process.send_signal(signal.SIGQUIT)
-        self.process.wait()
-
-
-class Pair(Cluster):
-    """Two servers; the cluster's address names both."""
-
-    def start_pair(self):
-        self.postgres = Postgres(self.folder)
-        self.servers, self.addresses = [], []
-        for number in (0, 1):
-            self.start_one(number)
-        self.address = "ipv4:" + ",".join(self.addresses)
-
-    def start_one(self, number):
-        file = self.folder / f"address-{number}"
-        file.unlink(missing_ok=True)
-        listen = self.addresses[number] if number < len(self.addresses) else "127.0.0.1:0"
-        server = Program(f"server-{number}", ["mantissa-server", "--listen", listen, "--metrics-listen", "127.0.0.1:0",
-                                              "--data-dir", self.folder / "server", "--postgres", self.postgres.url,
-                                              "--address-file", file, "--lease", self.LEASE, "--next-call",
-                                              self.NEXT_CALL], self.folder)
-        self.server = server
-        address = until(lambda: file.read_text().split()[0] if file.exists() else None, "its address")
-        if number < len(self.addresses):
-            self.servers[number] = server
-        else:
-            self.servers.append(server)
-            self.addresses.append(address)
-
-    def answers(self, number, deadline=1.0):
-        """The epoch of a server that serves."""
-        from mantissa.v1 import admin_service_pb2_grpc
-        with grpc.insecure_channel(self.addresses[number]) as channel:
-            try:
-                stub = admin_service_pb2_grpc.AdminServiceStub(channel)
-                return stub.GetServerInfo(self.pb("admin_service").GetServerInfoRequest(), timeout=deadline).epoch
-            except grpc.RpcError as error:
-                return None if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED) else error
-
-    def active(self):
-        serving = [number for number in (0, 1) if self.answers(number)]
-        assert len(serving) < 2, "one is active, not two"
-        return serving[0] if serving else None
-
-    def channel(self):
-        config = ('{"loadBalancingConfig":[{"round_robin":{}}],'
-                  '"healthCheckConfig":{"serviceName":"mantissa.v1.JobService"}}')
-        channel = grpc.insecure_channel(self.address, options=[("grpc.service_config", config),
-                                                               ("grpc.max_reconnect_backoff_ms", 200),
-                                                               ("grpc.use_local_subchannel_pool", 1)])
-        self.channels.append(channel)
-        return channel
-
-    def close(self):
-        for server in self.servers:
-            if server.running:
-                os.kill(server.process.pid, signal.SIGCONT)
-                server.kill()
-        super().close()
-        self.postgres.close()
 
 
 class Submitters:

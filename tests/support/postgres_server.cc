@@ -9,6 +9,7 @@
 #include <pwd.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <libpq-fe.h>
@@ -62,6 +63,10 @@ PostgresServer& PostgresServer::Get() {
 }
 
 PostgresServer::PostgresServer() {
+  struct stat null {};
+  if (::stat("/dev/null", &null) != 0 || !S_ISCHR(null.st_mode)) {
+    Die("/dev/null is no device, and initdb fails on it: rm /dev/null && mknod -m 666 /dev/null c 1 3", "");
+  }
   const std::filesystem::path parent =
       std::filesystem::is_directory("/dev/shm") ? "/dev/shm" : std::filesystem::temp_directory_path();
   RemoveLeftOvers(parent);

@@ -9,7 +9,6 @@
 
 #include "server/rpc/page_token.h"
 #include "server/rpc/status.h"
-#include "server/telemetry/telemetry_hub.h"
 
 namespace mantissa::server {
 namespace {
@@ -66,7 +65,10 @@ absl::Status ListJobsPage(Backend& backend, const v1::ListJobsRequest& request, 
     for (size_t i = 0; i < lot->jobs.size(); ++i) {
       v1::Job& job = lot->jobs[i];
       before = job.id();
-      if (request.view() != v1::JobView::FULL) job = BasicView(job);
+      if (request.view() != v1::JobView::FULL) {  // as BasicView, which first copies what it then leaves out
+        job.clear_spec();
+        job.clear_resolved_spec();
+      }
       bytes += job.ByteSizeLong();
       *response.add_jobs() = std::move(job);
       const bool full = response.jobs_size() >= page->size || bytes >= kMaxPageBytes;

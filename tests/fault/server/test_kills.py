@@ -1,97 +1,86 @@
-"""A submit that was answered is on disk, and a request that is repeated makes one job, whenever the server dies.
+"""A submit that was answered is on disk, a request that is repeated makes one job, and an end stays one, whenever the
+server dies: at random moments, and at each step of a commit.
 
-MANTISSA_KILLS: how many kills (40; a night is 2000). MANTISSA_SEED: of the moments at which they come; printed."""
+MANTISSA_KILLS: how many kills (200; a night is 2000). MANTISSA_SEED: of what comes when; printed."""
+import collections
 import os
 import random
-import sqlite3
-import threading
-import time
-
-import grpc
+import signal
+import subprocess
 
 from conftest import until
+from figures import emit
+from invariants import SqliteRows, acknowledged, keep, violations
+from load import Client, Submitter, Trainee
 
-KILLS = int(os.environ.get("MANTISSA_KILLS", "40"))
+KILLS = int(os.environ.get("MANTISSA_KILLS", "200"))
 SEED = int(os.environ.get("MANTISSA_SEED", str(random.SystemRandom().randrange(1 << 32))))
-SUBMITTERS = 8
-BATCH = 50
+SUBMITTERS, BATCH = 8, 100
+# Which step of a life, and up to how many of them it lives: about a second under this load.
+STEPS = {
+    "commit.decided": 20, "commit.stored": 20, "commit.told": 20, "commit.replied": 60,
+    "store.before_begin": 15, "store.after_begin": 15, "store.after_job": 4_000, "store.after_attempt": 3,
+    "store.after_telemetry": 15, "store.after_idempotency": 15, "store.before_commit": 15, "store.after_commit": 15,
+    "store.after_epoch": 1,
+}
+LONGEST = 4  # seconds that a life waits for its step; then it is killed where it is
 
 
-class Submitter(threading.Thread):
-    """Submits batches one after another, each until it is answered, and keeps what it was told."""
-
-    def __init__(self, cluster, number, stop):
-        super().__init__()
-        self.cluster, self.number, self.stop = cluster, number, stop
-        self.answered = {}  # request id -> job ids, as they were told first
-        self.repeats = 0
-        self.wrong = []
-
-    def batch(self):
-        pb = self.cluster.pb("job_service")
-        request = pb.SubmitJobsRequest()
-        for _ in range(BATCH):
-            spec = request.specs.add()
-            spec.training.model.mlp.hidden.append(8)
-            spec.training.data.train.synthetic.samples = 64
-            # They end by themselves, so that a start has not all of them to load.
-            spec.timeouts.queue.nanos = 300_000_000
-        return request
-
-    def run(self):
-        stub = self.cluster.jobs()
-        request = self.batch()
-        serial = 0
-        while not self.stop.is_set():
-            serial += 1
-            request.request_id = f"{self.number}-{serial}"
-            tries = 0
-            while not self.stop.is_set():
-                tries += 1
-                try:
-                    response = stub.SubmitJobs(request, timeout=5, wait_for_ready=True)
-                except grpc.RpcError as error:
-                    if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-                        self.wrong.append(str(error))
-                        return
-                    continue
-                self.answered[request.request_id] = [outcome.job.id for outcome in response.outcomes]
-                self.repeats += tries > 1
-                break
-
-
-def test_nothing_acknowledged_is_lost_and_no_request_makes_two_jobs(cluster):
-    print(f"MANTISSA_SEED={SEED} MANTISSA_KILLS={KILLS}")
-    moments = random.Random(SEED)
-    stop = threading.Event()
-    submitters = [Submitter(cluster, number, stop) for number in range(SUBMITTERS)]
-    for submitter in submitters:
-        submitter.start()
+def live_and_die(cluster, choices):
+    """Starts the server, which dies; says of what."""
+    step = choices.choice([None, None, None, *STEPS])
+    if step is None:
+        cluster.launch_server("mantissa-server-faults")
+        seconds, step = choices.uniform(0.2, 1.6), "at random"
+    else:
+        at = choices.randint(1, STEPS[step])
+        cluster.launch_server("mantissa-server-faults", MANTISSA_FAILPOINTS=f"{step}=crash:{at}")
+        seconds = LONGEST
+    process = cluster.server.process
     try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        step = step if step == "at random" else "not reached"
+        cluster.server.kill()
+    assert process.returncode == -signal.SIGKILL, f"it died of something else:\n{cluster.server.log_text()[-4000:]}"
+    return step
+
+
+def test_nothing_acknowledged_is_lost_made_twice_or_undone(cluster, tmp_path):
+    command = f"MANTISSA_SEED={SEED} MANTISSA_KILLS={KILLS}"
+    print(command)
+    choices, deaths = random.Random(SEED), collections.Counter()
+    cluster.start_worker()
+    submitters = [Submitter(cluster, f"s{number}", SEED, BATCH) for number in range(SUBMITTERS)]
+    trainee = Trainee(cluster, "t", SEED, iterations=300)
+    clients = [*submitters, trainee]
+    for client in clients:
+        client.start()
+    try:
+        cluster.server.kill()
         for _ in range(KILLS):
-            time.sleep(moments.uniform(0.05, 0.8))  # the blow comes when it comes
-            cluster.server.kill()
-            cluster.start_server()
-        answered = sum(len(submitter.answered) for submitter in submitters)
-        until(lambda: sum(len(submitter.answered) for submitter in submitters) > answered, "it still answers")
+            deaths[live_and_die(cluster, choices)] += 1
+        cluster.start_server()
+        until(lambda: trainee.ended or trainee.fault, "a job is trained to its end")
     finally:
-        stop.set()
-        for submitter in submitters:
-            submitter.join()
-    assert not [fault for submitter in submitters for fault in submitter.wrong]
+        Client.finish(clients)
     assert cluster.server.terminate() == 0
 
-    told = {request: ids for submitter in submitters for request, ids in submitter.answered.items()}
-    repeats = sum(submitter.repeats for submitter in submitters)
-    database = sqlite3.connect(cluster.folder / "server/mantissa.db")
-    assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    stored = {row[0] for row in database.execute("SELECT id FROM jobs")}
-    requests = dict(database.execute("SELECT request_id, job_ids FROM idempotency"))
-    acknowledged = [job for ids in told.values() for job in ids]
-    lost = [job for job in acknowledged if job not in stored]
-    print(f"{KILLS} kills, {len(acknowledged)} submits acknowledged, {repeats} batches repeated, {len(lost)} lost")
-    assert not lost
-    assert len(set(acknowledged)) == len(acknowledged)
-    assert all(requests[request].split(",") == ids for request, ids in told.items())
-    assert len(stored) == BATCH * len(requests), "what is stored is what was asked for, each once"
-    assert repeats > 0, "or the kills have hit nothing"
+    histories = [client.history for client in clients]
+    found = violations(SqliteRows(cluster.folder / "server/mantissa.db"), histories)
+    keep(histories, tmp_path / "history.json")
+    command += " ctest --preset release -R fault.kills"
+    print(dict(deaths))
+    for figure, value, unit in [
+        ("kills_at_a_step", KILLS - deaths["at random"] - deaths["not reached"], "kills"),
+        ("submits_acknowledged", acknowledged(histories), "jobs"),
+        ("requests_repeated_after_a_kill", sum(submitter.repeated for submitter in submitters), "requests"),
+        ("changed_bodies_rejected", sum(len(history.changed) for history in histories), "requests"),
+        ("ends_looked_at_again", sum(len(history.ends) for history in histories), "jobs"),
+        ("attempts_run_to_the_end", trainee.ended, "attempts"),
+        ("violations", len(found), "violations"),
+    ]:
+        emit("P1, P2", figure, value, unit, KILLS, SEED, command)
+        assert value > 0 or figure == "violations", f"{figure}: nothing was tried"
+    assert not found, found[:20]
+    assert deaths["not reached"] <= KILLS // 10, "the steps are chosen too far away"

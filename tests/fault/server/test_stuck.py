@@ -1,9 +1,11 @@
-"""A trainer that hangs while its agent is well is found by its standing still. MANTISSA_ROUNDS: how often (3; 20 by hand)."""
+"""A trainer that hangs while its agent is well is found by its standing still. MANTISSA_ROUNDS: how often (3; 20 by
+hand)."""
 import os
 import signal
 import time
 
 from conftest import until
+from figures import emit
 
 ROUNDS = int(os.environ.get("MANTISSA_ROUNDS", "3"))
 STALL = 2
@@ -27,3 +29,6 @@ def test_a_frozen_trainer_is_found_within_its_stall_timeout(cluster):
         assert attempts[0].reason == cluster.pb("job").Reason.STALLED, (number, ended.state_message)
         until(lambda: cluster.trainer_pids(worker), "another trainer", 30)
     print(f"found {late} s after they froze, with a stall timeout of {STALL} s")
+    command = f"MANTISSA_ROUNDS={ROUNDS} ctest --preset release -R fault.stuck"
+    emit("P25", "found_after_freezing_max", max(late), "s", ROUNDS, None, command)
+    emit("P25", "found_as_stalled", len(late), "trainers", ROUNDS, None, command)

@@ -92,6 +92,31 @@ TEST_F(FailpointDeathTest, ErrorIsAStatusThatNamesThePlace) {
       testing::ExitedWithCode(0), "failpoint 'here'");
 }
 
+// Ends with 0 when the environment is refused, after saying how.
+[[noreturn]] void ExitRefused(const char* environment) {
+  ::setenv("MANTISSA_FAILPOINTS", environment, 1);
+  const absl::Status status = MANTISSA_FAILPOINTS_STATUS();
+  std::fputs(std::string(status.message()).c_str(), stderr);
+  std::_Exit(absl::IsInvalidArgument(status) ? 0 : 1);
+}
+
+TEST_F(FailpointDeathTest, ANameThatTheProgramDoesNotHaveIsRefusedWithThoseThatItHas) {
+  EXPECT_EXIT(ExitRefused("here=error,hare=crash"), testing::ExitedWithCode(0),
+              "there is no failpoint 'hare'; this program has .*here, .*there");
+}
+
+TEST_F(FailpointDeathTest, TextThatCannotBeParsedIsRefusedBeforeTheFirstHit) {
+  EXPECT_EXIT(ExitRefused("here=exlode"), testing::ExitedWithCode(0), "failpoint 'here=exlode': write name=crash");
+}
+
+TEST_F(FailpointDeathTest, HelpTellsTheNames) {
+  EXPECT_EXIT(ExitRefused("help"), testing::ExitedWithCode(0), "this program has .*here, .*there");
+}
+
+TEST_F(FailpointDeathTest, WhatTheProgramHasIsTaken) {
+  EXPECT_EXIT(ExitRefused("here=error,there=crash:2"), testing::ExitedWithCode(1), "");
+}
+
 TEST_F(FailpointDeathTest, BadTextEndsTheProcessAtTheFirstHit) {
   EXPECT_EXIT(
       {
