@@ -100,8 +100,9 @@ class Cluster:
         lines = path.read_text().split() if path.exists() else []
         return lines if len(lines) >= 2 else None
 
-    def start_worker(self, name="ws-1"):
-        worker = Program(name, ["mantissa-worker", "--server", self.address, "--metrics-listen", "127.0.0.1:0",
+    def start_worker(self, name="ws-1", server=None):
+        """`server`: the address that the worker is given, where that is not the server's own."""
+        worker = Program(name, ["mantissa-worker", "--server", server or self.address, "--metrics-listen", "127.0.0.1:0",
                                 "--state-dir", self.folder / name, "--worker-id", name, "--root", f"data={self.data}",
                                 "--root", f"checkpoints={self.checkpoints}"], self.folder)
         self.workers[name] = worker
@@ -160,8 +161,9 @@ class Cluster:
         return subprocess.run([str(BIN / "mantissa"), *map(str, arguments)], capture_output=True, text=True,
                               timeout=seconds, env=environment, **more)
 
-    def trainer_pids(self, worker):
-        """Trainers that belong to a worker: those in its tree of processes."""
+    @staticmethod
+    def processes(program):
+        """A program and all that it has started: its pids and their command lines."""
         parents = {}
         for entry in pathlib.Path("/proc").iterdir():
             if entry.name.isdigit():
@@ -173,12 +175,16 @@ class Cluster:
 
         def belongs(pid):
             while pid in parents:
-                if pid == worker.process.pid:
+                if pid == program.process.pid:
                     return True
                 pid = parents[pid][0]
             return False
 
-        return [pid for pid, (_, line) in parents.items() if b"mantissa-trainer" in line.split(b"\0")[0] and belongs(pid)]
+        return {pid: line for pid, (_, line) in parents.items() if belongs(pid)}
+
+    def trainer_pids(self, worker):
+        """Trainers that belong to a worker: those in its tree of processes."""
+        return [pid for pid, line in self.processes(worker).items() if b"mantissa-trainer" in line.split(b"\0")[0]]
 
     def close(self):
         for channel in self.channels:
