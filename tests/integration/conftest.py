@@ -102,13 +102,18 @@ class Cluster:
 
     def start_worker(self, name="ws-1", server=None):
         """`server`: the address that the worker is given, where that is not the server's own."""
-        worker = Program(name, ["mantissa-worker", "--server", server or self.address, "--metrics-listen", "127.0.0.1:0",
-                                "--state-dir", self.folder / name, "--worker-id", name, "--root", f"data={self.data}",
-                                "--root", f"checkpoints={self.checkpoints}"], self.folder)
-        self.workers[name] = worker
+        worker = self.launch_worker(name, server)
         until(lambda: any(w.id == name and w.connected for w in self.admin().ListWorkers(
             self.pb("admin_service").ListWorkersRequest()).workers), f"worker {name} is connected")
         return worker
+
+    def launch_worker(self, name, server=None):
+        """The same without waiting for it."""
+        self.workers[name] = Program(name, ["mantissa-worker", "--server", server or self.address, "--metrics-listen",
+                                            "127.0.0.1:0", "--state-dir", self.folder / name, "--worker-id", name,
+                                            "--root", f"data={self.data}", "--root",
+                                            f"checkpoints={self.checkpoints}"], self.folder)
+        return self.workers[name]
 
     @staticmethod
     def pb(name):

@@ -3,6 +3,8 @@ import hashlib
 import os
 import signal
 
+from conftest import iterations, sequences, watch
+
 
 def kill(pids):
     """SIGKILL; those that have gone by themselves meanwhile are gone."""
@@ -65,6 +67,25 @@ def manifest_is_whole(cluster, checkpoint):
 def cancel(cluster, job_id):
     cluster.jobs().CancelJob(cluster.pb("job_service").CancelJobRequest(job_id=job_id), wait_for_ready=True)
     return cluster.wait_state(job_id, "CANCELLED")
+
+
+def check_resumed(cluster, job_id):
+    """Of a job in its second attempt: that began where the newest committed checkpoint of the first ends, and trains; and
+    what was told of the first stands. Ends the job."""
+    first, second = attempts_of(cluster, job_id)
+    states = cluster.pb("job").Attempt
+    assert first.state in (states.LOST, states.FAILED, states.STOPPED), first
+    newest = [it for it in checkpoints_of(cluster, job_id) if it.attempt == 1][-1]
+    assert second.resumed_from == newest.name and manifest_is_whole(cluster, newest)
+    cluster.wait_iteration(job_id, newest.iteration + 100)
+    cancel(cluster, job_id)
+    _, segments = watch(cluster, job_id)
+    numbers, history = sequences(segments), iterations(cluster, segments)
+    assert numbers == list(range(1, len(numbers) + 1))
+    before = [number for attempt, number in history if attempt == 1]
+    after = history[len(before):]
+    assert before == list(range(1, len(before) + 1)) and len(before) >= newest.iteration
+    assert after == [(2, newest.iteration + number) for number in range(1, len(after) + 1)]
 
 
 def reason_of(error):
