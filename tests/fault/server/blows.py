@@ -70,8 +70,8 @@ def cancel(cluster, job_id):
 
 
 def check_resumed(cluster, job_id):
-    """Of a job in its second attempt: that began where the newest committed checkpoint of the first ends, and trains; and
-    what was told of the first stands. Ends the job."""
+    """Of a job in its second attempt: that began where the newest committed checkpoint of the first ends, and trains;
+    and what was told of the first stands. Ends the job."""
     first, second = attempts_of(cluster, job_id)
     states = cluster.pb("job").Attempt
     assert first.state in (states.LOST, states.FAILED, states.STOPPED), first

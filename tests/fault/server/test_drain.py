@@ -24,8 +24,8 @@ CLOSING = 3.0  # the port of the metrics takes up to two seconds to close
 
 
 class Readiness(threading.Thread):
-    """Watches the health of the service that clients ask for, and notes when it changes. Goes once that is said, or stays
-    for as long as it is let."""
+    """Watches the health of the service that clients ask for, and notes when it changes. Goes once that is said, or
+    stays for as long as it is let."""
 
     def __init__(self, cluster, stays):
         super().__init__()

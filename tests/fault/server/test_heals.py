@@ -162,6 +162,6 @@ def check_ended(cluster, scene, stream, long, quiet):
         assert job == long or history[-1][1] == SHORT
         attempts += len(attempts_of(cluster, job))
     blows = ", ".join(f"{count} {kind}" for kind, count in sorted(scene.dealt.items()))
-    print(f"{sum(scene.dealt.values())} blows ({blows}) in {SECONDS:.0f} s; {len(stream.jobs) + 1} jobs with {attempts} "
-          f"attempts, 0 stuck, all at their ends {healed} s after the last blow")
+    print(f"{sum(scene.dealt.values())} blows ({blows}) in {SECONDS:.0f} s; {len(stream.jobs) + 1} jobs with "
+          f"{attempts} attempts, 0 stuck, all at their ends {healed} s after the last blow")
     assert len(stream.jobs) > 0 and attempts > len(stream.jobs) + 1, "or the blows have hit nothing"

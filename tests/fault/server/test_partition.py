@@ -1,5 +1,5 @@
-"""A server that is away costs no training, and a cut link at most one attempt. Lease and times are a tenth of 30 s and of
-0, 20 and 60 s. A link is cut in two ways: connections end and new ones are refused, or they stand and nothing comes
+"""A server that is away costs no training, and a cut link at most one attempt. Lease and times are a tenth of 30 s and
+of 0, 20 and 60 s. A link is cut in two ways: connections end and new ones are refused, or they stand and nothing comes
 through.
 
 MANTISSA_ROUNDS: how often everything is done (1). MANTISSA_SEED: of how far the job is when it happens; printed."""
@@ -56,9 +56,10 @@ def start_job(cluster, **spec):
 
 
 def wait_running(cluster, job_id, attempt, seconds=15):
-    running = cluster.pb("job").Job.RUNNING
-    return until(lambda: (lambda it: it if it.state == running and it.attempt == attempt else None)(cluster.get(job_id)),
-                 f"attempt {attempt} runs", seconds)
+    def runs():
+        job = cluster.get(job_id)
+        return job if job.state == cluster.pb("job").Job.RUNNING and job.attempt == attempt else None
+    return until(runs, f"attempt {attempt} runs", seconds)
 
 
 def check_unbroken(cluster, job_id):

@@ -49,7 +49,7 @@ def test_a_woken_worker_lets_go_and_changes_nothing(cluster):
         check_history(cluster, job.id, second.resumed_from)
         kept = checkpoints_of(cluster, job.id)[-2:]
         assert all(manifest_is_whole(cluster, checkpoint) for checkpoint in kept), "what is committed is there"
-    print(f"{WAKES} woken: the trainer of the lost attempt was gone after {gone_after} s, with a heartbeat of {HEARTBEAT} s")
+    print(f"{WAKES} woken: the trainer of the lost attempt was gone after {gone_after} s, a heartbeat is {HEARTBEAT} s")
     assert max(gone_after) <= HEARTBEAT + SLACK
 
 
