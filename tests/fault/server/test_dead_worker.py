@@ -9,6 +9,7 @@ import pytest
 
 from blows import alive, check_resumed, endless_job, kill
 from conftest import until
+from figures import tell
 
 ROUNDS = int(os.environ.get("MANTISSA_ROUNDS", "2"))
 SEED = int(os.environ.get("MANTISSA_SEED", str(random.SystemRandom().randrange(1 << 32))))
@@ -45,5 +46,5 @@ def test_a_dead_worker_is_noticed_and_its_job_goes_on_elsewhere(cluster, blow):
             agent.wait()
             until(lambda: not cluster.processes(workers[victim]), "nothing of it is left", 5)
             workers[victim] = cluster.start_worker(victim)
-    print(f"{blow} killed: noticed after {detected} s, going on after {resumed} s, of a lease of {cluster.LEASE}")
+    tell(ROUNDS, SEED, detected_at_most=(max(detected), "s"), resumed_at_most=(max(resumed), "s"))
     assert max(detected) <= DETECTED + SLACK and max(resumed) <= RESUMED + SLACK

@@ -14,6 +14,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from blows import attempts_of, cancel, checkpoints_of, endless_job, manifest_is_whole
 from conftest import iterations, sequences, until, watch
+from figures import tell
 from submitter import Submitters
 
 ROUNDS = int(os.environ.get("MANTISSA_ROUNDS", "10"))
@@ -68,7 +69,6 @@ def test_a_server_that_is_told_to_stop_says_so_at_once_and_loses_nothing(cluster
             cluster.start_server()
     finally:
         submitters.finish()
-    print(f"NOT_SERVING after at most {max(said)} s, at an end after at most {max(ended)} s")
     assert max(said) <= NOT_SERVING and max(ended) <= SERVER_GRACE + CLOSING
     cluster.wait_iteration(job.id, cluster.get(job.id).progress.iteration + 100)
     cancel(cluster, job.id)
@@ -77,7 +77,10 @@ def test_a_server_that_is_told_to_stop_says_so_at_once_and_loses_nothing(cluster
     history = iterations(cluster, segments)
     assert history == [(1, number) for number in range(1, len(history) + 1)]
     assert cluster.server.terminate() == 0
-    assert submitters.check(others=1) > 0
+    acknowledged = submitters.check(others=1)
+    assert acknowledged > 0
+    tell(ROUNDS, SEED, not_serving_at_most=(max(said), "s"), ended_at_most=(max(ended), "s"),
+         acknowledged=(acknowledged, "1"), lost=(0, "1"))
 
 
 def test_a_worker_that_is_told_to_stop_commits_a_checkpoint_and_nothing_is_trained_twice(cluster):
@@ -103,10 +106,10 @@ def test_a_worker_that_is_told_to_stop_commits_a_checkpoint_and_nothing_is_train
         assert saved.attempt == number and saved.iteration == stopped.iteration and manifest_is_whole(cluster, saved)
         reached = saved.iteration
         cluster.start_worker(name)
-    print(f"{ROUNDS} workers told to stop: {ROUNDS} checkpoints committed, at an end after at most {max(taken)} s")
     assert max(taken) <= WORKER_GRACE
     cancel(cluster, job)
     _, segments = watch(cluster, job)
     numbers, history = sequences(segments), iterations(cluster, segments)
     assert numbers == list(range(1, len(numbers) + 1))
     assert [number for _, number in history] == list(range(1, len(history) + 1)), "each iteration once"
+    tell(ROUNDS, SEED, checkpoints_committed=(100, "%"), ended_at_most=(max(taken), "s"))

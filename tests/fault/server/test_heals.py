@@ -11,6 +11,7 @@ import grpc
 
 from blows import attempts_of, cancel, endless_job, kill, short_job, signal_all
 from conftest import iterations, sequences, until, watch
+from figures import tell
 from link import Link
 from submitter import PASSING
 
@@ -162,6 +163,7 @@ def check_ended(cluster, scene, stream, long, quiet):
         assert job == long or history[-1][1] == SHORT
         attempts += len(attempts_of(cluster, job))
     blows = ", ".join(f"{count} {kind}" for kind, count in sorted(scene.dealt.items()))
-    print(f"{sum(scene.dealt.values())} blows ({blows}) in {SECONDS:.0f} s; {len(stream.jobs) + 1} jobs with "
-          f"{attempts} attempts, 0 stuck, all at their ends {healed} s after the last blow")
+    print(f"blows: {blows}")
+    tell(1, SEED, blows=(sum(scene.dealt.values()), "1"), jobs=(len(stream.jobs) + 1, "1"), attempts=(attempts, "1"),
+         stuck=(0, "1"), healed=(healed, "s"))
     assert len(stream.jobs) > 0 and attempts > len(stream.jobs) + 1, "or the blows have hit nothing"

@@ -1,6 +1,7 @@
 """A server that is away costs no training, and a cut link at most one attempt. Lease and times are a tenth of 30 s and
-of 0, 20 and 60 s. A link is cut in two ways: connections end and new ones are refused, or they stand and nothing comes
-through.
+of 0, 20 and 60 s; or a third, where a tenth would leave less of the lease than a channel may wait between two tries to
+connect (1 s, which is not scaled). A link is cut in two ways: connections end and new ones are refused, or they stand
+and nothing comes through.
 
 MANTISSA_ROUNDS: how often everything is done (1). MANTISSA_SEED: of how far the job is when it happens; printed."""
 import os
@@ -11,12 +12,14 @@ import pytest
 
 from blows import alive, attempts_of, cancel, check_resumed, checkpoints_of, endless_job
 from conftest import iterations, sequences, until, watch
+from figures import tell
 from link import Link
 
 ROUNDS = int(os.environ.get("MANTISSA_ROUNDS", "1"))
 SEED = int(os.environ.get("MANTISSA_SEED", str(random.SystemRandom().randrange(1 << 32))))
 MOMENTS = random.Random(SEED)
 SHORT, LONG = 2, 6
+THIRD, THIRD_OF_LEASE = 6.7, "10s"
 ENDS_AFTER_HEALING = 5.0  # not scaled: it is the channel's time to find the server again
 STOPPED, SLACK = 2.5, 0.5  # the slack is for the end of a process, which is not scaled either
 WAYS = pytest.mark.parametrize("way", ["cut", "silence"])
@@ -84,20 +87,23 @@ def test_a_server_that_is_away_costs_no_training(cluster, linked):
         time.sleep(away)  # so long is the outage
         cluster.start_server()
         check_unbroken(cluster, job)
-    print(f"server away 0, {SHORT} and {LONG} s: 0 restarts in {3 * ROUNDS} outages")
+    tell(3 * ROUNDS, SEED, restarts=(0, "1"))
 
 
 @WAYS
 def test_a_link_that_is_cut_for_less_than_the_lease_costs_nothing(cluster, linked, way):
+    cluster.LEASE = THIRD_OF_LEASE
+    cluster.server.kill()
+    cluster.start_server()
     linked.start("ws-1")
     linked.start("ws-2")  # which would take it
-    for seconds in [0, SHORT] * ROUNDS:
+    for seconds in [0, THIRD] * ROUNDS:
         job, holder = start_job(cluster)
         getattr(linked.links[holder], way)()
         time.sleep(seconds)  # so long is the partition
         linked.links[holder].heal()
         check_unbroken(cluster, job)
-    print(f"{way} for 0 and {SHORT} s: 0 restarts in {2 * ROUNDS} partitions")
+    tell(2 * ROUNDS, SEED, restarts=(0, "1"))
 
 
 @WAYS
@@ -111,7 +117,7 @@ def test_a_link_that_is_cut_for_longer_costs_nothing_where_nobody_else_is_free(c
         time.sleep(max(0.0, began + LONG - time.monotonic()))  # so long is the partition
         linked.links[holder].heal()
         check_unbroken(cluster, job)
-    print(f"{way} for {LONG} s, no other worker: 0 restarts in {ROUNDS} partitions")
+    tell(ROUNDS, SEED, restarts=(0, "1"))
 
 
 @WAYS
@@ -133,7 +139,7 @@ def test_a_link_that_is_cut_for_longer_costs_one_attempt_where_another_is_free(c
         ended.append(round(time.monotonic() - healed, 2))
         check_resumed(cluster, job)
         until(lambda: cluster.trainer_pids(cluster.workers[holder]), "another trainer", 30)
-    print(f"{way} for {LONG} s, another worker free: 1 new attempt each, the old one ended {ended} s after healing")
+    tell(ROUNDS, SEED, new_attempts_each=(1, "1"), ended_after_healing_at_most=(max(ended), "s"))
     assert max(ended) <= ENDS_AFTER_HEALING
 
 
@@ -154,7 +160,7 @@ def test_a_job_that_says_stop_is_over_before_another_worker_has_it(cluster, link
         linked.links[holder].heal()
         until(lambda: cluster.trainer_pids(cluster.workers[holder]), "another trainer", 30)
         check_resumed(cluster, job)
-    print(f"{way}, STOP: the device was free after {freed} s of a lease of {cluster.LEASE}")
+    tell(ROUNDS, SEED, device_free_at_most=(max(freed), "s"))
     assert max(freed) <= STOPPED + SLACK
 
 
@@ -171,3 +177,4 @@ def test_a_job_that_says_stop_goes_on_where_it_stopped_when_the_server_is_back(c
         saved = [it for it in checkpoints_of(cluster, job) if it.attempt == 1][-1]
         assert saved.iteration == first.iteration, "what it saved alone was committed, and nothing is trained twice"
         check_resumed(cluster, job)
+    tell(ROUNDS, SEED, trained_twice=(0, "1"))

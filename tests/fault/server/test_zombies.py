@@ -14,6 +14,7 @@ import grpc
 from blows import alive, attempts_of, checkpoints_of, manifest_is_whole, reason_of, short_job, signal_all
 from conftest import iterations, sequences, until, watch
 from fake_worker import FakeWorker, spec
+from figures import tell
 
 ROUNDS = int(os.environ.get("MANTISSA_ROUNDS", "20"))
 WAKES = int(os.environ.get("MANTISSA_WAKES", "2"))
@@ -49,7 +50,7 @@ def test_a_woken_worker_lets_go_and_changes_nothing(cluster):
         check_history(cluster, job.id, second.resumed_from)
         kept = checkpoints_of(cluster, job.id)[-2:]
         assert all(manifest_is_whole(cluster, checkpoint) for checkpoint in kept), "what is committed is there"
-    print(f"{WAKES} woken: the trainer of the lost attempt was gone after {gone_after} s, a heartbeat is {HEARTBEAT} s")
+    tell(WAKES, SEED, zombie_gone_at_most=(max(gone_after), "s"), stale_changes=(0, "1"))
     assert max(gone_after) <= HEARTBEAT + SLACK
 
 
@@ -157,7 +158,7 @@ def test_every_rpc_under_a_token_without_a_lease_is_refused_and_stores_nothing(c
         finally:
             heir.silence()
         made += after_the_end(cluster, zombie, heir, old, new)
-    print(f"{ROUNDS} rounds, {made} stale calls, 0 accepted")
+    tell(ROUNDS, None, stale_calls=(made, "1"), accepted=(0, "1"))
 
 
 def after_the_end(cluster, zombie, heir, old, new):
