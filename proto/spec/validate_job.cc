@@ -166,11 +166,7 @@ std::vector<Violation> ValidateJobSpec(const v1::JobSpec& submitted) {
   CheckResources(spec.resources(), checker.Beneath("resources"));
   CheckRetry(spec.retry(), checker.Beneath("retry"));
   CheckTimeouts(spec.timeouts(), checker.Beneath("timeouts"));
-  if (checker.KnownEnum("on_disconnect", spec.on_disconnect(),
-                        v1::JobSpec::OnDisconnect_IsValid(spec.on_disconnect())) &&
-      spec.on_disconnect() == v1::JobSpec::STOP) {
-    checker.Unimplemented("on_disconnect", "STOP", "use KEEP");
-  }
+  checker.KnownEnum("on_disconnect", spec.on_disconnect(), v1::JobSpec::OnDisconnect_IsValid(spec.on_disconnect()));
   switch (spec.workload_case()) {
     case v1::JobSpec::kTraining:
       CheckTraining(spec.training(), checker.Beneath("training"));

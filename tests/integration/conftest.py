@@ -103,14 +103,20 @@ class Cluster:
         lines = path.read_text().split() if path.exists() else []
         return lines if len(lines) >= 2 else None
 
-    def start_worker(self, name="ws-1"):
-        worker = Program(name, ["mantissa-worker", "--server", self.address, "--metrics-listen", "127.0.0.1:0",
-                                "--state-dir", self.folder / name, "--worker-id", name, "--root", f"data={self.data}",
-                                "--root", f"checkpoints={self.checkpoints}"], self.folder)
-        self.workers[name] = worker
+    def start_worker(self, name="ws-1", server=None):
+        """`server`: the address that the worker is given, where that is not the server's own."""
+        worker = self.launch_worker(name, server)
         until(lambda: any(w.id == name and w.connected for w in self.admin().ListWorkers(
             self.pb("admin_service").ListWorkersRequest()).workers), f"worker {name} is connected")
         return worker
+
+    def launch_worker(self, name, server=None):
+        """The same without waiting for it."""
+        self.workers[name] = Program(name, ["mantissa-worker", "--server", server or self.address, "--metrics-listen",
+                                            "127.0.0.1:0", "--state-dir", self.folder / name, "--worker-id", name,
+                                            "--root", f"data={self.data}", "--root",
+                                            f"checkpoints={self.checkpoints}"], self.folder)
+        return self.workers[name]
 
     @staticmethod
     def pb(name):
@@ -163,8 +169,9 @@ class Cluster:
         return subprocess.run([str(BIN / "mantissa"), *map(str, arguments)], capture_output=True, text=True,
                               timeout=seconds, env=environment, **more)
 
-    def trainer_pids(self, worker):
-        """Trainers that belong to a worker: those in its tree of processes."""
+    @staticmethod
+    def processes(program):
+        """A program and all that it has started: its pids and their command lines."""
         parents = {}
         for entry in pathlib.Path("/proc").iterdir():
             if entry.name.isdigit():
@@ -176,12 +183,16 @@ class Cluster:
 
         def belongs(pid):
             while pid in parents:
-                if pid == worker.process.pid:
+                if pid == program.process.pid:
                     return True
                 pid = parents[pid][0]
             return False
 
-        return [pid for pid, (_, line) in parents.items() if b"mantissa-trainer" in line.split(b"\0")[0] and belongs(pid)]
+        return {pid: line for pid, (_, line) in parents.items() if belongs(pid)}
+
+    def trainer_pids(self, worker):
+        """Trainers that belong to a worker: those in its tree of processes."""
+        return [pid for pid, line in self.processes(worker).items() if b"mantissa-trainer" in line.split(b"\0")[0]]
 
     def close(self):
         for channel in self.channels:

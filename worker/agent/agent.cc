@@ -113,11 +113,7 @@ SteadyTime Agent::NextDeadline() const {
                               commits_.NextDeadline(), sync_.NextDeadline(), look_at_space_at_});
   if (draining_) next = std::min(next, drain_deadline_);
   if (sync_.last_answer() == SteadyTime::min()) return next;
-  for (const auto& [key, attempt] : attempts_.all()) {
-    if (attempt.stop != StopCause::kNone || attempt.over()) continue;
-    next = std::min(
-        next, sync_.last_answer() + ToMilliseconds(attempt.assignment.disconnect_grace(), options_.disconnect_grace));
-  }
+  for (const auto& [key, attempt] : attempts_.all()) next = std::min(next, AloneUntil(attempt));
   return next;
 }
 
@@ -343,9 +339,9 @@ void Agent::StartAttempt(const v1::DesiredAttempt& desired) {
 void Agent::StopAttempt(const AttemptKey& key, StopCause cause) {
   if (!attempts_.RequestStop(key, cause, now_)) return;
   StopOrder order;
-  order.checkpoint = cause == StopCause::kMoveOn || cause == StopCause::kLeave;
+  order.checkpoint = cause == StopCause::kMoveOn || cause == StopCause::kCutOff || cause == StopCause::kLeave;
   order.or_go_on = cause == StopCause::kMoveOn;
-  order.grace = order.or_go_on ? options_.move_grace : order.checkpoint ? options_.leave_grace : options_.cancel_grace;
+  order.grace = StopGrace(key, cause);
   Log(Level::kInfo, "attempt is asked to stop",
       {{"job", key.job_id}, {"attempt", key.attempt}, {"checkpoint", order.checkpoint}});
   trainers_.Stop(key, order, now_);
@@ -395,11 +391,31 @@ void Agent::Upload(const v1::ArtifactRequest& request) {
   }
 }
 
+// Note [Cut off]
+// An agent that hears nothing can't tell a server that is away from a cut network, behind which its attempts are given
+// to others when their leases run out. A KEEP attempt trains on all the same, for the grace of its assignment: most
+// often nobody else took it, and what was trained counts. A STOP attempt is over before another can begin: it is asked
+// to stop at two thirds of the lease, counted from when the last answered call went out, which is no later than the
+// server counts from; and killed at five sixths, so that the rest is for the kernel to be done with it.
+SteadyTime Agent::AloneUntil(const HeldAttempt& attempt) const {
+  if (attempt.over() || attempt.stop >= StopCause::kCutOff) return SteadyTime::max();
+  if (attempt.assignment.spec().on_disconnect() == v1::JobSpec::STOP && sync_.lease().count() > 0) {
+    return sync_.leased_from() + sync_.lease() * 2 / 3;
+  }
+  return sync_.last_answer() + ToMilliseconds(attempt.assignment.disconnect_grace(), options_.disconnect_grace);
+}
+
+milliseconds Agent::StopGrace(const AttemptKey& key, StopCause cause) const {
+  if (cause == StopCause::kMoveOn) return options_.move_grace;
+  if (cause == StopCause::kCancel) return options_.cancel_grace;
+  const bool stops = attempts_.Find(key)->assignment.spec().on_disconnect() == v1::JobSpec::STOP;
+  return cause == StopCause::kCutOff && stops ? sync_.lease() / 6 : options_.leave_grace;
+}
+
 void Agent::CheckDisconnectGrace() {
   if (sync_.last_answer() == SteadyTime::min()) return;
   for (const auto& [key, attempt] : attempts_.all()) {
-    const milliseconds grace = ToMilliseconds(attempt.assignment.disconnect_grace(), options_.disconnect_grace);
-    if (attempt.stop == StopCause::kNone && now_ >= sync_.last_answer() + grace) StopAttempt(key, StopCause::kLeave);
+    if (now_ >= AloneUntil(attempt)) StopAttempt(key, StopCause::kCutOff);
   }
 }
 

@@ -122,6 +122,9 @@ class Agent {
   void Delete(const v1::CheckpointDeletion& deletion);
   void Upload(const v1::ArtifactRequest& request);
 
+  // See Note [Cut off].
+  process::SteadyTime AloneUntil(const HeldAttempt& attempt) const;
+  std::chrono::milliseconds StopGrace(const AttemptKey& key, StopCause cause) const;
   void CheckDisconnectGrace();
   void LookAtSpace();
   void SayConnection(const absl::Status& failure);

@@ -10,13 +10,22 @@ using Stage = HeldAttempt::Stage;
 // A disk that is full now may be emptied; until then the trainer is to train and not to write.
 constexpr std::chrono::seconds kBetweenStops{10};
 
+// Nobody cancelled the job, and it is to go on elsewhere.
+bool GoesOnElsewhere(StopCause cause) {
+  return cause == StopCause::kMoveOn || cause == StopCause::kCutOff || cause == StopCause::kLeave;
+}
+
 // What an attempt that the agent stopped has come to, in the server's terms.
 void EndAsAsked(HeldAttempt& attempt) {
-  if (attempt.stop == StopCause::kLeave || attempt.stop == StopCause::kMoveOn) {
-    // Not CANCELLED: nobody cancelled the job, and it is to go on elsewhere.
+  if (GoesOnElsewhere(attempt.stop)) {
     attempt.end_state = v1::Attempt::FAILED;
     attempt.end_reason.code = v1::Reason::WORKER_STOPPED;
-    if (attempt.end_reason.message.empty()) attempt.end_reason.message = "its worker was told to stop";
+    std::string& message = attempt.end_reason.message;
+    if (attempt.stop == StopCause::kCutOff) {
+      message = "its worker could not reach the server" + (message.empty() ? "" : ": " + message);
+    } else if (message.empty()) {
+      message = "its worker was told to stop";
+    }
   } else {
     attempt.end_state = v1::Attempt::CANCELLED;
     attempt.end_reason.code = v1::Reason::CANCELLED_BY_USER;
@@ -104,7 +113,10 @@ bool HeldAttempts::Ended(const AttemptKey& key, const v1::AttemptEnded& ended, p
       break;
     case v1::Attempt::FAILED:
       // What could not be saved on the way out is trained again elsewhere; the job has not failed.
-      if (attempt->stop == StopCause::kLeave && ended.reason() == v1::Reason::CHECKPOINT_FAILED) EndAsAsked(*attempt);
+      if ((attempt->stop == StopCause::kCutOff || attempt->stop == StopCause::kLeave) &&
+          ended.reason() == v1::Reason::CHECKPOINT_FAILED) {
+        EndAsAsked(*attempt);
+      }
       break;
     case v1::Attempt::CANCELLED:
       if (attempt->stop != StopCause::kNone) {

@@ -19,6 +19,7 @@ namespace mantissa::agent {
 enum class StopCause {
   kNone,
   kMoveOn,     // the server wants the attempt elsewhere, or later: with a checkpoint, or not at all
+  kCutOff,     // the server could not be reached for too long: with a checkpoint where it can be had
   kLeave,      // this worker is stopping: with a checkpoint where it can be had
   kCancel,     // the job was cancelled
   kAbandoned,  // the server no longer knows the attempt: nobody wants to hear of it

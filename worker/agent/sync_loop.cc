@@ -52,6 +52,8 @@ bool SyncLoop::Answered(const v1::SynchronizeResponse& response, SteadyTime now)
   missed_deadlines_ = 0;
   backoff_.Reset();
   last_answer_ = now;
+  leased_from_ = sent_at_;
+  lease_ = milliseconds(google::protobuf::util::TimeUtil::DurationToMilliseconds(response.lease()));
   const auto next_call = milliseconds(google::protobuf::util::TimeUtil::DurationToMilliseconds(response.next_call()));
   if (next_call.count() > 0) hang_ = next_call;
   // The next call hangs at the server, so it goes out at once; unless this answer came at once with nothing in it.

@@ -58,6 +58,10 @@ class SyncLoop {
   bool connected() const { return connected_; }
   // When the newest answer came; the start until then.
   process::SteadyTime last_answer() const { return last_answer_; }
+  // How long the server leases every attempt from the arrival of a report, as it said last; 0 before it has.
+  std::chrono::milliseconds lease() const { return lease_; }
+  // When the newest call that was answered went out: the lease began then or later, whatever the answer took.
+  process::SteadyTime leased_from() const { return leased_from_; }
   // Every report up to this one has been answered, or was replaced by one that has.
   std::int64_t answered_number() const { return answered_number_; }
   std::int64_t newest_number() const { return number_; }
@@ -78,6 +82,8 @@ class SyncLoop {
   process::SteadyTime sent_at_ = process::SteadyTime::min();
   process::SteadyTime next_at_ = process::SteadyTime::min();  // of a call that nothing has asked for
   process::SteadyTime last_answer_ = process::SteadyTime::min();
+  std::chrono::milliseconds lease_{0};
+  process::SteadyTime leased_from_ = process::SteadyTime::min();
 };
 
 }  // namespace mantissa::agent

@@ -2,6 +2,8 @@
 import json
 import os
 
+LENGTHS = ("MANTISSA_ROUNDS", "MANTISSA_WAKES", "MANTISSA_SECONDS")
+
 
 def emit(test, figure, value, unit, rounds, seed, command):
     line = json.dumps({"test": test, "figure": figure, "value": value, "unit": unit, "rounds": rounds, "seed": seed,
@@ -10,3 +12,12 @@ def emit(test, figure, value, unit, rounds, seed, command):
     if path := os.environ.get("MANTISSA_FIGURES"):
         with open(path, "a") as file:
             file.write(line + "\n")
+
+
+def tell(rounds, seed, **figures):
+    """Of the test that runs; `figures`: name=(value, unit)."""
+    test = os.environ["PYTEST_CURRENT_TEST"].rsplit(" ", 1)[0]
+    lengths = [f"{name}={os.environ[name]}" for name in LENGTHS if name in os.environ]
+    command = " ".join([*lengths, "python -m pytest", test.split("::")[0]])
+    for figure, (value, unit) in figures.items():
+        emit(test.split("::")[1], figure, value, unit, rounds, seed, command)

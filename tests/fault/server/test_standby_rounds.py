@@ -85,8 +85,10 @@ class StruckPair(Pair):
             server.kill()
         elif blow == "stop":
             os.kill(server.process.pid, signal.SIGSTOP)
-        elif blow in ("drop", "blackhole"):
-            self.links[number].cut(blow)
+        elif blow == "drop":
+            self.links[number].cut()
+        elif blow == "blackhole":
+            self.links[number].silence()
         else:
             until(lambda: not server.running, f"it comes to {blow}", 30)
             assert server.process.returncode == -signal.SIGKILL, server.log_text()[-2000:]
@@ -108,7 +110,7 @@ class StruckPair(Pair):
         if blow == "stop":
             os.kill(server.process.pid, signal.SIGCONT)
         if blow == "blackhole":
-            self.links[number].mend()
+            self.links[number].heal()
         # PostgreSQL sees a connection that is closed at once, and its owner at the next ping, a second later at most;
         # until then it answers what it has in memory.
         silent = time.monotonic() + (1.5 if blow == "drop" else 0)
@@ -119,7 +121,7 @@ class StruckPair(Pair):
             return not server.running
 
         until(ended, f"after {blow} it ends by itself", 15)
-        self.links[number].mend()
+        self.links[number].heal()
 
     def close(self):
         super().close()

@@ -126,6 +126,27 @@ TEST_F(HeldAttemptsTest, AWorkerThatLeavesIsNotKeptByADeclinedStop) {
   EXPECT_EQ(Report().message(), "said the trainer");
 }
 
+TEST_F(HeldAttemptsTest, OneThatIsCutOffGoesOnElsewhereAndSaysWhyItStopped) {
+  held_.Started(key_);
+  ASSERT_TRUE(held_.RequestStop(key_, StopCause::kMoveOn, now_));
+  ASSERT_TRUE(held_.RequestStop(key_, StopCause::kCutOff, now_));
+  EXPECT_FALSE(held_.StopDeclined(key_, now_));
+  v1::AttemptEnded stopped = End(v1::Attempt::CANCELLED);
+  stopped.clear_message();
+  EXPECT_TRUE(held_.Ended(key_, stopped, now_));
+  EXPECT_EQ(Report().state(), v1::Attempt::FAILED);
+  EXPECT_EQ(Report().reason(), v1::Reason::WORKER_STOPPED);
+  EXPECT_EQ(Report().message(), "its worker could not reach the server");
+
+  const AttemptKey unsaved{"job-2", 1};
+  held_.Add(MakeRef("job-2"), {});
+  held_.RequestStop(unsaved, StopCause::kCutOff, now_);
+  v1::AttemptEnded full = End(v1::Attempt::FAILED);
+  full.set_reason(v1::Reason::CHECKPOINT_FAILED);
+  held_.Ended(unsaved, full, now_);
+  EXPECT_EQ(held_.Find(unsaved)->end_reason.code, v1::Reason::WORKER_STOPPED) << "the job has not failed";
+}
+
 TEST_F(HeldAttemptsTest, ATrainerThatStopsUnaskedHasFailed) {
   held_.Ended(key_, End(v1::Attempt::CANCELLED), {});
   EXPECT_EQ(Report().state(), v1::Attempt::FAILED);

@@ -54,6 +54,22 @@ TEST_F(SyncLoopTest, ReportsTheRevisionItHasCarriedOutAndTakesTheServersInterval
   EXPECT_EQ(call->hang, milliseconds(2'000));
 }
 
+TEST_F(SyncLoopTest, TheLeaseCountsFromWhenTheCallWentOutThatWasAnsweredLast) {
+  EXPECT_EQ(loop_.lease(), milliseconds(0));
+  const SteadyTime sent = now_;
+  const auto call = loop_.Next(true, sent);
+  ASSERT_TRUE(call.has_value());
+  v1::SynchronizeResponse answer = Answer(call->number, 1);
+  *answer.mutable_lease() = TimeUtil::MillisecondsToDuration(30'000);
+  EXPECT_TRUE(loop_.Answered(answer, sent + milliseconds(5'000)));
+  EXPECT_EQ(loop_.lease(), milliseconds(30'000));
+  EXPECT_EQ(loop_.leased_from(), sent);
+  const auto lost = loop_.Next(true, sent + milliseconds(5'000));
+  ASSERT_TRUE(lost.has_value());
+  loop_.Failed(lost->number, absl::UnavailableError("away"), sent + milliseconds(9'000));
+  EXPECT_EQ(loop_.leased_from(), sent) << "a call that was not answered extends nothing";
+}
+
 TEST_F(SyncLoopTest, DoesNotCallARevisionAppliedThatIsStillBeingCarriedOut) {
   EXPECT_TRUE(CallAndAnswer(7));
   const auto early = loop_.Next(/*carried_out=*/false, now_);

@@ -74,11 +74,12 @@ TEST_F(CommandTest, SubmitPrintsOnlyTheIdForScripts) {
 TEST_F(CommandTest, SubmitRepeatsTheSameRequestWhileTheServerIsAway) {
   server_.jobs().FailNext("SubmitJob", grpc::Status(grpc::StatusCode::UNAVAILABLE, "restarting"));
   server_.jobs().FailNext("SubmitJob", ErrorWith(grpc::StatusCode::UNAVAILABLE, "standby", "STANDBY"));
+  server_.jobs().FailNext("SubmitJob", grpc::Status(grpc::StatusCode::CANCELLED, "CANCELLED"));  // gRPC's, of an end
   const CliRun run = Run({"submit", WriteSpec(kSpec)});
   EXPECT_EQ(run.code, kExitOk) << run.err;
   const auto requests = server_.jobs().submitted();
-  ASSERT_THAT(requests, SizeIs(3));
-  EXPECT_EQ(requests[0].request_id(), requests[2].request_id());
+  ASSERT_THAT(requests, SizeIs(4));
+  EXPECT_EQ(requests[0].request_id(), requests[3].request_id());
 }
 
 TEST_F(CommandTest, SubmitGivesUpAfterTheTimeItWasGiven) {

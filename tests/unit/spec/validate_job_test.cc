@@ -127,7 +127,7 @@ TEST(ValidateJobTest, Timeouts) {
 }
 
 TEST(ValidateJobTest, OnDisconnect) {
-  ExpectFaults({{"on_disconnect: KEEP", ""}, {"on_disconnect: STOP", "on_disconnect UNIMPLEMENTED"}});
+  ExpectFaults({{"on_disconnect: KEEP", ""}, {"on_disconnect: STOP", ""}});
   v1::JobSpec unknown = MlpSpec();
   unknown.set_on_disconnect(static_cast<v1::JobSpec::OnDisconnect>(-1));
   EXPECT_THAT(Faults(unknown), ElementsAre("on_disconnect UNKNOWN_VALUE"));
@@ -148,7 +148,7 @@ TEST(ValidateJobTest, TooLargeASpecIsRefusedAsAWhole) {
 TEST(ValidateJobTest, ReportsEverythingAtOnceInTheOrderOfTheFields) {
   EXPECT_THAT(
       Faults(MlpSpec("name: 'A' priority: 5000 resources { gpus: 4 } retry { max_attempts: 0 } "
-                     "timeouts { stall {} } on_disconnect: STOP "
+                     "timeouts { stall {} } on_disconnect: 9 "
                      "training { model { mlp { hidden: 0 dropout: 1 } } "
                      "data { train { synthetic { samples: 0 } } } "
                      "precision { mode: FP16 loss_scale { init: nan } on_failure: FALLBACK } "
@@ -158,7 +158,7 @@ TEST(ValidateJobTest, ReportsEverythingAtOnceInTheOrderOfTheFields) {
                      "telemetry { every_iterations: 0 } execution { mode: GRAPH } "
                      "parameter_groups {} init_from {} }")),
       ElementsAre("name INVALID_FORMAT", "priority OUT_OF_RANGE", "resources.gpus UNIMPLEMENTED",
-                  "retry.max_attempts OUT_OF_RANGE", "timeouts.stall OUT_OF_RANGE", "on_disconnect UNIMPLEMENTED",
+                  "retry.max_attempts OUT_OF_RANGE", "timeouts.stall OUT_OF_RANGE", "on_disconnect UNKNOWN_VALUE",
                   "training.model.mlp.hidden[1] OUT_OF_RANGE", "training.model.mlp.dropout OUT_OF_RANGE",
                   "training.data.train.synthetic.samples OUT_OF_RANGE",
                   "training.precision.loss_scale.init OUT_OF_RANGE", "training.precision.on_failure CONFLICT",
@@ -206,8 +206,8 @@ TEST(ValidateJobTest, TextFromOutsideIsEscapedAndCut) {
 }
 
 TEST(ValidateJobTest, KnowsWhenASpecOnlyAsksForWhatIsNotBuilt) {
-  EXPECT_TRUE(OnlyUnimplemented(ValidateJobSpec(MlpSpec("on_disconnect: STOP"))));
-  EXPECT_FALSE(OnlyUnimplemented(ValidateJobSpec(MlpSpec("on_disconnect: STOP priority: 1001"))));
+  EXPECT_TRUE(OnlyUnimplemented(ValidateJobSpec(MlpSpec("resources { gpus: 4 }"))));
+  EXPECT_FALSE(OnlyUnimplemented(ValidateJobSpec(MlpSpec("resources { gpus: 4 } priority: 1001"))));
   EXPECT_FALSE(OnlyUnimplemented({}));
 }
 

@@ -1,0 +1,50 @@
+"""A worker that dies is noticed, and its job goes on elsewhere from its last committed checkpoint.
+
+MANTISSA_ROUNDS: how often each blow falls (2; 17 by hand make 51 rounds). MANTISSA_SEED: of when; printed."""
+import os
+import random
+import time
+
+import pytest
+
+from blows import alive, check_resumed, endless_job, kill
+from conftest import until
+from figures import tell
+
+ROUNDS = int(os.environ.get("MANTISSA_ROUNDS", "2"))
+SEED = int(os.environ.get("MANTISSA_SEED", str(random.SystemRandom().randrange(1 << 32))))
+# A tenth of 35 and 45 s, as the lease of this cluster is a tenth of 30 s; the slack is this machine's, and not scaled.
+DETECTED, RESUMED, SLACK = 3.5, 4.5, 0.5
+
+BLOWS = {"agent": lambda agent, trainers: [agent],
+         "trainer": lambda agent, trainers: trainers,
+         "both": lambda agent, trainers: [agent, *trainers]}
+
+
+@pytest.mark.parametrize("blow", BLOWS)
+def test_a_dead_worker_is_noticed_and_its_job_goes_on_elsewhere(cluster, blow):
+    print(f"MANTISSA_SEED={SEED} MANTISSA_ROUNDS={ROUNDS}")
+    moments = random.Random(f"{SEED} {blow}")
+    workers = {name: cluster.start_worker(name) for name in ("ws-1", "ws-2")}
+    detected, resumed = [], []
+    for _ in range(ROUNDS):
+        until(lambda: all(cluster.trainer_pids(worker) for worker in workers.values()), "both are there", 30)
+        job = cluster.submit(endless_job(cluster, checkpoint_every=1_000))
+        cluster.wait_iteration(job.id, moments.randrange(2_000, 5_000))
+        victim = cluster.get(job.id).progress.worker_id
+        agent, trainers = workers[victim].process, cluster.trainer_pids(workers[victim])
+        struck = time.monotonic()
+        kill(BLOWS[blow](agent.pid, trainers))
+        running = cluster.pb("job").Job.RUNNING
+        until(lambda: (lambda it: it.state != running or it.attempt > 1)(cluster.get(job.id)), "it is noticed", 10)
+        detected.append(round(time.monotonic() - struck, 2))
+        until(lambda: (lambda it: it.state == running and it.attempt == 2)(cluster.get(job.id)), "it goes on", 10)
+        resumed.append(round(time.monotonic() - struck, 2))
+        until(lambda: not alive(trainers), "no trainer outlives its agent", 5)
+        check_resumed(cluster, job.id)
+        if blow != "trainer":
+            agent.wait()
+            until(lambda: not cluster.processes(workers[victim]), "nothing of it is left", 5)
+            workers[victim] = cluster.start_worker(victim)
+    tell(ROUNDS, SEED, detected_at_most=(max(detected), "s"), resumed_at_most=(max(resumed), "s"))
+    assert max(detected) <= DETECTED + SLACK and max(resumed) <= RESUMED + SLACK
