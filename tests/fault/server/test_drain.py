@@ -15,7 +15,8 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from blows import attempts_of, cancel, checkpoints_of, endless_job, manifest_is_whole
 from conftest import iterations, sequences, until, watch
 from figures import tell
-from submitter import Submitters
+from invariants import SqliteRows, acknowledged, violations
+from load import Client, Submitter
 
 ROUNDS = int(os.environ.get("MANTISSA_ROUNDS", "10"))
 SEED = int(os.environ.get("MANTISSA_SEED", str(random.SystemRandom().randrange(1 << 32))))
@@ -51,7 +52,9 @@ def test_a_server_that_is_told_to_stop_says_so_at_once_and_loses_nothing(cluster
     cluster.start_worker()
     job = cluster.submit(endless_job(cluster))
     cluster.wait_iteration(job.id, 500)
-    submitters = Submitters(cluster, 4)
+    submitters = [Submitter(cluster, f"s{number}", SEED, batch=50) for number in range(4)]
+    for submitter in submitters:
+        submitter.start()
     said, ended = [], []
     try:
         for number in range(ROUNDS):
@@ -68,7 +71,7 @@ def test_a_server_that_is_told_to_stop_says_so_at_once_and_loses_nothing(cluster
             readiness.join()
             cluster.start_server()
     finally:
-        submitters.finish()
+        Client.finish(submitters)
     assert max(said) <= NOT_SERVING and max(ended) <= SERVER_GRACE + CLOSING
     cluster.wait_iteration(job.id, cluster.get(job.id).progress.iteration + 100)
     cancel(cluster, job.id)
@@ -77,10 +80,12 @@ def test_a_server_that_is_told_to_stop_says_so_at_once_and_loses_nothing(cluster
     history = iterations(cluster, segments)
     assert history == [(1, number) for number in range(1, len(history) + 1)]
     assert cluster.server.terminate() == 0
-    acknowledged = submitters.check(others=1)
-    assert acknowledged > 0
+    histories = [submitter.history for submitter in submitters]
+    found = violations(SqliteRows(cluster.folder / "server/mantissa.db"), histories, others=[job.id])
+    assert not found, found[:20]
+    assert acknowledged(histories) > 0
     tell(ROUNDS, SEED, not_serving_at_most=(max(said), "s"), ended_at_most=(max(ended), "s"),
-         acknowledged=(acknowledged, "1"), lost=(0, "1"))
+         acknowledged=(acknowledged(histories), "1"), lost=(len(found), "1"))
 
 
 def test_a_worker_that_is_told_to_stop_commits_a_checkpoint_and_nothing_is_trained_twice(cluster):
