@@ -20,6 +20,7 @@
 #include "client/cli/commands/history.h"
 #include "client/cli/commands/jobs.h"
 #include "client/cli/commands/logs.h"
+#include "client/cli/commands/records.h"
 #include "client/cli/commands/submit.h"
 #include "client/cli/commands/version.h"
 #include "client/cli/output/display_text.h"
@@ -61,6 +62,7 @@ struct CommandTree {
   FollowOptions wait;
   LogsOptions logs;
   EventsOptions events;
+  HistoryOptions history;
   DownloadOptions download;
   BundleOptions bundle;
   std::string job;
@@ -130,7 +132,8 @@ void DeclareGlobal(CommandTree& tree) {
   CLI::App& app = tree.app;
   app.add_option("--address", tree.global.address, "Server, host:port [MANTISSA_ADDRESS; 127.0.0.1:50051]")
       ->type_name("ADDRESS");
-  Choice(app, "-o,--output", tree.global.output, {"table", "json", "yaml", "name"}, "How data are printed [table]");
+  Choice(app, "-o,--output", tree.global.output, {"table", "json", "yaml", "name", "csv"},
+         "How data are printed; csv is for history [table]");
   Choice(app, "--color", tree.global.color, {"auto", "always", "never"}, "Colours [auto]");
   Duration(app, "--rpc-timeout", tree.global.rpc_timeout, "Longest wait for one answer [10s]");
 }
@@ -251,6 +254,19 @@ void DeclareHistoryCommands(CommandTree& tree) {
   Choice(events, "--min-severity", tree.events.min_severity, {"info", "warning", "error"},
          "Leave out what is less [info]");
 
+  CLI::App& history = Command(tree, "history", "Print a job's records, as CSV or with -o json",
+                              [&tree](const Context& context) { return History(context, tree.history); });
+  history.add_option("job", tree.history.job, "Id, its beginning, or name")->type_name(kJob)->required();
+  history.add_option("--columns", tree.history.columns, "Only these: loss,loss_scale,grad_norm [all]")
+      ->delimiter(',')
+      ->type_name("NAMES");
+  history.add_option("--from", tree.history.from, "From this sequence on [the first]")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N");
+  history.add_option("--to", tree.history.to, "Up to this sequence [the newest]")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N");
+
   CLI::App& download =
       Command(tree, "download", "Fetch a file of a job, its model by default; goes on where it stopped",
               [&tree](const Context& context) { return Download(context, tree.download); });
@@ -368,6 +384,7 @@ OutputFormat FormatOf(const std::string& text) {
   const std::string name = absl::AsciiStrToLower(text);
   if (name == "json") return OutputFormat::kJson;
   if (name == "yaml") return OutputFormat::kYaml;
+  if (name == "csv") return OutputFormat::kCsv;
   return name == "name" ? OutputFormat::kName : OutputFormat::kTable;
 }
 
@@ -380,6 +397,10 @@ ColorChoice ColorOf(const std::string& text) {
 int RunCommand(CommandTree& tree) {
   if (!tree.action) return PrintCompletion(tree);
   const GlobalOptions& global = tree.global;
+  const OutputFormat format = FormatOf(global.output);
+  if (format == OutputFormat::kCsv && !tree.app.got_subcommand("history")) {
+    return tree.console.Fail(absl::InvalidArgumentError("-o: only history prints csv"));
+  }
   std::string given = global.address;
   if (given.empty()) given = tree.console.environment("MANTISSA_ADDRESS").value_or("");
   const absl::StatusOr<std::string> address = ParseAddress(given.empty() ? kDefaultAddress : std::string_view(given));
@@ -390,7 +411,7 @@ int RunCommand(CommandTree& tree) {
                                       : ValidateOptions::Where::kBoth;
   return tree.action({.console = tree.console,
                       .connection = connection,
-                      .format = FormatOf(global.output),
+                      .format = format,
                       .address_flag = global.address.empty() ? "" : " --address " + global.address});
 }
 

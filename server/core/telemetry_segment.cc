@@ -80,32 +80,34 @@ absl::Status CheckColumn(const v1::Column& column, int32_t rows) {
 }
 
 template <typename Values>
-void DropFirst(Values* values, int count) {
-  values->mutable_values()->erase(values->values().begin(), values->values().begin() + count);
+void KeepValues(Values* values, int from, int to) {
+  values->mutable_values()->Truncate(to);
+  values->mutable_values()->erase(values->values().begin(), values->values().begin() + from);
 }
 
-void CutColumn(v1::Column& column, int32_t rows, int32_t cut) {
-  const int32_t values = ValuesBefore(column, cut);
+// Of its rows, those from `from` on and before `to`.
+void KeepRows(v1::Column& column, int32_t from, int32_t to) {
+  const int32_t first = ValuesBefore(column, from), end = ValuesBefore(column, to);
   switch (column.values_case()) {
     case v1::Column::kFloats:
-      DropFirst(column.mutable_floats(), values);
+      KeepValues(column.mutable_floats(), first, end);
       break;
     case v1::Column::kDoubles:
-      DropFirst(column.mutable_doubles(), values);
+      KeepValues(column.mutable_doubles(), first, end);
       break;
     case v1::Column::kIntegers:
-      DropFirst(column.mutable_integers(), values);
+      KeepValues(column.mutable_integers(), first, end);
       break;
     case v1::Column::kBools:
-      DropFirst(column.mutable_bools(), values);
+      KeepValues(column.mutable_bools(), first, end);
       break;
     case v1::Column::VALUES_NOT_SET:
       break;
   }
   if (column.present().empty()) return;
-  std::string bits((rows - cut + 7) / 8, '\0');
-  for (int32_t i = cut; i < rows; ++i) {
-    if (Bit(column.present(), i)) bits[(i - cut) / 8] |= static_cast<char>(1 << ((i - cut) % 8));
+  std::string bits((to - from + 7) / 8, '\0');
+  for (int32_t i = from; i < to; ++i) {
+    if (Bit(column.present(), i)) bits[(i - from) / 8] |= static_cast<char>(1 << ((i - from) % 8));
   }
   column.set_present(bits);
 }
@@ -158,8 +160,15 @@ v1::Segment WithoutFirstRows(const v1::Segment& segment, int32_t rows) {
   if (rest.first_attempt_sequence() > 0) rest.set_first_attempt_sequence(segment.first_attempt_sequence() + rows);
   if (rest.first_sequence() > 0) rest.set_first_sequence(segment.first_sequence() + rows);
   rest.set_count(segment.count() - rows);
-  for (v1::Column& column : *rest.mutable_records()->mutable_columns()) CutColumn(column, segment.count(), rows);
+  for (v1::Column& column : *rest.mutable_records()->mutable_columns()) KeepRows(column, rows, segment.count());
   return rest;
+}
+
+v1::Segment FirstRows(const v1::Segment& segment, int32_t rows) {
+  v1::Segment first = segment;
+  first.set_count(rows);
+  for (v1::Column& column : *first.mutable_records()->mutable_columns()) KeepRows(column, 0, rows);
+  return first;
 }
 
 v1::Segment After(const v1::Segment& segment, int64_t attempt_sequence) {

@@ -21,6 +21,8 @@ int64_t LastAttemptSequence(const v1::Segment& segment);
 
 // Without its first `rows` entries, 0 < rows < count: sequences move on, columns are cut. Of records only.
 v1::Segment WithoutFirstRows(const v1::Segment& segment, int32_t rows);
+// These alone. Of records only.
+v1::Segment FirstRows(const v1::Segment& segment, int32_t rows);
 
 // The part of a segment after `attempt_sequence`, which lies within it.
 v1::Segment After(const v1::Segment& segment, int64_t attempt_sequence);

@@ -35,11 +35,12 @@ struct PageRequest {
 
 // Request has page_size and page_token; `query` gets the rest of it, what must be the same on every page.
 template <typename Request>
-absl::StatusOr<PageRequest> ParsePage(const Request& request, Request& query) {
+absl::StatusOr<PageRequest> ParsePage(const Request& request, Request& query, int32_t by_default = 50,
+                                      int32_t most = 1000) {
   query = request;
   query.clear_page_size();
   query.clear_page_token();
-  const absl::StatusOr<int32_t> size = PageSize(request.page_size());
+  const absl::StatusOr<int32_t> size = PageSize(request.page_size(), by_default, most);
   if (!size.ok()) return size.status();
   absl::StatusOr<std::string> after = DecodePageToken(request.page_token(), query);
   if (!after.ok()) return after.status();

@@ -16,6 +16,7 @@ enum class OutputFormat {
   kJson,
   kYaml,
   kName,  // one name or id a line, for scripts and completion
+  kCsv,   // records alone
 };
 
 // A JSON document in the format asked for; kTable and kName are the caller's own.

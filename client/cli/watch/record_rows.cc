@@ -86,13 +86,13 @@ void Put(const v1::Column& column, int index, IterationRow& row) {
   }
 }
 
+}  // namespace
+
 bool IsPresent(const v1::Column& column, std::size_t row) {
   const std::string& bits = column.present();
   if (bits.empty()) return true;
   return row / 8 < bits.size() && ((static_cast<unsigned char>(bits[row / 8]) >> (row % 8)) & 1u) != 0;
 }
-
-}  // namespace
 
 std::vector<IterationRow> DecodeRows(const v1::Segment& segment) {
   std::size_t bound = 0;

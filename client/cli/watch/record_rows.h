@@ -1,6 +1,7 @@
 // Iteration records, row by row.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -23,6 +24,9 @@ struct IterationRow {
   std::optional<std::int64_t> phase;
   std::optional<std::int64_t> growth_tracker;
 };
+
+// Whether row `row`, from 0, has a value.
+bool IsPresent(const v1::Column& column, std::size_t row);
 
 // Never more rows than a column has bits or values for, whatever `count` says: a malformed segment costs no memory.
 std::vector<IterationRow> DecodeRows(const v1::Segment& segment);

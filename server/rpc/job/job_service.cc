@@ -12,6 +12,7 @@
 #include "server/rpc/job/change_job.h"
 #include "server/rpc/job/download_artifact.h"
 #include "server/rpc/job/list_jobs.h"
+#include "server/rpc/job/query_history.h"
 #include "server/rpc/job/read_job.h"
 #include "server/rpc/job/read_logs.h"
 #include "server/rpc/job/submit.h"
@@ -229,8 +230,11 @@ grpc::ServerWriteReactor<v1::WatchJobsResponse>* JobService::WatchJobs(Context*,
                                                   NotBuilt("WatchJobs", "call WatchJob for each job."));
 }
 
-JobService::Unary* JobService::QueryHistory(Context*, const v1::QueryHistoryRequest*, v1::QueryHistoryResponse*) {
-  return RefuseUnbuilt(backend_, "QueryHistory", "call WatchJob with replay_only.");
+JobService::Unary* JobService::QueryHistory(Context*, const v1::QueryHistoryRequest* request,
+                                            v1::QueryHistoryResponse* response) {
+  auto* const call = new UnaryCall(backend_, "JobService/QueryHistory");
+  call->ReplyFromPool([this, request, response] { return QueryHistoryPage(backend_, *request, *response); });
+  return call;
 }
 
 JobService::Unary* JobService::GetReport(Context*, const v1::GetReportRequest*, v1::GetReportResponse*) {

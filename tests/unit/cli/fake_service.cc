@@ -86,6 +86,16 @@ std::vector<v1::CancelJobsRequest> FakeJobService::cancelled_by_filter() {
   return cancelled_by_filter_;
 }
 
+void FakeJobService::AddHistory(const v1::Segment& segment) {
+  MutexLock lock(mutex_);
+  history_.push_back(segment);
+}
+
+std::vector<v1::QueryHistoryRequest> FakeJobService::queried() {
+  MutexLock lock(mutex_);
+  return queried_;
+}
+
 std::vector<v1::ListJobsRequest> FakeJobService::listed() {
   MutexLock lock(mutex_);
   return listed_;
@@ -221,6 +231,18 @@ grpc::Status FakeJobService::WatchJob(grpc::ServerContext* context, const v1::Wa
     if (watches_.size() > 1) watches_.pop_front();
   }
   return watch(*request, context, writer);
+}
+
+grpc::Status FakeJobService::QueryHistory(grpc::ServerContext*, const v1::QueryHistoryRequest* request,
+                                          v1::QueryHistoryResponse* response) {
+  const grpc::Status failure = NextFailure("QueryHistory");
+  if (!failure.ok()) return failure;
+  MutexLock lock(mutex_);
+  queried_.push_back(*request);
+  const std::size_t at = request->page_token().empty() ? 0 : std::stoul(request->page_token());
+  if (at < history_.size()) *response->add_segments() = history_[at];
+  if (at + 1 < history_.size()) response->set_next_page_token(std::to_string(at + 1));
+  return grpc::Status::OK;
 }
 
 grpc::Status FakeJobService::ReadLogs(grpc::ServerContext*, const v1::ReadLogsRequest* request,

@@ -41,6 +41,7 @@ class FakeJobService final : public v1::JobService::Service {
   void AddArtifactAfter(int listings, const v1::Artifact& artifact);
   void AddSend(Send send);
   void SetLog(std::string log);
+  void AddHistory(const v1::Segment& segment);
 
   std::vector<v1::SubmitJobRequest> submitted();
   std::vector<v1::WatchJobRequest> watched();
@@ -48,6 +49,7 @@ class FakeJobService final : public v1::JobService::Service {
   std::vector<std::string> cancelled();
   std::vector<v1::CancelJobsRequest> cancelled_by_filter();
   std::vector<v1::ListJobsRequest> listed();
+  std::vector<v1::QueryHistoryRequest> queried();
   std::vector<v1::UpdateJobRequest> updated();
   // "pause <id>", "resume <id>", "delete <id>", in order.
   std::vector<std::string> asked();
@@ -67,6 +69,9 @@ class FakeJobService final : public v1::JobService::Service {
                          v1::DeleteJobResponse* response) override;
   grpc::Status WatchJob(grpc::ServerContext* context, const v1::WatchJobRequest* request,
                         grpc::ServerWriter<v1::WatchJobResponse>* writer) override;
+  // A segment a page.
+  grpc::Status QueryHistory(grpc::ServerContext*, const v1::QueryHistoryRequest* request,
+                            v1::QueryHistoryResponse* response) override;
   grpc::Status ReadLogs(grpc::ServerContext*, const v1::ReadLogsRequest* request,
                         grpc::ServerWriter<v1::ReadLogsResponse>* writer) override;
   grpc::Status ListArtifacts(grpc::ServerContext*, const v1::ListArtifactsRequest* request,
@@ -87,6 +92,8 @@ class FakeJobService final : public v1::JobService::Service {
   std::vector<v1::Artifact> artifacts_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::pair<int, v1::Artifact>> late_artifacts_ ABSL_GUARDED_BY(mutex_);
   std::string log_ ABSL_GUARDED_BY(mutex_);
+  std::vector<v1::Segment> history_ ABSL_GUARDED_BY(mutex_);
+  std::vector<v1::QueryHistoryRequest> queried_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::SubmitJobRequest> submitted_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::WatchJobRequest> watched_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::DownloadArtifactRequest> downloaded_ ABSL_GUARDED_BY(mutex_);

@@ -89,6 +89,15 @@ TEST(TelemetrySegment, CutsColumnsWhereverTheCutFalls) {
       EXPECT_EQ(ValueAt(rest.records(), v1::Column::GRAD_NORM, row),
                 ValueAt(segment.records(), v1::Column::GRAD_NORM, cut + row));
     }
+    const v1::Segment first = FirstRows(segment, cut);
+    EXPECT_TRUE(CheckSegment(first).ok()) << cut << " " << CheckSegment(first);
+    EXPECT_EQ(first.count(), cut);
+    EXPECT_EQ(first.first_sequence(), 21);
+    for (int32_t row = 0; row < cut; ++row) {
+      EXPECT_EQ(ValueAt(first.records(), v1::Column::ITERATION, row), 1 + row);
+      EXPECT_EQ(ValueAt(first.records(), v1::Column::GRAD_NORM, row),
+                ValueAt(segment.records(), v1::Column::GRAD_NORM, row));
+    }
   }
 }
 

@@ -25,6 +25,8 @@ struct Kind {
   bool on_postgres = false;
 };
 
+void PrintTo(const Kind& kind, std::ostream* out) { *out << kind.name; }
+
 class JobStoreConformance : public testing::TestWithParam<Kind> {
  protected:
   void SetUp() override {
