@@ -75,7 +75,8 @@ absl::StatusOr<std::vector<JobDeletion>> SqliteStore::ListExpiredJobs(const Rete
   int64_t before = query.ended_before_micros;
   if (query.keep_newest > 0) {
     auto oldest_kept = reader->connection().Prepare(
-        "SELECT end_micros FROM jobs WHERE state >= 7 AND state <= 9 ORDER BY end_micros DESC, id DESC LIMIT 1 OFFSET ?");
+        "SELECT end_micros FROM jobs WHERE state >= 7 AND state <= 9 ORDER BY end_micros DESC, id DESC LIMIT 1 OFFSET "
+        "?");
     if (!oldest_kept.ok()) return oldest_kept.status();
     auto row = oldest_kept->Bind(query.keep_newest - 1).Step();
     if (!row.ok()) return row.status();

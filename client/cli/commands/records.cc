@@ -19,9 +19,7 @@ using v1::JobService;
 
 constexpr int kPage = 65'536;
 
-std::string NameOf(v1::Column::Standard column) {
-  return absl::AsciiStrToLower(v1::Column::Standard_Name(column));
-}
+std::string NameOf(v1::Column::Standard column) { return absl::AsciiStrToLower(v1::Column::Standard_Name(column)); }
 
 // Every column there is, in the order of the API.
 std::vector<v1::Column::Standard> AllColumns() {
@@ -41,8 +39,8 @@ absl::StatusOr<std::vector<v1::Column::Standard>> ColumnsOf(const std::vector<st
   for (const std::string& name : names) {
     const auto found = std::find(known.begin(), known.end(), absl::AsciiStrToLower(name));
     if (found == known.end()) {
-      return absl::InvalidArgumentError(absl::StrCat("--columns: there is no column ", ForTerminal(name), "; there are ",
-                                                     absl::StrJoin(known, ", ")));
+      return absl::InvalidArgumentError(absl::StrCat("--columns: there is no column ", ForTerminal(name),
+                                                     "; there are ", absl::StrJoin(known, ", ")));
     }
     columns.push_back(AllColumns()[static_cast<std::size_t>(found - known.begin())]);
   }
@@ -130,9 +128,8 @@ int History(const Context& context, const HistoryOptions& options) {
   request.mutable_range()->set_to(options.to);
   if (!options.columns.empty()) request.mutable_columns()->Add(columns->begin(), columns->end());
   Writer writer(console, context.format == OutputFormat::kJson, *columns);
-  const absl::Status asked = ForEachPage(context.connection, context.connection.jobs(),
-                                         &JobService::Stub::QueryHistory, request,
-                                         [&](v1::QueryHistoryResponse& response) {
+  const absl::Status asked = ForEachPage(context.connection, context.connection.jobs(), &JobService::Stub::QueryHistory,
+                                         request, [&](v1::QueryHistoryResponse& response) {
                                            for (const v1::Segment& segment : response.segments()) writer.Add(segment);
                                            return !console.out.failed();
                                          });

@@ -26,9 +26,9 @@ class HistoryTest : public ::testing::Test {
   HistoryTest() {
     server_.jobs().AddJob(ExampleJob());
     const double nan = std::numeric_limits<double>::quiet_NaN();
-    server_.jobs().AddHistory(RecordsSegment({{.iteration = 1, .step = 1, .loss = 0.1},
-                                              {.iteration = 2, .step = 1, .loss = nan, .grad_norm = std::nullopt}},
-                                             1));
+    server_.jobs().AddHistory(RecordsSegment(
+        {{.iteration = 1, .step = 1, .loss = 0.1}, {.iteration = 2, .step = 1, .loss = nan, .grad_norm = std::nullopt}},
+        1));
     v1::Segment gap;
     gap.set_attempt(1);
     gap.set_first_sequence(3);
