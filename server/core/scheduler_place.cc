@@ -14,6 +14,15 @@ namespace {
 constexpr int kRewrittenPerClass = 16;
 // Sentences of classes without a job that may gather before they are swept out.
 constexpr size_t kForgottenAtOnce = 1'024;
+// A worker that still has the files of so many attempts gets no more work until it is further: every report names them
+// all, and every answer their files.
+constexpr int64_t kMostEnded = 64;
+
+bool IsBehind(const WorkerEntry& worker) {
+  return std::count_if(worker.held.begin(), worker.held.end(), [](const auto& held) {
+           return held.second.standing == HeldAttempt::Standing::kEnded;
+         }) >= kMostEnded;
+}
 
 }  // namespace
 
@@ -27,7 +36,8 @@ std::vector<WorkerView> Scheduler::State::WorkerViews(Moment now) const {
     view.labels.insert(worker.worker.labels().begin(), worker.worker.labels().end());
     view.features.assign(worker.worker.features().begin(), worker.worker.features().end());
     for (const v1::Root& root : worker.worker.roots()) view.storage_ids.insert(root.storage_id());
-    for (const v1::Device& device : worker.worker.devices()) view.devices.push_back({device, true});
+    const bool free = !IsBehind(worker);
+    for (const v1::Device& device : worker.worker.devices()) view.devices.push_back({device, free});
     for (const auto& [key, held] : worker.held) {
       if (held.standing == HeldAttempt::Standing::kEnded) continue;
       view.promised_memory_bytes += held.memory_bytes;
