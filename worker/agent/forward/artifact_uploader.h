@@ -33,8 +33,8 @@ absl::Status UploadFile(const process::OpenRoot& root, const std::string& path, 
 inline constexpr char kBundlePrefix[] = "bundle-";
 
 // The server names the artifacts it wants in every answer until it has them; each is uploaded once at a time, and again
-// after a pause when that failed. Several go at once: of each most of the time is waiting for the server's disk, which
-// makes many durable as quickly as one. Not thread-safe.
+// after a pause when that failed. Those of several jobs go at once: of each most of the time is waiting for the
+// server's disk, which makes many durable as quickly as one. Not thread-safe.
 class ArtifactUploader {
  public:
   // All three must outlive the uploader; `inbox` must not run actions after it.
@@ -66,7 +66,6 @@ class ArtifactUploader {
   int in_flight_ = 0;
   std::int64_t uploaded_ = 0;
   std::int64_t failed_ = 0;
-  std::size_t next_thread_ = 0;
   std::array<WorkThread, 4> threads_;  // last: their work ends before the rest goes
 };
 
