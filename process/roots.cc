@@ -180,6 +180,7 @@ absl::StatusOr<FileDescriptor> OpenRoot::MakeDirectories(std::string_view relati
                                                          mode_t mode) const {
   if (!root_.writable) return OpenBeneath(relative, O_WRONLY, field);  // refuses, and says why
   absl::StatusOr<FileDescriptor> parent = OpenBeneath(".", O_RDONLY | O_DIRECTORY, field);
+  std::vector<std::pair<FileDescriptor, std::string_view>> holders;  // of the folders on the way, with their paths
   for (std::size_t start = 0; parent.ok() && start < relative.size();) {
     const std::size_t end = std::min(relative.find('/', start), relative.size());
     const std::string part(relative.substr(start, end - start));
@@ -198,9 +199,14 @@ absl::StatusOr<FileDescriptor> OpenRoot::MakeDirectories(std::string_view relati
       }
       child = OpenBeneath(prefix, O_RDONLY | O_DIRECTORY, field);
     }
-    // Where it was there already, too: who made it may have been killed before it was durable.
-    if (child.ok() && ::fsync(parent->get()) != 0) return PathError(errno, root_, prefix, field);
+    if (child.ok()) holders.emplace_back(*std::move(parent), prefix);
     parent = std::move(child);
+  }
+  if (!parent.ok()) return parent;
+  // Where they were there already, too: who made them may have been killed before they were durable. After all are
+  // made: a disk with a journal writes that once for them all.
+  for (const auto& [holder, prefix] : holders) {
+    if (::fsync(holder.get()) != 0) return PathError(errno, root_, prefix, field);
   }
   return parent;
 }

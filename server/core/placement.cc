@@ -234,6 +234,13 @@ std::optional<Victim> ChooseVictim(const JobNeeds& needs, int32_t priority, int3
   return best;
 }
 
+bool FitsAnywhere(const JobNeeds& needs, const std::vector<WorkerView>& workers) {
+  const bool storage_binds = StorageBinds(needs, workers);
+  return std::any_of(workers.begin(), workers.end(), [&](const WorkerView& worker) {
+    return (!storage_binds || Reaches(needs, worker)) && Fits(needs, worker);
+  });
+}
+
 WaitReason ExplainWait(const JobNeeds& needs, const std::vector<WorkerView>& workers) {
   if (workers.empty()) return {v1::Reason::WAITING_FOR_WORKER, "no worker is connected; start mantissa-worker"};
   const bool storage_binds = StorageBinds(needs, workers);

@@ -91,6 +91,9 @@ struct Victim {
 std::optional<Victim> ChooseVictim(const JobNeeds& needs, int32_t priority, int32_t protected_from,
                                    const std::vector<WorkerView>& workers);
 
+// Some device of them would do, busy or not.
+bool FitsAnywhere(const JobNeeds& needs, const std::vector<WorkerView>& workers);
+
 struct WaitReason {
   v1::Reason::Code reason = v1::Reason::WAITING_FOR_WORKER;
   // What is missing on which worker, or that all that fit are taken. Says nothing that changes by the second.

@@ -24,6 +24,7 @@ void Scheduler::Load(StoredState stored, Moment now, int64_t revision_floor) {
   s.orphans = std::move(stored.orphans);
   s.last_revision = std::max(s.last_revision, revision_floor);
   for (LiveJob& loaded : stored.jobs) s.LoadJob(std::move(loaded), now);
+  for (auto& [id, worker] : s.workers) s.Refresh(worker);
   s.workers_changed = s.placement_due = true;
 }
 

@@ -193,7 +193,8 @@ absl::Status Scheduler::RecordArtifact(const v1::AttemptRef& ref, const v1::Arti
   Set(stored.mutable_create_time(), now.wall);
   held.wanted.erase(wanted);
   changes.artifacts.push_back({ref.job_id(), ref.attempt(), std::move(stored), ArtifactWrite::Kind::kStored});
-  s.Touch(worker, changes);
+  // With the last one the attempt may be forgotten; of the others the worker knows by the answer to its upload.
+  if (held.wanted.empty()) s.Touch(worker, changes);
   return absl::OkStatus();
 }
 

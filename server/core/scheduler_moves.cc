@@ -218,6 +218,7 @@ void Scheduler::State::Enqueue(JobEntry& entry, Moment now) {
 int64_t Scheduler::State::Touch(WorkerEntry& worker, Changes& changes) {
   worker.revision = ++last_revision;
   changes.touched_workers.insert(worker.worker.id());
+  Refresh(worker);
   return worker.revision;
 }
 
@@ -228,6 +229,7 @@ void Scheduler::State::DropHeld(WorkerEntry& worker, const AttemptKey& key, Chan
   }
   worker.held.erase(held);
   holders.erase(key);
+  Refresh(worker);
   placement_due = true;
 }
 

@@ -17,84 +17,46 @@ constexpr size_t kForgottenAtOnce = 1'024;
 
 }  // namespace
 
-std::vector<WorkerView> Scheduler::State::WorkerViews(Moment now) const {
-  std::vector<WorkerView> views;
-  for (const auto& [id, worker] : workers) {
-    if (worker.session_id.empty()) continue;
-    WorkerView& view = views.emplace_back();
-    view.id = id;
-    view.takes_work = worker.present && !IsDraining(worker);
-    view.labels.insert(worker.worker.labels().begin(), worker.worker.labels().end());
-    view.features.assign(worker.worker.features().begin(), worker.worker.features().end());
-    for (const v1::Root& root : worker.worker.roots()) view.storage_ids.insert(root.storage_id());
-    for (const v1::Device& device : worker.worker.devices()) view.devices.push_back({device, true});
-    for (const auto& [key, held] : worker.held) {
-      if (held.standing == HeldAttempt::Standing::kEnded) continue;
-      view.promised_memory_bytes += held.memory_bytes;
-      for (size_t d = 0; d < view.devices.size(); ++d) {
-        if (view.devices[d].device.id() != held.device_id) continue;
-        view.devices[d].free = false;
-        if (held.standing == HeldAttempt::Standing::kLive) view.running.push_back(Running(key, held, d, now));
-      }
-    }
-  }
-  return views;
-}
-
-RunningView Scheduler::State::Running(const AttemptKey& key, const HeldAttempt& held, size_t device, Moment now) const {
-  const JobEntry& entry = jobs.at(key.first);
-  RunningView running;
-  running.job_id = key.first;
-  running.device = device;
-  running.priority = entry.job.resolved_spec().priority();
-  running.memory_bytes = held.memory_bytes;
-  running.since = entry.live->assigned_at;
-  running.leaving = entry.live->stop_wanted || entry.live->end || entry.job.state() == v1::Job::PAUSING ||
-                    entry.job.state() == v1::Job::CANCELLING;
-  const std::chrono::milliseconds limit = AttemptLimit(entry);
-  if (limit != kNoLimit) {
-    const auto passed = std::chrono::duration_cast<std::chrono::milliseconds>(now.steady - entry.live->assigned_at);
-    running.ends_within = std::max(limit - passed, std::chrono::milliseconds(0));
-  }
-  return running;
-}
-
-WaitingJob Scheduler::State::Waiting(const std::string& job_id, const JobNeeds& needs) const {
-  return {job_id, needs, AttemptLimit(jobs.at(job_id))};
-}
-
-void Scheduler::State::Reserve(PlacementSnapshot& snapshot, Moment now) {
-  reserve_at = SteadyTime::max();
+void Scheduler::State::Reserve(Moment now) {
+  const SteadyTime at_before = std::exchange(reserve_at, SteadyTime::max());
   const std::optional<Reservation> before = std::exchange(reserved, std::nullopt);
+  const auto for_before = std::exchange(reserve_for, {});
   if (!queue.HasReady()) return;
   const auto* head = queue.Heads().front();
+  const JobNeeds& needs = head->second.needs;
   const std::string& id = head->second.ready.begin()->second;
-  const std::optional<size_t> worker = ChooseReserved(head->second.needs, snapshot.workers);
-  if (!worker) return;
   const SteadyTime due = jobs.at(id).ready_at + options.reserve_after;
+  reserve_for = {id, due};
+  // Whether there is a worker at all that it could have changes with the workers alone.
+  if (now.steady < due && reserve_for == for_before && !workers_changed) {
+    reserve_at = at_before;
+    return;
+  }
+  const std::vector<WorkerView> views = PossibleWorkers(needs, now);
+  const std::optional<size_t> worker = ChooseReserved(needs, views);
+  if (!worker) return;
   if (now.steady < due) {
     reserve_at = due;
     return;
   }
-  reserved = Reservation{id, snapshot.workers[*worker].id};
+  reserved = Reservation{id, views[*worker].id};
   // It stays where it was, or whoever has made room there so far has done so for nothing.
-  const bool same = before && before->job_id == id;
-  const bool still = same && std::any_of(snapshot.workers.begin(), snapshot.workers.end(), [&](const WorkerView& view) {
-                       return view.id == before->worker_id && ChooseReserved(head->second.needs, {view}).has_value();
-                     });
-  if (still) reserved = before;
-  snapshot.reserved = reserved;
+  if (!before || before->job_id != id || !workers.contains(before->worker_id)) return;
+  const WorkerView kept = PlacementView(workers.at(before->worker_id), now);
+  if (ChooseReserved(needs, {kept})) reserved = before;
 }
 
-void Scheduler::State::Preempt(const std::vector<WorkerView>& views, Changes& changes) {
+void Scheduler::State::Preempt(Moment now, Changes& changes) {
   if (!options.preempting_priority) return;
+  std::optional<std::vector<WorkerView>> views;
   for (const auto* head : queue.Heads()) {
     const int32_t priority = jobs.at(head->second.ready.begin()->second).job.resolved_spec().priority();
     if (priority < *options.preempting_priority) continue;
+    if (!views) views = AllPlacementViews(now);
     const std::optional<Victim> victim =
-        ChooseVictim(head->second.needs, priority, *options.preempting_priority, views);
+        ChooseVictim(head->second.needs, priority, *options.preempting_priority, *views);
     if (!victim) continue;
-    JobEntry& entry = jobs.at(views[victim->worker].running[victim->running].job_id);
+    JobEntry& entry = jobs.at((*views)[victim->worker].running[victim->running].job_id);
     if (entry.live->stop_wanted) continue;  // for another class
     entry.live->stop_wanted = true;
     AskToStop(entry, v1::Reason::PREEMPTED, changes);
@@ -105,42 +67,30 @@ void Scheduler::Place(Moment now, Changes& changes) {
   State& s = *state_;
   if (!s.placement_due) return;
   s.placement_due = false;
-  PlacementSnapshot snapshot;
-  snapshot.workers = s.WorkerViews(now);
-  s.Reserve(snapshot, now);
-
-  while (s.queue.HasReady()) {
-    const bool any_free = std::any_of(snapshot.workers.begin(), snapshot.workers.end(), [](const WorkerView& worker) {
-      return worker.takes_work && std::any_of(worker.devices.begin(), worker.devices.end(),
-                                              [](const DeviceView& device) { return device.free; });
-    });
-    if (!any_free) break;
-    snapshot.jobs.clear();
-    for (const auto* head : s.queue.Heads()) {
-      snapshot.jobs.push_back(s.Waiting(head->second.ready.begin()->second, head->second.needs));
-    }
+#ifndef NDEBUG
+  for (const auto& [id, worker] : s.workers) Require(s.IsFresh(worker), "a worker in a group that it has left");
+#endif
+  s.Reserve(now);
+  while (s.queue.HasReady() && s.groups.AnyFree()) {
+    const PlacementSnapshot snapshot = s.Snapshot(now);
     const std::optional<PlacementChoice> choice = ChoosePlacement(snapshot);
     if (!choice) break;
-    WorkerView& view = snapshot.workers[choice->worker];
+    const WorkerView& view = snapshot.workers[choice->worker];
     JobEntry& entry = s.jobs.at(snapshot.jobs[choice->job].id);
-    view.devices[choice->device].free = false;
-    view.promised_memory_bytes += entry.needs.memory_bytes;
     s.Assign(entry, s.workers.at(view.id), view.devices[choice->device].device.id(), choice->from_scratch, now,
              changes);
     // The next in order is another.
-    if (snapshot.jobs[choice->job].id == (s.reserved ? s.reserved->job_id : "")) {
-      s.reserved.reset();
-      snapshot.reserved.reset();
-    }
+    if (s.reserved && s.reserved->job_id == entry.job.id()) s.reserved.reset();
   }
-  if (s.queue.HasReady()) s.Preempt(snapshot.workers, changes);
-  s.ExplainWaits(snapshot.workers, now, changes);
+  if (s.queue.HasReady()) s.Preempt(now, changes);
+  s.ExplainWaits(now, changes);
 }
 
 void Scheduler::State::Assign(JobEntry& entry, WorkerEntry& worker, const std::string& device_id, bool from_scratch,
                               Moment now, Changes& changes) {
   v1::Job& job = entry.job;
   queue.Remove(job.id());
+  if (reserve_for.first == job.id()) reserve_for = {};  // it may come back with other needs
   entry.lost.reset();
   LiveAttempt& live = entry.live.emplace();
   live.assigned_at = now.steady;
@@ -179,7 +129,15 @@ void Scheduler::State::Assign(JobEntry& entry, WorkerEntry& worker, const std::s
   Move(entry, {v1::Job::STARTING, v1::Attempt::STARTING}, Mover::kPlacement, assigned, assigned, now, changes);
 }
 
-void Scheduler::State::ExplainWaits(const std::vector<WorkerView>& views, Moment now, Changes& changes) {
+void Scheduler::State::ExplainWaits(Moment now, Changes& changes) {
+  std::optional<std::vector<WorkerView>> all;
+  auto explain = [&](const JobNeeds& needs) {
+    const std::vector<WorkerView> possible = PossibleWorkers(needs, now);
+    if (possible.empty() || FitsAnywhere(needs, possible)) return ExplainWait(needs, possible);
+    // What is missing is said of workers by name, and of how many.
+    if (!all) all = AllPlacementViews(now);
+    return ExplainWait(needs, *all);
+  };
   auto tell = [&](const std::string& id, const WaitReason& wait) {
     JobEntry& entry = jobs.at(id);
     if (entry.job.reason() == wait.reason && entry.job.state_message() == wait.message) return;
@@ -194,7 +152,7 @@ void Scheduler::State::ExplainWaits(const std::vector<WorkerView>& views, Moment
     workers_changed = false;
     waits.clear();
     for (const auto& [key, job_class] : queue.classes()) {
-      const WaitReason& wait = waits[key] = ExplainWait(job_class.needs, views);
+      const WaitReason& wait = waits[key] = explain(job_class.needs);
       int told = 0;
       for (const auto& [rank, id] : job_class.ready) {
         if (told++ == kRewrittenPerClass) break;
@@ -206,7 +164,7 @@ void Scheduler::State::ExplainWaits(const std::vector<WorkerView>& views, Moment
     const std::string* key = queue.ClassKeyOf(id);
     if (key == nullptr) continue;  // placed, or ended
     auto [wait, is_new] = waits.try_emplace(*key);
-    if (is_new) wait->second = ExplainWait(queue.classes().at(*key).needs, views);
+    if (is_new) wait->second = explain(queue.classes().at(*key).needs);
     tell(id, wait->second);
   }
   newly_ready.clear();

@@ -102,12 +102,15 @@ absl::Status Scheduler::Report(const v1::SynchronizeRequest& request, Moment now
     worker.former_sessions.push_back(worker.session_id);
     if (worker.former_sessions.size() > kFormerSessions) worker.former_sessions.pop_front();
   }
-  if (!worker.present || ChangesPlacement(worker.worker, request)) {
-    s.workers_changed = true;
-    s.placement_due = true;
-  }
+  const bool changes_placement = !worker.present || ChangesPlacement(worker.worker, request);
   const bool draining_changed = worker.worker.draining() != request.draining();
   TakeDescription(request, now, worker.worker);
+  if (changes_placement) {
+    s.workers_changed = s.placement_due = true;
+    worker.kind = KindOf(worker.worker);
+    worker.storage_ids.clear();
+    for (const v1::Root& root : worker.worker.roots()) worker.storage_ids.insert(root.storage_id());
+  }
   worker.session_id = request.session_id();
   worker.report_number = request.report_number();
   worker.applied_revision = request.applied_revision();
@@ -150,6 +153,7 @@ absl::Status Scheduler::Report(const v1::SynchronizeRequest& request, Moment now
       !std::includes(worker.strangers.begin(), worker.strangers.end(), strangers.begin(), strangers.end());
   worker.strangers = std::move(strangers);
   if (new_strangers || draining_changed) s.Touch(worker, changes);
+  s.Refresh(worker);
   s.Sweep();
   return absl::OkStatus();
 }

@@ -19,6 +19,7 @@
 #include "server/core/job_state.h"
 #include "server/core/placement.h"
 #include "server/core/scheduler.h"
+#include "server/core/worker_groups.h"
 
 namespace mantissa::server {
 
@@ -99,7 +100,9 @@ struct OwedDeletion {
 };
 
 struct WorkerEntry {
-  v1::Worker worker;       // as reported
+  v1::Worker worker;  // as reported
+  std::string kind;   // of `worker`; Note [Worker groups]
+  std::set<std::string> storage_ids;
   std::string session_id;  // empty: not heard of since this scheduler was loaded
   std::deque<std::string> former_sessions;
   int64_t report_number = 0;
@@ -109,7 +112,8 @@ struct WorkerEntry {
   bool present = false;  // heard of lately enough to be given work
   std::map<AttemptKey, HeldAttempt> held;
   std::vector<OwedDeletion> deletions;
-  std::set<AttemptKey> strangers;  // reported last, and not held by it
+  std::set<AttemptKey> strangers;           // reported last, and not held by it
+  SteadyTime deadline = SteadyTime::max();  // its place in State::worker_deadlines
 };
 
 struct Scheduler::State {
@@ -118,17 +122,20 @@ struct Scheduler::State {
   std::unordered_map<std::string, JobEntry> jobs;
   std::map<std::string, WorkerEntry> workers;
   std::map<AttemptKey, std::string> holders;  // attempt -> worker, of everything in WorkerEntry::held
+  WorkerGroups groups;                        // of the workers that were heard of
   JobQueue queue;
-  std::set<std::pair<SteadyTime, std::string>> deadlines;
+  std::set<std::pair<SteadyTime, std::string>> deadlines;         // of jobs
+  std::set<std::pair<SteadyTime, std::string>> worker_deadlines;  // see Refresh
   int64_t last_revision = 0;
 
   // What placement has to look at again.
   bool placement_due = false;
   bool workers_changed = false;  // the sentences why jobs wait may be wrong
   std::optional<Reservation> reserved;
-  SteadyTime reserve_at = SteadyTime::max();  // when the first in order has waited long enough
-  std::vector<std::string> newly_ready;       // jobs that have no sentence yet
-  std::map<std::string, WaitReason> waits;    // class -> sentence
+  SteadyTime reserve_at = SteadyTime::max();       // when the first in order has waited long enough
+  std::pair<std::string, SteadyTime> reserve_for;  // the job that this was found out for, and its own time
+  std::vector<std::string> newly_ready;            // jobs that have no sentence yet
+  std::map<std::string, WaitReason> waits;         // class -> sentence
 
   std::vector<std::string> ended;  // jobs for Sweep
 
@@ -163,7 +170,7 @@ struct Scheduler::State {
   void Accrue(JobEntry& entry, Moment now);
   void Enqueue(JobEntry& entry, Moment now);
   int64_t RankOf(const v1::Job& job) const;
-  // Marks the worker's desired state as changed and returns its new revision.
+  // Marks the worker's desired state as changed and returns its new revision. Whatever changed it is in the entry.
   int64_t Touch(WorkerEntry& worker, Changes& changes);
   void DropHeld(WorkerEntry& worker, const AttemptKey& key, Changes& changes);
   void UpdateDeadline(JobEntry& entry);
@@ -231,17 +238,31 @@ struct Scheduler::State {
   void Pin(const v1::Job& job);
   void Unpin(const v1::Job& job);
 
-  // scheduler_place.cc
-  std::vector<WorkerView> WorkerViews(Moment now) const;
+  // scheduler_views.cc
+  // After every change of an entry that placement or the clock looks at: puts it where it belongs now.
+  void Refresh(WorkerEntry& worker);
+  // Neither its group nor its deadline is of the past.
+  bool IsFresh(const WorkerEntry& worker) const;
+  std::string GroupKind(const WorkerEntry& worker) const;
+  WorkerGroups::Burden BurdenOf(const WorkerEntry& worker) const;
+  bool TakesWork(const WorkerEntry& worker) const;
+  WorkerView PlacementView(const WorkerEntry& worker, Moment now) const;
+  std::vector<WorkerView> PlacementViews(const std::vector<std::string>& ids, Moment now) const;
+  std::vector<WorkerView> AllPlacementViews(Moment now) const;
+  // The heads of all classes, and of the workers those that one of them may be given to.
+  PlacementSnapshot Snapshot(Moment now) const;
+  // Of each group one, busy or not, and of those that reach the job's storage.
+  std::vector<WorkerView> PossibleWorkers(const JobNeeds& needs, Moment now) const;
   RunningView Running(const AttemptKey& key, const HeldAttempt& held, size_t device, Moment now) const;
-  WaitingJob Waiting(const std::string& job_id, const JobNeeds& needs) const;
+
+  // scheduler_place.cc
   // Keeps a worker for the first in order once it has waited too long, and until it waits no more.
-  void Reserve(PlacementSnapshot& snapshot, Moment now);
+  void Reserve(Moment now);
   // Asks the least important to leave where a job may take another's device.
-  void Preempt(const std::vector<WorkerView>& views, Changes& changes);
+  void Preempt(Moment now, Changes& changes);
   void Assign(JobEntry& entry, WorkerEntry& worker, const std::string& device_id, bool from_scratch, Moment now,
               Changes& changes);
-  void ExplainWaits(const std::vector<WorkerView>& views, Moment now, Changes& changes);
+  void ExplainWaits(Moment now, Changes& changes);
 
   // scheduler_tick.cc
   void CheckTimes(JobEntry& entry, Moment now, Changes& changes);
@@ -258,6 +279,9 @@ void Require(bool condition, const char* what);
 
 // Stands in every view of its job; what a trainer has to say at length is in its log.
 inline constexpr size_t kMaxMessageBytes = 4'096;
+
+// Equal for workers that can run the same jobs equally well, whatever storage they reach.
+std::string KindOf(const v1::Worker& worker);
 
 // The storage that the job's next attempt needs.
 bool ReachesStorage(const WorkerEntry& worker, const JobEntry& entry);

@@ -154,14 +154,19 @@ void Scheduler::Tick(Moment now, Changes& changes) {
     s.CheckTimes(entry, now, changes);
     s.UpdateDeadline(entry);
   }
-  for (auto worker = s.workers.begin(); worker != s.workers.end();) {
-    WorkerEntry& entry = (worker++)->second;
-    if (s.NextDeadlineOf(entry) > now.steady) continue;
-    if (entry.present) {
-      entry.present = false;
+  due.clear();
+  for (const auto& [deadline, id] : s.worker_deadlines) {
+    if (deadline > now.steady) break;
+    due.push_back(id);
+  }
+  for (const std::string& id : due) {
+    WorkerEntry& worker = s.workers.at(id);
+    if (worker.present) {
+      worker.present = false;
       s.workers_changed = s.placement_due = true;
+      s.Refresh(worker);
     } else {
-      s.ForgetWorker(entry, changes);
+      s.ForgetWorker(worker, changes);
     }
   }
   s.Sweep();
@@ -177,14 +182,16 @@ void Scheduler::State::ForgetWorker(WorkerEntry& worker, Changes& changes) {
   }
   workers_changed = placement_due = true;
   const std::string id = worker.worker.id();
+  if (worker.deadline != SteadyTime::max()) worker_deadlines.erase({worker.deadline, id});
+  groups.Remove(id);
   workers.erase(id);
 }
 
 SteadyTime Scheduler::NextDeadline() const {
   const State& s = *state_;
-  SteadyTime next = s.deadlines.empty() ? kNever : s.deadlines.begin()->first;
-  next = std::min(next, s.reserve_at);
-  for (const auto& [id, worker] : s.workers) next = std::min(next, s.NextDeadlineOf(worker));
+  SteadyTime next = s.reserve_at;
+  if (!s.deadlines.empty()) next = std::min(next, s.deadlines.begin()->first);
+  if (!s.worker_deadlines.empty()) next = std::min(next, s.worker_deadlines.begin()->first);
   return next;
 }
 

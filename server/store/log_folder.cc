@@ -45,13 +45,25 @@ absl::Status SyncFolder(const std::string& path) {
 }
 
 absl::Status MakeFolders(const std::string& path) {
-  if (::mkdir(path.c_str(), 0750) == 0) return SyncFolder(std::filesystem::path(path).parent_path().string());
-  if (errno == EEXIST) return absl::OkStatus();
-  if (errno != ENOENT) return FileError("a folder cannot be made", errno);
-  absl::Status parent = MakeFolders(std::filesystem::path(path).parent_path().string());
-  if (!parent.ok()) return parent;
-  if (::mkdir(path.c_str(), 0750) != 0 && errno != EEXIST) return FileError("a folder cannot be made", errno);
-  return SyncFolder(std::filesystem::path(path).parent_path().string());
+  std::vector<std::string> missing = {path};
+  std::vector<std::string> changed;
+  while (!missing.empty()) {
+    const std::string& folder = missing.back();
+    std::string parent = std::filesystem::path(folder).parent_path().string();
+    const bool made = ::mkdir(folder.c_str(), 0750) == 0;
+    if (!made && errno == ENOENT && !parent.empty()) {
+      missing.push_back(std::move(parent));
+      continue;
+    }
+    if (!made && errno != EEXIST) return FileError("a folder cannot be made", errno);
+    if (made) changed.push_back(std::move(parent));
+    missing.pop_back();
+  }
+  // All are made before one is synced: a disk with a journal writes that once for them all.
+  for (const std::string& folder : changed) {
+    if (absl::Status synced = SyncFolder(folder); !synced.ok()) return synced;
+  }
+  return absl::OkStatus();
 }
 
 std::string LogFolder::FileOf(int64_t offset) const {

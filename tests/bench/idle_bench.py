@@ -1,38 +1,45 @@
-"""What an idle server with one idle worker connected costs: resident memory and share of a core over a minute.
+"""What an idle server costs, with one real worker connected and with a thousand that only say that they are there
+(service/fake_workers.cc): resident memory, and share of a core over a minute.
 
-    idle_bench.py --bin DIR [--seconds 60]
+    idle_bench.py --bin DIR [--seconds 60] [--workers 1000]
 """
 import argparse
-import os
 import pathlib
+import subprocess
 import time
 
 from paired import emit
-from service_processes import Service
+from service_processes import Service, cpu_seconds, resident_mib
 
 
-def cpu_seconds(pid):
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def resident_mib(pid):
-    return int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+def measure(case, processes, seconds):
+    """Shares of a core over the same time."""
+    time.sleep(5)
+    before = {name: cpu_seconds(process.pid) for name, process in processes.items()}
+    time.sleep(seconds)
+    for name, process in processes.items():
+        emit("idle", case, f"{name}_cpu_share", (cpu_seconds(process.pid) - before[name]) / seconds, "cores")
+        emit("idle", case, f"{name}_rss_mib", resident_mib(process.pid), "MiB")
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--bin", type=pathlib.Path, required=True)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--workers", type=int, default=1000)
     options = parser.parse_args()
     service = Service(options.bin)
-    time.sleep(5)
-    for name, process in (("server", service.server), ("worker", service.worker)):
-        before = cpu_seconds(process.pid)
-        time.sleep(options.seconds)
-        share = (cpu_seconds(process.pid) - before) / options.seconds
-        emit("idle", name, "cpu_share", share, "cores")
-        emit("idle", name, "rss_mib", resident_mib(process.pid), "MiB")
+    measure("1_worker", {"server": service.server, "worker": service.worker}, options.seconds)
+    service.close()
+
+    service = Service(options.bin, worker=False)
+    fakes = subprocess.Popen([str(options.bin / "bench_fake_workers"), service.address, str(options.workers), "idle"],
+                             stdout=subprocess.PIPE, text=True)
+    if fakes.stdout.readline() != "ready\n":
+        raise RuntimeError("the workers did not connect")
+    measure(f"{options.workers}_workers", {"server": service.server}, options.seconds)
+    fakes.kill()
+    fakes.wait()
     service.close()
 
 

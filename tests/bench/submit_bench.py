@@ -7,26 +7,12 @@ import argparse
 import json
 import pathlib
 import subprocess
-import tempfile
 
 from paired import emit, median_ratio
-from service_processes import Service
+from service_processes import Floor, Service, fdatasync_ms
 
 # name: in flight, calls, specs a call (0: SubmitJob)
 CASES = {"unary_64_in_flight": (64, 20_000, 0), "batches_of_100": (8, 400, 100)}
-
-
-class Floor:
-    def __init__(self, binaries):
-        self.folder = tempfile.TemporaryDirectory(prefix="mantissa-floor-")
-        self.server = subprocess.Popen([str(binaries / "bench_floor_server"), self.folder.name], stdout=subprocess.PIPE,
-                                       text=True)
-        self.address = f"127.0.0.1:{int(self.server.stdout.readline())}"
-
-    def close(self):
-        self.server.kill()
-        self.server.wait()
-        self.folder.cleanup()
 
 
 def load(binaries, server, in_flight, calls, batch):
@@ -46,6 +32,7 @@ def main():
     parser.add_argument("--bin", type=pathlib.Path, required=True)
     parser.add_argument("--pairs", type=int, default=7)
     options = parser.parse_args()
+    emit("submit", "disk", "fdatasync_ms_p50", fdatasync_ms(), "ms")
     for case, shape in CASES.items():
         pairs = [(load(options.bin, Service(options.bin, worker=False), *shape),
                   load(options.bin, Floor(options.bin), *shape)) for _ in range(options.pairs)]

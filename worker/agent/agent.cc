@@ -184,6 +184,7 @@ void Agent::OnReported(AttemptReported reported) {
       OnStopDeclined(key, reported.report.stop_declined());
       break;
     case v1::TrainerReport::kEnded:
+      telemetry_.Complete(key);
       OnOver(key, attempts_.Ended(key, reported.report.ended(), now_));
       break;
     default:
@@ -202,6 +203,7 @@ void Agent::OnStopDeclined(const AttemptKey& key, const v1::StopDeclined& declin
 void Agent::OnLost(const AttemptLost& lost) {
   Log(lost.as_asked ? Level::kInfo : Level::kWarning, "an attempt lost its trainer",
       {{"job", lost.key.job_id}, {"attempt", lost.key.attempt}, {"reason", lost.reason.message}});
+  telemetry_.Complete(lost.key);
   OnOver(lost.key, attempts_.Lost(lost.key, lost.reason, lost.as_asked, now_));
 }
 

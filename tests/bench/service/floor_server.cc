@@ -1,5 +1,6 @@
-// The least that a durable submit can cost with the same parts: a gRPC callback server and one SQLite table, committed
-// in groups with the settings of the real store. It checks nothing, places nothing, remembers nothing.
+// The least that a durable submit, and its dispatch to a worker that waits, can cost with the same parts: a gRPC
+// callback server and one SQLite table, committed in groups with the settings of the real store. It checks nothing,
+// gives every job to whoever has waited longest, and remembers nothing.
 //
 //   bench_floor_server FOLDER      prints its port
 #include <condition_variable>
@@ -7,16 +8,19 @@
 #include <cstdlib>
 #include <deque>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <sqlite3.h>
 #include <string>
 #include <thread>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 #include <grpcpp/server_builder.h>
 
 #include "mantissa/v1/job_service.grpc.pb.h"
+#include "mantissa/v1/worker_service.grpc.pb.h"
 #include "process/ids.h"
 
 namespace {
@@ -89,16 +93,87 @@ class Table {
   std::thread writer_;
 };
 
-class Service final : public v1::JobService::CallbackService {
+// Hanging calls, at most one of a worker.
+class Workers final : public v1::WorkerService::CallbackService {
  public:
-  explicit Service(Table& table) : table_(table) {}
+  grpc::ServerUnaryReactor* Synchronize(grpc::CallbackServerContext* context, const v1::SynchronizeRequest* request,
+                                        v1::SynchronizeResponse* response) override {
+    auto* const reactor = context->DefaultReactor();
+    response->set_report_number(request->report_number());
+    response->set_desired_revision(request->report_number());
+    response->mutable_next_call()->set_seconds(5);
+    const bool ended = request->attempts_size() > 0 && request->attempts(0).state() == v1::Attempt::SUCCEEDED;
+    std::unique_lock lock(mutex_);
+    const auto older = waiting_.find(request->worker_id());
+    if (older != waiting_.end()) {
+      // A call that hangs is superseded; one that comes late is older than what has come.
+      const Waiting& waits = older->second;
+      if (waits.request->session_id() == request->session_id() &&
+          waits.request->report_number() > request->report_number()) {
+        reactor->Finish(kSuperseded);
+        return reactor;
+      }
+      waits.reactor->Finish(kSuperseded);
+      waiting_.erase(older);
+    }
+    if (ended || request->report_number() == 1) {
+      if (ended) {
+        v1::DesiredAttempt& desired = *response->add_attempts();
+        *desired.mutable_ref() = request->attempts(0).ref();
+        desired.set_goal(v1::DesiredAttempt::FORGET);
+      }
+      reactor->Finish(grpc::Status::OK);
+      return reactor;
+    }
+    waiting_[request->worker_id()] = {reactor, request, response};
+    if (request->attempts_size() == 0) free_.push_back(request->worker_id());
+    return reactor;
+  }
+
+  void Assign(const std::string& job_id, const v1::JobSpec& spec) {
+    std::unique_lock lock(mutex_);
+    while (!free_.empty()) {
+      const auto worker = waiting_.find(free_.front());
+      free_.pop_front();
+      if (worker == waiting_.end() || worker->second.request->attempts_size() > 0) continue;
+      const Waiting waits = worker->second;
+      waiting_.erase(worker);
+      v1::DesiredAttempt& desired = *waits.response->add_attempts();
+      desired.mutable_ref()->set_job_id(job_id);
+      desired.mutable_ref()->set_attempt(1);
+      desired.set_goal(v1::DesiredAttempt::RUN);
+      *desired.mutable_assignment()->mutable_spec() = spec;
+      waits.reactor->Finish(grpc::Status::OK);
+      return;
+    }
+  }
+
+ private:
+  struct Waiting {
+    grpc::ServerUnaryReactor* reactor = nullptr;
+    const v1::SynchronizeRequest* request = nullptr;
+    v1::SynchronizeResponse* response = nullptr;
+  };
+  const grpc::Status kSuperseded{grpc::StatusCode::ABORTED, "superseded"};
+
+  std::mutex mutex_;
+  std::map<std::string, Waiting> waiting_;
+  std::deque<std::string> free_;
+};
+
+class Jobs final : public v1::JobService::CallbackService {
+ public:
+  Jobs(Table& table, Workers& workers) : table_(table), workers_(workers) {}
 
   grpc::ServerUnaryReactor* SubmitJob(grpc::CallbackServerContext* context, const v1::SubmitJobRequest* request,
                                       v1::Job* job) override {
     auto* const reactor = context->DefaultReactor();
     job->set_id(ulids_.Next(std::chrono::system_clock::now()));
     *job->mutable_spec() = request->spec();
-    table_.Write({{job->id(), request->spec().SerializeAsString()}}, [reactor] { reactor->Finish(grpc::Status::OK); });
+    table_.Write({{job->id(), request->spec().SerializeAsString()}}, [this, reactor, request, job] {
+      workers_.Assign(job->id(), request->spec());
+      reactor->Finish(grpc::Status::OK);
+    });
     return reactor;
   }
 
@@ -117,6 +192,7 @@ class Service final : public v1::JobService::CallbackService {
 
  private:
   Table& table_;
+  Workers& workers_;
   process::UlidSource ulids_;
 };
 
@@ -125,11 +201,13 @@ class Service final : public v1::JobService::CallbackService {
 int main(int argc, char** argv) {
   Must(argc == 2, "usage: bench_floor_server FOLDER");
   Table table(std::string(argv[1]) + "/floor.db");
-  Service service(table);
+  Workers workers;
+  Jobs jobs(table, workers);
   grpc::ServerBuilder builder;
   int port = 0;
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
-  builder.RegisterService(&service);
+  builder.RegisterService(&jobs);
+  builder.RegisterService(&workers);
   const auto server = builder.BuildAndStart();
   std::printf("%d\n", port);
   std::fflush(stdout);

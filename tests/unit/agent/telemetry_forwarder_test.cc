@@ -92,6 +92,19 @@ TEST_F(TelemetryForwarderTest, BatchesWhatComesWithinTheIntervalButSendsAFullBat
   EXPECT_EQ(Batches().back(), (std::pair<std::int64_t, int>{6, 256}));
 }
 
+TEST_F(TelemetryForwarderTest, WhatIsLeftOfAnAttemptThatIsOverDoesNotWaitForCompany) {
+  forwarder_.Open(ref_);
+  Tick();
+  Answer(ref_, 0);
+  Append(ref_, MakeRecords(1, 1));
+  Tick();
+  Append(ref_, MakeRecords(2, 1));
+  forwarder_.Complete(KeyOf(ref_));
+  EXPECT_LE(forwarder_.NextDeadline(), now_);
+  Tick();
+  EXPECT_EQ(Batches(), (std::vector<std::pair<std::int64_t, int>>{{1, 1}, {2, 1}}));
+}
+
 TEST_F(TelemetryForwarderTest, OneWriteIsInFlight) {
   forwarder_.Open(ref_);
   Tick();

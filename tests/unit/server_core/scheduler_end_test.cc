@@ -177,6 +177,26 @@ TEST_F(SchedulerEnd, AnAssignmentToAWorkerThatBeganToDrainCostsNoRetry) {
   EXPECT_EQ(plane_.Job(id).reason(), v1::Reason::WAITING_FOR_WORKER);
 }
 
+TEST_F(SchedulerEnd, AWorkerThatIsFarBehindWithItsFilesGetsNoMoreWorkUntilItIsFurther) {
+  constexpr int kMost = 64;
+  for (int i = 1; i < kMost; ++i) plane_.Submit();
+  const std::string waits = plane_.Submit().id();
+  for (int i = 0; i < kMost; ++i) {
+    *worker_.held.back().add_artifacts() = Model();
+    worker_.held.back().set_state(v1::Attempt::SUCCEEDED);
+    ASSERT_TRUE(worker_.Sync().ok());
+  }
+  EXPECT_EQ(plane_.StateOf(waits), v1::Job::QUEUED) << "its device is free, but a report can't grow for ever";
+  EXPECT_EQ(worker_.held.size(), static_cast<size_t>(kMost));
+
+  ASSERT_TRUE(plane_.scheduler->RecordArtifact(ref_, Model(), plane_.now, plane_.changes).ok());
+  plane_.Commit();
+  ASSERT_TRUE(worker_.Sync().ok());
+  EXPECT_EQ(plane_.StateOf(waits), v1::Job::QUEUED) << "it was told to forget the first, and has not said that it did";
+  ASSERT_TRUE(worker_.Sync().ok());
+  EXPECT_EQ(plane_.StateOf(waits), v1::Job::STARTING);
+}
+
 TEST_F(SchedulerEnd, FilesAreAskedForUntilTheyAreHere) {
   *worker_.held[0].add_artifacts() = Model();
   ASSERT_TRUE(worker_.End(v1::Attempt::SUCCEEDED).ok());

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <fcntl.h>
+#include <functional>
 #include <memory>
 #include <string_view>
 #include <sys/stat.h>
@@ -80,7 +81,7 @@ void ArtifactUploader::Want(const v1::ArtifactRequest& request, const std::strin
   if (state.in_flight || now < state.not_before) return;
   state.in_flight = true;
   ++in_flight_;
-  thread_.Post([this, key, request, path] {
+  threads_[std::hash<std::string>()(key.first.job_id) % threads_.size()].Post([this, key, request, path] {
     absl::Status status = UploadFile(checkpoints_, path, request.ref(), request.artifact(), link_);
     if (status.ok() && absl::StartsWith(request.artifact().name(), kBundlePrefix)) RemoveUploaded(checkpoints_, path);
     inbox_.Post([this, key, status = std::move(status)] { OnDone(key, status); });

@@ -1,6 +1,8 @@
 // Sends the files that the server asks for.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -30,8 +32,9 @@ absl::Status UploadFile(const process::OpenRoot& root, const std::string& path, 
 // Artifacts of a bundle, which nobody reads on the worker.
 inline constexpr char kBundlePrefix[] = "bundle-";
 
-// The server names the artifacts it wants in every answer until it has them; each is uploaded once at a time, on a
-// thread of its own, and again after a pause when that failed. Not thread-safe.
+// The server names the artifacts it wants in every answer until it has them; each is uploaded once at a time, and again
+// after a pause when that failed. Those of several jobs go at once: of each most of the time is waiting for the
+// server's disk, which makes many durable as quickly as one. Not thread-safe.
 class ArtifactUploader {
  public:
   // All three must outlive the uploader; `inbox` must not run actions after it.
@@ -63,7 +66,7 @@ class ArtifactUploader {
   int in_flight_ = 0;
   std::int64_t uploaded_ = 0;
   std::int64_t failed_ = 0;
-  WorkThread thread_;  // last: its work ends before the rest goes
+  std::array<WorkThread, 4> threads_;  // last: their work ends before the rest goes
 };
 
 }  // namespace mantissa::agent

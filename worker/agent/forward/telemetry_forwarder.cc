@@ -32,6 +32,11 @@ std::int64_t TelemetryForwarder::Append(const AttemptKey& key, v1::TelemetryBatc
   return buffer.last_sequence();
 }
 
+void TelemetryForwarder::Complete(const AttemptKey& key) {
+  const auto found = sources_.find(key);
+  if (found != sources_.end()) found->second.complete = true;
+}
+
 void TelemetryForwarder::Close(const AttemptKey& key, SteadyTime now) {
   const auto found = sources_.find(key);
   if (found == sources_.end()) return;
@@ -57,9 +62,7 @@ SteadyTime TelemetryForwarder::NextDeadline() const {
     if (!stream_.Ready() || source.unwanted) continue;
     if (!source.open_sent) return SteadyTime::min();
     if (source.opened && source.buffer.unsent_rows() > 0 && source.buffer.sent_bytes() < options_.max_sent_bytes) {
-      next = std::min(next, source.buffer.unsent_rows() >= options_.max_batch_rows
-                                ? SteadyTime::min()
-                                : source.last_batch + options_.batch_interval);
+      next = std::min(next, DueAt(source));
     }
   }
   return next;
@@ -107,11 +110,15 @@ bool TelemetryForwarder::WriteOne(SteadyTime now) {
   return false;
 }
 
+SteadyTime TelemetryForwarder::DueAt(const Source& source) const {
+  const bool at_once = source.complete || source.buffer.unsent_rows() >= options_.max_batch_rows ||
+                       source.last_batch == SteadyTime::min();
+  return at_once ? SteadyTime::min() : source.last_batch + options_.batch_interval;
+}
+
 bool TelemetryForwarder::MaySend(const Source& source, SteadyTime now) const {
   if (!source.opened || source.unwanted || source.buffer.unsent_rows() == 0) return false;
-  if (source.buffer.sent_bytes() >= options_.max_sent_bytes) return false;
-  return source.buffer.unsent_rows() >= options_.max_batch_rows || source.last_batch == SteadyTime::min() ||
-         now >= source.last_batch + options_.batch_interval;
+  return source.buffer.sent_bytes() < options_.max_sent_bytes && now >= DueAt(source);
 }
 
 void TelemetryForwarder::OnOpened() {

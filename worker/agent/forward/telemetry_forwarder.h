@@ -40,7 +40,9 @@ class TelemetryForwarder {
   void Open(const v1::AttemptRef& ref);
   // Returns the newest attempt_sequence received.
   std::int64_t Append(const AttemptKey& key, v1::TelemetryBatch batch);
-  // No more will come; what is left is delivered as far as the server takes it.
+  // No more will come: what is left goes out without waiting for company. Its end is recorded after it.
+  void Complete(const AttemptKey& key);
+  // The attempt is forgotten; what is left is delivered as far as the server takes it.
   void Close(const AttemptKey& key, process::SteadyTime now);
 
   void Tick(process::SteadyTime now);
@@ -59,12 +61,15 @@ class TelemetryForwarder {
     bool open_sent = false;  // on the present stream
     bool opened = false;     // and answered
     bool unwanted = false;   // the lease is gone
+    bool complete = false;
     process::SteadyTime last_batch = process::SteadyTime::min();
     process::SteadyTime drop_at = process::SteadyTime::max();
   };
 
   bool Wanted() const;
   bool WriteOne(process::SteadyTime now);
+  // When what is unsent may go out; it can be in the past.
+  process::SteadyTime DueAt(const Source& source) const;
   bool MaySend(const Source& source, process::SteadyTime now) const;
   void OnOpened();
   void OnReceived(const v1::PublishTelemetryResponse& response);
