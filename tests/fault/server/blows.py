@@ -47,13 +47,13 @@ def endless_job(cluster, **training):
 
 def attempts_of(cluster, job_id):
     """From the first to the newest."""
-    request = cluster.pb("job_service").ListAttemptsRequest(job_id=job_id)
+    request = cluster.pb("job_service").ListAttemptsRequest(job_id=job_id, page_size=1000)
     return list(reversed(cluster.jobs().ListAttempts(request, wait_for_ready=True).attempts))
 
 
 def checkpoints_of(cluster, job_id):
     """From the first to the newest."""
-    request = cluster.pb("job_service").ListCheckpointsRequest(job_id=job_id)
+    request = cluster.pb("job_service").ListCheckpointsRequest(job_id=job_id, page_size=1000)
     listed = cluster.jobs().ListCheckpoints(request, wait_for_ready=True).checkpoints
     return sorted(listed, key=lambda checkpoint: (checkpoint.iteration, checkpoint.attempt))
 

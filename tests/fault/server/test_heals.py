@@ -1,6 +1,7 @@
 """Whatever is killed, stopped and cut off, in whatever order: once it is quiet everything comes to its end by itself.
 
 MANTISSA_SECONDS: of blows (45; 120 and 600 by hand). MANTISSA_SEED: of the schedule; printed."""
+import collections
 import heapq
 import os
 import random
@@ -19,6 +20,7 @@ SECONDS = float(os.environ.get("MANTISSA_SECONDS", "45"))
 SEED = int(os.environ.get("MANTISSA_SEED", str(random.SystemRandom().randrange(1 << 32))))
 HEALED = 60.0  # from the last blow to the end of every job
 SHORT = 1_500
+BACKLOG = 10  # of jobs that have not ended, or a slow machine would have the whole stream still before it
 
 
 class Scene:
@@ -109,17 +111,29 @@ class Stream:
 
     def __init__(self, cluster):
         self.cluster, self.stub, self.pb = cluster, cluster.jobs(), cluster.pb("job_service")
-        self.jobs, self.serial = [], 0
+        self.jobs, self.open, self.serial = [], collections.deque(), 0
 
     def submit(self):
         """Whether it was acknowledged; if not, the next call asks for the same once more."""
-        request = self.pb.SubmitJobRequest(spec=short_job(self.cluster, SHORT, checkpoint_every=300),
-                                           request_id=f"short-{self.serial}")
         try:
-            self.jobs.append(self.stub.SubmitJob(request, timeout=0.5).id)
+            self._forget_ended()
+            return len(self.open) < BACKLOG and self._submit()
         except grpc.RpcError as error:
             assert error.code() in PASSING, error
             return False
+
+    def _forget_ended(self):
+        while self.open:
+            job = self.stub.GetJob(self.pb.GetJobRequest(job_id=self.open[0]), timeout=0.5)
+            if job.state != self.cluster.pb("job").Job.SUCCEEDED:
+                return
+            self.open.popleft()
+
+    def _submit(self):
+        request = self.pb.SubmitJobRequest(spec=short_job(self.cluster, SHORT, checkpoint_every=300),
+                                           request_id=f"short-{self.serial}")
+        self.jobs.append(self.stub.SubmitJob(request, timeout=0.5).id)
+        self.open.append(self.jobs[-1])
         self.serial += 1
         return True
 

@@ -122,6 +122,8 @@ def repeat_everything(zombie, refs):
 
 def lose_leases(cluster, batch, count):
     """Attempts 1 of `count` jobs on a worker that falls silent, attempts 2 on another that does not."""
+    until(lambda: not any(worker.connected for worker in cluster.admin().ListWorkers(
+        cluster.pb("admin_service").ListWorkersRequest()).workers), "those of the last batch are gone", 10)
     zombie, heir = (FakeWorker(cluster, f"{name}-{batch}", count) for name in ("zombie", "heir"))
     jobs = [cluster.submit(spec(cluster)).id for _ in range(count)]
     until(lambda: zombie.synchronize() and len(zombie.held) == count, "the first worker has all of them", 10)
