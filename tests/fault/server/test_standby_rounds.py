@@ -109,9 +109,8 @@ class StruckPair(Pair):
             os.kill(server.process.pid, signal.SIGCONT)
         if blow == "blackhole":
             self.links[number].mend()
-        # PostgreSQL sees a connection that is closed at once, and its owner at the next ping, a second later at most;
-        # until then it answers what it has in memory.
-        silent = time.monotonic() + (1.5 if blow == "drop" else 0)
+        # PostgreSQL and the server see a closed connection at the same time, and each takes a moment to act on it.
+        silent = time.monotonic() + (0.5 if blow == "drop" else 0)
 
         def ended():
             if server.running and time.monotonic() > silent:
