@@ -275,13 +275,16 @@ absl::Status RunningServer::Parts::TakeOver() {
 }
 
 void RunningServer::Parts::KeepLock() {
-  constexpr std::chrono::milliseconds kPingInterval{1'000};
+  constexpr std::chrono::milliseconds kLookInterval{100};
+  constexpr int kLooksAPing = 10;
   process::MutexLock held(mutex);
-  while (true) {
-    changed.WaitFor(mutex, kPingInterval);
+  for (int looks = 1;; ++looks) {
+    changed.WaitFor(mutex, kLookInterval);
     if (stopped) return;
     mutex.Unlock();
-    const absl::Status kept = lock->Ping();
+    // A session that PostgreSQL has ended is seen at once, because the lock is another's at once; silence takes a ping.
+    const bool ask = looks % kLooksAPing == 0 || !lock->SessionOpen();
+    const absl::Status kept = ask ? lock->Ping() : absl::OkStatus();
     if (!kept.ok()) {
       End("another server may be the active one now", kept, "start this one again, and it stands by");
     }

@@ -183,6 +183,11 @@ absl::Status ActiveLock::Ping() {
   return absl::OkStatus();
 }
 
+bool ActiveLock::SessionOpen() {
+  Use use(*this);
+  return use.session != nullptr && use.session->Alive();
+}
+
 bool ActiveLock::IsFresh() const {
   const std::chrono::nanoseconds now = options_.boot_time();
   process::MutexLock lock(mutex_);

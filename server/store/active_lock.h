@@ -59,6 +59,8 @@ class ActiveLock {
 
   // OK: the lock was ours a moment ago. Anything else: it is lost.
   absl::Status Ping();
+  // False: the session has ended, and the lock with it, as far as is known here without asking. May be looked at often.
+  bool SessionOpen();
   // Whether the lock may be relied on: it is ours, and the last ping that succeeded left less than `fresh_for` ago.
   bool IsFresh() const;
 

@@ -30,7 +30,7 @@ def live_and_die(cluster, choices):
     """Starts the server, which dies; says of what."""
     step = choices.choice([None, None, None, *STEPS])
     if step is None:
-        cluster.launch_server("mantissa-server-faults")
+        cluster.launch_server()  # the program of users
         seconds, step = choices.uniform(0.2, 1.6), "at random"
     else:
         at = choices.randint(1, STEPS[step])

@@ -45,6 +45,17 @@ TEST_F(ActiveLockTest, OneServerAtATimeHasIt) {
   EXPECT_TRUE(second.Ping().ok());
 }
 
+TEST_F(ActiveLockTest, ASessionThatHasEndedIsSeenWithoutAsking) {
+  ActiveLock lock(database_);
+  EXPECT_FALSE(lock.SessionOpen());
+  ASSERT_TRUE(lock.TryAcquire().value());
+  EXPECT_TRUE(lock.SessionOpen());
+  EndSessionOfHolder();
+  while (lock.SessionOpen()) std::this_thread::yield();
+  EXPECT_FALSE(lock.Ping().ok());
+  EXPECT_FALSE(lock.IsFresh());
+}
+
 TEST_F(ActiveLockTest, AnotherDatabaseIsAnotherLock) {
   ActiveLock first(database_);
   ActiveLock second(tests::PostgresServer::Get().NewDatabase());
