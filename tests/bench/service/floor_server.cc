@@ -104,6 +104,7 @@ class Workers final : public v1::WorkerService::CallbackService {
     response->mutable_next_call()->set_seconds(5);
     const bool ended = request->attempts_size() > 0 && request->attempts(0).state() == v1::Attempt::SUCCEEDED;
     std::unique_lock lock(mutex_);
+    workers_ = true;
     const auto older = waiting_.find(request->worker_id());
     if (older != waiting_.end()) {
       // A call that hangs is superseded; one that comes late is older than what has come.
@@ -127,28 +128,36 @@ class Workers final : public v1::WorkerService::CallbackService {
     }
     waiting_[request->worker_id()] = {reactor, request, response};
     if (request->attempts_size() == 0) free_.push_back(request->worker_id());
+    AssignThose();
     return reactor;
   }
 
   void Assign(const std::string& job_id, const v1::JobSpec& spec) {
     std::unique_lock lock(mutex_);
-    while (!free_.empty()) {
+    if (!workers_) return;
+    unassigned_.push_back({job_id, spec});
+    AssignThose();
+  }
+
+ private:
+  // Under mutex_.
+  void AssignThose() {
+    while (!free_.empty() && !unassigned_.empty()) {
       const auto worker = waiting_.find(free_.front());
       free_.pop_front();
       if (worker == waiting_.end() || worker->second.request->attempts_size() > 0) continue;
       const Waiting waits = worker->second;
       waiting_.erase(worker);
       v1::DesiredAttempt& desired = *waits.response->add_attempts();
-      desired.mutable_ref()->set_job_id(job_id);
+      desired.mutable_ref()->set_job_id(unassigned_.front().first);
       desired.mutable_ref()->set_attempt(1);
       desired.set_goal(v1::DesiredAttempt::RUN);
-      *desired.mutable_assignment()->mutable_spec() = spec;
+      *desired.mutable_assignment()->mutable_spec() = std::move(unassigned_.front().second);
+      unassigned_.pop_front();
       waits.reactor->Finish(grpc::Status::OK);
-      return;
     }
   }
 
- private:
   struct Waiting {
     grpc::ServerUnaryReactor* reactor = nullptr;
     const v1::SynchronizeRequest* request = nullptr;
@@ -157,8 +166,10 @@ class Workers final : public v1::WorkerService::CallbackService {
   const grpc::Status kSuperseded{grpc::StatusCode::ABORTED, "superseded"};
 
   std::mutex mutex_;
+  bool workers_ = false;  // there are any
   std::map<std::string, Waiting> waiting_;
   std::deque<std::string> free_;
+  std::deque<std::pair<std::string, v1::JobSpec>> unassigned_;
 };
 
 class Jobs final : public v1::JobService::CallbackService {
@@ -204,6 +215,7 @@ int main(int argc, char** argv) {
   Workers workers;
   Jobs jobs(table, workers);
   grpc::ServerBuilder builder;
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 4'000);  // workers ping
   int port = 0;
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(&jobs);

@@ -1,11 +1,13 @@
 #include "worker/agent/forward/artifact_uploader.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstddef>
 #include <fcntl.h>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string_view>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,14 +28,13 @@ using process::Log;
 
 constexpr std::size_t kChunkBytes = std::size_t{256} << 10;
 
-absl::StatusOr<std::string> ReadChunk(int fd) {
-  std::string chunk(kChunkBytes, '\0');
+// The next bytes of the file; empty at its end.
+absl::StatusOr<std::string_view> ReadInto(std::span<char> buffer, int fd) {
   ssize_t size = 0;
-  while ((size = ::read(fd, chunk.data(), chunk.size())) < 0) {
+  while ((size = ::read(fd, buffer.data(), buffer.size())) < 0) {
     if (errno != EINTR) return absl::ErrnoToStatus(errno, "reading the artifact");
   }
-  chunk.resize(static_cast<std::size_t>(size));
-  return chunk;
+  return std::string_view(buffer.data(), static_cast<std::size_t>(size));
 }
 
 }  // namespace
@@ -41,8 +42,9 @@ absl::StatusOr<std::string> ReadChunk(int fd) {
 absl::StatusOr<std::string> HashFile(int fd) {
   const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), &EVP_MD_CTX_free);
   EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr);
+  std::array<char, 64 << 10> buffer;
   while (true) {
-    absl::StatusOr<std::string> chunk = ReadChunk(fd);
+    absl::StatusOr<std::string_view> chunk = ReadInto(buffer, fd);
     if (!chunk.ok()) return chunk.status();
     if (chunk->empty()) break;
     EVP_DigestUpdate(context.get(), chunk->data(), chunk->size());
@@ -71,7 +73,12 @@ absl::Status UploadFile(const process::OpenRoot& root, const std::string& path, 
   }
   artifact.set_sha256(*hash);
   if (::lseek(file->get(), 0, SEEK_SET) != 0) return absl::ErrnoToStatus(errno, "rewinding the artifact");
-  return link.UploadArtifact(ref, artifact, [fd = file->get()] { return ReadChunk(fd); });
+  std::string buffer(std::min(kChunkBytes, static_cast<std::size_t>(std::max<off_t>(info.st_size, 1))), '\0');
+  return link.UploadArtifact(ref, artifact, [&, fd = file->get()]() -> absl::StatusOr<std::string> {
+    absl::StatusOr<std::string_view> chunk = ReadInto(buffer, fd);
+    if (!chunk.ok()) return chunk.status();
+    return std::string(*chunk);
+  });
 }
 
 void ArtifactUploader::Want(const v1::ArtifactRequest& request, const std::string& path, process::SteadyTime now) {
