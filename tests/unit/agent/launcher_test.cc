@@ -142,10 +142,15 @@ TEST_F(LauncherTest, AProgramHasNoOtherDescriptorsAndOnlyTheEnvironmentItIsGiven
   const process::FileDescriptor kept_open(::open("/dev/null", O_RDONLY));  // not closed at exec
   ASSERT_TRUE(launcher_.Start({2, {"/bin/sleep", "1000"}, {}}).ok());
   const ProcessStarted started = Await<ProcessStarted>();
+  // Its loader opens libraries for a moment.
   std::vector<std::string> descriptors;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(started.pid) + "/fd")) {
-    descriptors.push_back(entry.path().filename());
-  }
+  const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  do {
+    descriptors.clear();
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(started.pid) + "/fd")) {
+      descriptors.push_back(entry.path().filename());
+    }
+  } while (descriptors.size() != 4 && std::chrono::steady_clock::now() < patience);
   EXPECT_THAT(descriptors, testing::UnorderedElementsAre("0", "1", "2", "3"));
   std::string out;
   ASSERT_TRUE(launcher_.Signal(2, SIGKILL).ok());
