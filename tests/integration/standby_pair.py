@@ -88,7 +88,8 @@ class Pair(Cluster):
                 stub = admin_service_pb2_grpc.AdminServiceStub(channel)
                 return stub.GetServerInfo(self.pb("admin_service").GetServerInfoRequest(), timeout=deadline).epoch
             except grpc.RpcError as error:
-                return None if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED) else error
+                assert error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED), error
+                return None
 
     def active(self):
         serving = [number for number in (0, 1) if self.answers(number)]

