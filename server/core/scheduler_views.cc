@@ -8,14 +8,14 @@
 namespace mantissa::server {
 namespace {
 
-// A worker that still has the files of so many attempts gets no more work until it is further: every report names them
-// all, and every answer their files.
-constexpr int64_t kMostEnded = 64;
+// A worker that still has the files of so many attempts, and one more for each of its devices, gets no more work until
+// it is further: every report names them all, and every answer their files. It has enough to send by then.
+constexpr int64_t kMostEnded = 16;
 
 bool IsBehind(const WorkerEntry& worker) {
   return std::count_if(worker.held.begin(), worker.held.end(), [](const auto& held) {
            return held.second.standing == HeldAttempt::Standing::kEnded;
-         }) >= kMostEnded;
+         }) >= kMostEnded + worker.worker.devices_size();
 }
 
 }  // namespace

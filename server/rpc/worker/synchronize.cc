@@ -41,23 +41,32 @@ void SynchronizeCall::Begin(std::shared_ptr<SynchronizeCall> self) {
   self_ = std::move(self);
   const absl::Status admitted = backend_.open_calls.Add(self_);
   if (!admitted.ok()) return Rest(admitted);
+  // Before the first look, so that what changes after it wakes the call.
+  subscription_.emplace(backend_.worker_signal, request_.worker_id(), self_);
+  auto unchanged = std::make_shared<std::optional<v1::SynchronizeResponse>>();
   SubmitDecision(
       backend_.commit,
-      [call = self_](Scheduler& scheduler, Moment now, Changes& changes) {
-        return scheduler.Report(call->request_, now, changes);
+      [call = self_, unchanged](Scheduler& scheduler, Moment now, Changes& changes) {
+        const v1::SynchronizeRequest& report = call->request_;
+        absl::Status reported = scheduler.Report(report, now, changes);
+        if (reported.ok() && scheduler.DesiredRevision(report.worker_id()) == report.applied_revision()) {
+          *unchanged = scheduler.DesiredState(report.worker_id(), now);
+        }
+        return reported;
       },
-      [call = self_](const absl::Status& status) { call->Reported(status); }, WhenReadOnly::kSkip);
+      [call = self_, unchanged](const absl::Status& status) { call->Reported(status, *unchanged); },
+      WhenReadOnly::kSkip);
 }
 
-void SynchronizeCall::Reported(const absl::Status& status) {
+void SynchronizeCall::Reported(const absl::Status& status, const std::optional<v1::SynchronizeResponse>& unchanged) {
   if (!status.ok()) return Rest(status);
   const std::shared_ptr<SynchronizeCall> older = calls_.Replace(request_.worker_id(), self_);
   if (older) {
     older->End(ErrorWithReason(absl::StatusCode::kAborted, kSuperseded, "a newer call of this worker has taken over"));
   }
-  // Before the first look, so that what changes after it wakes the call.
-  subscription_.emplace(backend_.worker_signal, request_.worker_id(), self_);
-  Look();
+  // Most reports change nothing that the worker is to do, and then there is nothing to look for. Else what it is to do
+  // is read once it is durable.
+  unchanged ? Looked(*unchanged, status) : Look();
 }
 
 void SynchronizeCall::Look() {

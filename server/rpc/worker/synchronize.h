@@ -55,7 +55,8 @@ class SynchronizeCall final : public grpc::ServerUnaryReactor,
  private:
   void Begin(std::shared_ptr<SynchronizeCall> self);
   // On the writer's thread, as are the two below.
-  void Reported(const absl::Status& status);
+  // `unchanged`: the desired state, where the report says that it is carried out as it stands.
+  void Reported(const absl::Status& status, const std::optional<v1::SynchronizeResponse>& unchanged);
   void Look();
   void Looked(const v1::SynchronizeResponse& desired, const absl::Status& status);
   // The command that was under way has ended; with a reply, or with nothing to say yet.

@@ -66,7 +66,7 @@ class ArtifactUploader {
   int in_flight_ = 0;
   std::int64_t uploaded_ = 0;
   std::int64_t failed_ = 0;
-  std::array<WorkThread, 4> threads_;  // last: their work ends before the rest goes
+  std::array<WorkThread, 8> threads_;  // last: their work ends before the rest goes
 };
 
 }  // namespace mantissa::agent
