@@ -27,6 +27,7 @@ class JobService final : public v1::JobService::WithRawCallbackMethod_WatchJob<v
   Unary* UpdateJob(Context*, const v1::UpdateJobRequest* request, v1::Job* job) override;
   Unary* DeleteJob(Context*, const v1::DeleteJobRequest* request, v1::DeleteJobResponse* response) override;
   grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchJob(Context*, const grpc::ByteBuffer* request) override;
+  grpc::ServerWriteReactor<v1::WatchJobsResponse>* WatchJobs(Context*, const v1::WatchJobsRequest* request) override;
   Unary* ListAttempts(Context*, const v1::ListAttemptsRequest* request, v1::ListAttemptsResponse* response) override;
   Unary* ListEvents(Context*, const v1::ListEventsRequest* request, v1::ListEventsResponse* response) override;
   grpc::ServerWriteReactor<v1::ReadLogsResponse>* ReadLogs(Context*, const v1::ReadLogsRequest* request) override;
@@ -38,7 +39,6 @@ class JobService final : public v1::JobService::WithRawCallbackMethod_WatchJob<v
   Unary* ListRoots(Context*, const v1::ListRootsRequest* request, v1::ListRootsResponse* response) override;
 
   // Not built in this release.
-  grpc::ServerWriteReactor<v1::WatchJobsResponse>* WatchJobs(Context*, const v1::WatchJobsRequest*) override;
   Unary* QueryHistory(Context*, const v1::QueryHistoryRequest*, v1::QueryHistoryResponse*) override;
   Unary* GetReport(Context*, const v1::GetReportRequest*, v1::GetReportResponse*) override;
 
