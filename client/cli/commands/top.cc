@@ -61,12 +61,22 @@ absl::StatusOr<TopState> ReadOnce(const Context& context) {
   return model.State(context.console.clock.WallNow(), std::numeric_limits<std::size_t>::max());
 }
 
+int Follow(const Context& context) {
+  // A server that can't be reached at all is told as by every command, before the terminal and Ctrl-C are taken.
+  Connection& connection = context.connection;
+  v1::ListWorkersResponse workers;
+  const absl::Status asked =
+      connection.Ask(connection.admin(), &v1::AdminService::Stub::ListWorkers, AllWorkers(), workers);
+  if (!asked.ok()) return context.console.Fail(asked);
+  return TopSession(connection, context.console, workers).Run();
+}
+
 }  // namespace
 
 int Top(const Context& context, const TopOptions& options) {
   const Console& console = context.console;
   const bool picture = context.format == OutputFormat::kTable;
-  if (picture && console.out_look.terminal && !options.once) return TopSession(context.connection, console).Run();
+  if (picture && console.out_look.terminal && !options.once) return Follow(context);
   const absl::StatusOr<TopState> state = ReadOnce(context);
   if (!state.ok()) return console.Fail(state.status());
   if (context.format == OutputFormat::kName) {

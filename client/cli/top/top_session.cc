@@ -37,8 +37,11 @@ v1::ListWorkersRequest AllWorkers() {
   return request;
 }
 
-TopSession::TopSession(Connection& connection, const Console& console)
-    : connection_(connection), console_(console), model_(connection.address()) {}
+TopSession::TopSession(Connection& connection, const Console& console, const v1::ListWorkersResponse& workers)
+    : connection_(connection), console_(console), model_(connection.address()) {
+  model_.SetWorkers(workers);
+  ask_workers_at_ = console_.clock.Now() + kAskWorkers;
+}
 
 void TopSession::Connect() {
   model_.BeginAnew();
@@ -64,13 +67,6 @@ void TopSession::AskWorkers() {
 }
 
 int TopSession::Run() {
-  // Who can't be reached at all is told so as of every command, before the terminal is taken.
-  v1::ListWorkersResponse workers;
-  const absl::Status asked =
-      connection_.Ask(connection_.admin(), &v1::AdminService::Stub::ListWorkers, AllWorkers(), workers);
-  if (!asked.ok()) return console_.Fail(asked);
-  model_.SetWorkers(workers);
-  ask_workers_at_ = console_.clock.Now() + kAskWorkers;
   screen_ = std::make_unique<Screen>(console_);
   Connect();
   while (true) {

@@ -28,7 +28,8 @@ v1::ListWorkersRequest AllWorkers();
 // Installs signal handlers while it runs. Used by one thread.
 class TopSession {
  public:
-  TopSession(Connection& connection, const Console& console);
+  // `workers`: as they answered when the server was reached.
+  TopSession(Connection& connection, const Console& console, const v1::ListWorkersResponse& workers);
 
   int Run();
 

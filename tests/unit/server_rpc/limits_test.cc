@@ -216,6 +216,24 @@ TEST_F(LimitsTest, MetricsShowAJobWhileItRunsAndNotAfter) {
   EXPECT_THAT(text, testing::HasSubstr("mantissa_attempts_ended_total{outcome=\"succeeded\",reason=\"completed\"} 1"));
 }
 
+TEST_F(LimitsTest, AWatchIsCountedUntilItsClientGoes) {
+  ServeMetrics();
+  const v1::Job job = Submit();
+  grpc::ClientContext one_context, all_context;
+  v1::WatchJobRequest request;
+  request.set_job_id(job.id());
+  auto one = jobs->WatchJob(&one_context, request);
+  v1::WatchJobResponse frame;
+  ASSERT_TRUE(one->Read(&frame));
+  auto all = jobs->WatchJobs(&all_context, v1::WatchJobsRequest());
+  v1::WatchJobsResponse frame_of_all;
+  ASSERT_TRUE(all->Read(&frame_of_all));
+  EXPECT_THAT(Scrape(), testing::HasSubstr("mantissa_watchers 2\n"));
+  one_context.TryCancel();
+  all_context.TryCancel();
+  for (std::string text; text.find("mantissa_watchers 0\n") == std::string::npos;) text = Scrape();
+}
+
 TEST_F(LimitsTest, DrainTellsStreamsToComeBackAndEnds) {
   options.next_call = std::chrono::milliseconds(60'000);
   options.lease = std::chrono::milliseconds(360'000);
