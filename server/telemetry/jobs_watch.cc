@@ -5,6 +5,10 @@
 #include <utility>
 #include <vector>
 
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "google/protobuf/wire_format_lite.h"
+
 namespace mantissa::server {
 namespace {
 
@@ -13,6 +17,17 @@ constexpr int32_t kLot = 32;
 
 // As the stores compare instants.
 int64_t Micros(const google::protobuf::Timestamp& time) { return time.seconds() * 1'000'000 + time.nanos() / 1'000; }
+
+// Bytes of several, one after the other, parse as one WatchJobsResponse with all of them.
+void AppendJob(const v1::Job& job, std::string& frame) {
+  using google::protobuf::internal::WireFormatLite;
+  google::protobuf::io::StringOutputStream stream(&frame);
+  google::protobuf::io::CodedOutputStream out(&stream);
+  out.WriteTag(
+      WireFormatLite::MakeTag(v1::WatchJobsResponse::kJobsFieldNumber, WireFormatLite::WIRETYPE_LENGTH_DELIMITED));
+  out.WriteVarint32(static_cast<uint32_t>(job.ByteSizeLong()));
+  job.SerializeToCodedStream(&out);
+}
 
 }  // namespace
 
@@ -24,14 +39,14 @@ JobsWatch::JobsWatch(const v1::JobFilter& filter, std::string tenant, JobStore& 
       options_(options),
       follower_(feed, std::move(sleeper)) {}
 
-absl::StatusOr<std::optional<v1::WatchJobsResponse>> JobsWatch::Next() {
-  v1::WatchJobsResponse frame;
+absl::StatusOr<std::optional<std::string>> JobsWatch::Next() {
+  std::string frame;
   if (!all_read_) {
     const absl::Status read = ReadStored(frame);
     if (!read.ok()) return read;
     return frame;
   }
-  while (frame.jobs().empty()) {
+  while (frame.empty()) {
     const absl::StatusOr<bool> more = TakeChanged(frame);
     if (!more.ok()) return more.status();
     if (!*more) return std::nullopt;
@@ -39,33 +54,33 @@ absl::StatusOr<std::optional<v1::WatchJobsResponse>> JobsWatch::Next() {
   return frame;
 }
 
-absl::Status JobsWatch::ReadStored(v1::WatchJobsResponse& frame) {
-  size_t bytes = 0;
-  while (!all_read_ && frame.jobs_size() < options_.frame_jobs && bytes < options_.frame_bytes) {
+absl::Status JobsWatch::ReadStored(std::string& frame) {
+  int jobs = 0;
+  while (!all_read_ && jobs < options_.frame_jobs && frame.size() < options_.frame_bytes) {
     absl::StatusOr<JobPage> lot =
-        store_.ListJobs(tenant_, filter_, read_before_, std::min(kLot, options_.frame_jobs - frame.jobs_size()));
+        store_.ListJobs(tenant_, filter_, read_before_, std::min(kLot, options_.frame_jobs - jobs));
     if (!lot.ok()) return lot.status();
     all_read_ = !lot->more || lot->jobs.empty();
     for (v1::Job& job : lot->jobs) {
-      if (bytes >= options_.frame_bytes) {  // the rest is read again
+      if (frame.size() >= options_.frame_bytes) {  // the rest is read again
         all_read_ = false;
         break;
       }
       read_before_ = job.id();
       job.clear_spec();
       job.clear_resolved_spec();
-      bytes += job.ByteSizeLong();
-      *frame.add_jobs() = std::move(job);
+      AppendJob(job, frame);
+      ++jobs;
     }
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> JobsWatch::TakeChanged(v1::WatchJobsResponse& frame) {
+absl::StatusOr<bool> JobsWatch::TakeChanged(std::string& frame) {
   const auto changed = follower_.Take(static_cast<size_t>(options_.frame_jobs), options_.frame_bytes);
   if (!changed.ok()) return changed.status();
   for (const JobsFeed::SharedJob& job : *changed) {
-    if (Passes(*job)) *frame.add_jobs() = *job;
+    if (Passes(*job)) AppendJob(*job, frame);
   }
   return !changed->empty();
 }

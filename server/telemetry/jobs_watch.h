@@ -30,13 +30,14 @@ class JobsWatch {
   JobsWatch(const v1::JobFilter& filter, std::string tenant, JobStore& store, JobsFeed& feed,
             std::shared_ptr<Wakeable> sleeper, JobsWatchOptions options = {});
 
+  // A WatchJobsResponse, encoded: what a client that does not read leaves here is bytes, a fraction of the messages.
   // Nothing when there is nothing to send until the sleeper is woken. The first frame comes even without a job.
   // UNAVAILABLE: left behind (see JobsFeed::Follower).
-  absl::StatusOr<std::optional<v1::WatchJobsResponse>> Next();
+  absl::StatusOr<std::optional<std::string>> Next();
 
  private:
-  absl::Status ReadStored(v1::WatchJobsResponse& frame);
-  absl::StatusOr<bool> TakeChanged(v1::WatchJobsResponse& frame);
+  absl::Status ReadStored(std::string& frame);
+  absl::StatusOr<bool> TakeChanged(std::string& frame);
   bool Passes(const v1::Job& changed) const;
 
   const v1::JobFilter filter_;

@@ -115,8 +115,8 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* JobService::WatchJob(Context*, const
   return WatchJobStream::Start<WatchJobStream>(backend_, request);
 }
 
-grpc::ServerWriteReactor<v1::WatchJobsResponse>* JobService::WatchJobs(Context*, const v1::WatchJobsRequest* request) {
-  return WatchJobsStream::Start<WatchJobsStream>(backend_, *request);
+grpc::ServerWriteReactor<grpc::ByteBuffer>* JobService::WatchJobs(Context*, const grpc::ByteBuffer* request) {
+  return WatchJobsStream::Start<WatchJobsStream>(backend_, request);
 }
 
 JobService::Unary* JobService::ListAttempts(Context*, const v1::ListAttemptsRequest* request,

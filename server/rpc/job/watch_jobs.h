@@ -2,24 +2,27 @@
 
 #include <optional>
 
-#include "mantissa/v1/job_service.pb.h"
+#include "grpcpp/support/byte_buffer.h"
+
 #include "server/rpc/call/frame_stream.h"
 #include "server/telemetry/jobs_watch.h"
 
 namespace mantissa::server {
 
 // All jobs of a tenant, followed until the client goes. Thread-safe.
-class WatchJobsStream final : public FrameStream<v1::WatchJobsResponse> {
+class WatchJobsStream final : public FrameStream<grpc::ByteBuffer> {
  public:
-  WatchJobsStream(Backend& backend, const v1::WatchJobsRequest& request)
-      : FrameStream(backend, "JobService/WatchJobs"), request_(request) {}
+  WatchJobsStream(Backend& backend, const grpc::ByteBuffer* request)
+      : FrameStream(backend, "JobService/WatchJobs"), encoded_request_(*request) {}
 
  protected:
   Next Step() override;
   void Closed() override;
 
  private:
-  const v1::WatchJobsRequest request_;
+  absl::Status Open();
+
+  const grpc::ByteBuffer encoded_request_;
   std::optional<JobsWatch> watch_;
 };
 

@@ -97,8 +97,8 @@ TEST_F(LimitsTest, AnUnknownMethodIsUnimplementedAndGarbageIsRefused) {
   EXPECT_EQ(Call("/mantissa.v1.JobService/Nonsense", "").error_code(), grpc::StatusCode::UNIMPLEMENTED);
   EXPECT_EQ(Call("/nobody.Service/Nothing", "").error_code(), grpc::StatusCode::UNIMPLEMENTED);
   // On a bidirectional stream gRPC tells what it can't parse like an end: nothing of it is acknowledged.
-  for (const char* const method :
-       {"JobService/SubmitJob", "JobService/WatchJob", "WorkerService/Synchronize", "WorkerService/UploadArtifact"}) {
+  for (const char* const method : {"JobService/SubmitJob", "JobService/WatchJob", "JobService/WatchJobs",
+                                   "WorkerService/Synchronize", "WorkerService/UploadArtifact"}) {
     const grpc::Status status = Call("/mantissa.v1." + std::string(method), "\xff\xff\xff not a message");
     EXPECT_FALSE(status.ok()) << method;
   }

@@ -114,10 +114,12 @@ class JobsClient {
 
   // One frame; false when there is none.
   bool Read() {
-    absl::StatusOr<std::optional<v1::WatchJobsResponse>> frame = watch_.Next();
-    EXPECT_TRUE(frame.ok()) << frame.status();
-    if (!frame.ok() || !frame->has_value()) return false;
-    for (const v1::Job& job : (*frame)->jobs()) {
+    const absl::StatusOr<std::optional<std::string>> bytes = watch_.Next();
+    EXPECT_TRUE(bytes.ok()) << bytes.status();
+    if (!bytes.ok() || !bytes->has_value()) return false;
+    v1::WatchJobsResponse frame;
+    EXPECT_TRUE(frame.ParseFromString(**bytes));
+    for (const v1::Job& job : frame.jobs()) {
       told.push_back(job.id());
       if (job.state() == v1::Job::STATE_UNSPECIFIED) {
         states.erase(job.id());
@@ -125,7 +127,7 @@ class JobsClient {
         states[job.id()] = job.state();
       }
     }
-    frames.push_back(**std::move(frame));
+    frames.push_back(std::move(frame));
     return true;
   }
 
