@@ -22,6 +22,7 @@
 #include "client/cli/commands/logs.h"
 #include "client/cli/commands/records.h"
 #include "client/cli/commands/submit.h"
+#include "client/cli/commands/top.h"
 #include "client/cli/commands/version.h"
 #include "client/cli/output/display_text.h"
 #include "process/nearest_name.h"
@@ -65,6 +66,7 @@ struct CommandTree {
   HistoryOptions history;
   DownloadOptions download;
   BundleOptions bundle;
+  TopOptions top;
   std::string job;
   std::vector<std::string> jobs;
   std::string shell;
@@ -290,6 +292,9 @@ void DeclareHistoryCommands(CommandTree& tree) {
 }
 
 void DeclareOtherCommands(CommandTree& tree) {
+  Command(tree, "top", "Show all jobs, devices and the queue, kept up to date; Ctrl-C or q leaves",
+          [&tree](const Context& context) { return Top(context, tree.top); })
+      .add_flag("--once", tree.top.once, "One picture, as where stdout is no terminal");
   Command(tree, "workers", "List the workers and their devices", &Workers);
   CLI::App& drain = Command(tree, "drain", "Empty a worker: what it runs is saved and goes on elsewhere",
                             [&tree](const Context& context) { return Drain(context, tree.drain); });

@@ -31,6 +31,7 @@
 #include "server/store/job_sweeper.h"
 #include "server/store/postgres_store.h"
 #include "server/store/sqlite_store.h"
+#include "server/telemetry/jobs_feed.h"
 #include "server/telemetry/telemetry_hub.h"
 
 #ifndef MANTISSA_VERSION
@@ -66,6 +67,7 @@ struct RunningServer::Parts {
   std::unique_ptr<BlobFiles> blobs;
   ServerIdentity identity;
   TelemetryHub telemetry;
+  JobsFeed jobs_feed;
   WakeSignal log_signal;
   WakeSignal worker_signal;
   CommitWakes commit_wakes{worker_signal, log_signal};
@@ -174,7 +176,7 @@ absl::Status RunningServer::Parts::StartCommits() {
   sweeper = std::make_unique<JobSweeper>(
       *store, *blobs, clock,
       JobSweeperOptions{.keep_for = options.retention_time, .keep_jobs = options.retention_jobs});
-  const std::vector<CommitListener*> listeners = {&telemetry, &job_metrics, &commit_wakes, sweeper.get()};
+  const std::vector<CommitListener*> listeners = {&telemetry, &jobs_feed, &job_metrics, &commit_wakes, sweeper.get()};
   commit = std::make_unique<GroupCommit>(
       *store, [scheduler_options, ids] { return std::make_unique<Scheduler>(scheduler_options, ids); }, clock,
       listeners,
@@ -216,8 +218,8 @@ absl::Status RunningServer::Parts::OpenMetrics() {
 }
 
 absl::Status RunningServer::Parts::StartServing() {
-  backend.reset(new Backend{*store, *commit, *blobs, telemetry, log_signal, worker_signal, pool, open_calls, metrics,
-                            rpc_metrics, clock});
+  backend.reset(new Backend{*store, *commit, *blobs, telemetry, jobs_feed, log_signal, worker_signal, pool, open_calls,
+                            metrics, rpc_metrics, clock});
   if (lock) backend->is_active = [this] { return lock->IsFresh(); };
   GrpcServerOptions grpc_options;
   grpc_options.listen = address.empty() ? options.listen : address;

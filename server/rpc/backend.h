@@ -13,6 +13,7 @@
 #include "server/store/blob_files.h"
 #include "server/store/group_commit.h"
 #include "server/store/job_store.h"
+#include "server/telemetry/jobs_feed.h"
 #include "server/telemetry/telemetry_hub.h"
 #include "server/telemetry/wake_signal.h"
 
@@ -24,6 +25,7 @@ struct Backend {
   GroupCommit& commit;
   BlobFiles& blobs;
   TelemetryHub& telemetry;
+  JobsFeed& jobs_feed;
   WakeSignal& log_signal;     // by job: its logs have grown, or an attempt of it has changed
   WakeSignal& worker_signal;  // by worker: what is desired of it has changed
   BlockingPool& pool;

@@ -10,9 +10,6 @@
 namespace mantissa::cli {
 namespace {
 
-constexpr std::chrono::milliseconds kFirstBackoff{200};
-constexpr std::chrono::milliseconds kMaxBackoff{2000};
-
 ExitCode CodeOf(v1::Job::State state) { return state == v1::Job::SUCCEEDED ? kExitOk : kExitJobFailed; }
 
 }  // namespace
@@ -32,18 +29,23 @@ v1::WatchJobRequest WatchSession::Request() const {
   return request;
 }
 
+void WatchSession::Connect() {
+  stream_ = std::make_unique<StreamReader<v1::WatchJobResponse>>(
+      [this](grpc::ClientContext* context) { return connection_.jobs().WatchJob(context, Request()); });
+}
+
 WatchOutcome WatchSession::Run(const v1::Job& job) {
   job_id_ = job.id();
   model_.SetJob(job);
   const Time begin = console_.clock.Now();
   const Time deadline = options_.timeout ? begin + *options_.timeout : Time::max();
-  stream_ = std::make_unique<WatchStream>(connection_, Request());
+  Connect();
   while (true) {
     const Time now = console_.clock.Now();
     if (stop_.raised()) return Leave(kExitInterrupted, "detached");
     if (now >= deadline) return Leave(kExitTimedOut, "the time to wait is over");
     if (console_.out.failed()) return {kExitError, std::nullopt};  // nobody reads any more
-    if (!stream_ && now >= reconnect_at_) stream_ = std::make_unique<WatchStream>(connection_, Request());
+    if (!stream_ && now >= reconnect_.at()) Connect();
     if (stream_) {
       if (std::optional<WatchOutcome> outcome = TakeFrames(now)) return std::move(*outcome);
     }
@@ -54,7 +56,7 @@ WatchOutcome WatchSession::Run(const v1::Job& job) {
 
 void WatchSession::WaitForNews(Time until) {
   const Time now = console_.clock.Now();
-  if (!stream_) until = std::min(until, reconnect_at_);
+  if (!stream_) until = std::min(until, reconnect_.at());
   if (!waiting_.empty()) until = std::min(until, last_draw_ + kRedraw);
   const auto wait = std::chrono::ceil<std::chrono::milliseconds>(std::max(until - now, Time::duration::zero()));
   pollfd descriptors[2] = {{stop_.fd(), POLLIN, 0}, {stream_ ? stream_->fd() : -1, POLLIN, 0}};
@@ -62,10 +64,9 @@ void WatchSession::WaitForNews(Time until) {
 }
 
 std::optional<WatchOutcome> WatchSession::TakeFrames(Time now) {
-  const WatchStream::Batch batch = stream_->Take();
+  const auto batch = stream_->Take();
   for (const v1::WatchJobResponse& frame : batch.frames) {
-    lost_since_.reset();
-    backoff_ = kFirstBackoff;
+    reconnect_.Heard();
     ignore_cursor_ = false;
     display_->ShowFrame(frame);
     model_.Apply(frame);
@@ -83,7 +84,7 @@ std::optional<WatchOutcome> WatchSession::OnStreamEnd(const grpc::Status& status
     // What is still there is told again from its beginning; what was seen already is not told twice.
     waiting_.push_back({{}, v1::JobEvent::WARNING, "the place to go on from is no longer kept; telling all that is"});
     ignore_cursor_ = true;
-    reconnect_at_ = now;
+    reconnect_.AtOnce(now);
     return std::nullopt;
   }
   // A stream that ends well without the job's end was closed by a server that stops.
@@ -91,20 +92,11 @@ std::optional<WatchOutcome> WatchSession::OnStreamEnd(const grpc::Status& status
     display_->Close();
     return WatchOutcome{static_cast<ExitCode>(console_.Fail(connection_.Explained(status))), std::nullopt};
   }
-  if (!lost_since_) lost_since_ = now;
-  if (now - *lost_since_ >= options_.retry_for) {
+  reconnect_.Lost(now, failure.retry_after);
+  if (now - *reconnect_.lost_since() >= options_.retry_for) {
     return Leave(kExitUnavailable, absl::StrCat("the server at ", connection_.address(), " stays away"));
   }
-  backoff_ = std::clamp(2 * backoff_, kFirstBackoff, kMaxBackoff);
-  reconnect_at_ = now + std::max(backoff_, std::min(failure.retry_after.value_or(backoff_), kMaxBackoff));
   return std::nullopt;
-}
-
-std::optional<std::string> WatchSession::Notice(Time now) const {
-  if (!lost_since_) return std::nullopt;
-  const auto away = std::chrono::duration_cast<std::chrono::seconds>(now - *lost_since_);
-  return absl::StrCat("the server at ", connection_.address(), " has not answered for ", away.count(),
-                      " s; trying again, the job is not touched");
 }
 
 void WatchSession::Draw(Time now, bool force) {
@@ -112,7 +104,8 @@ void WatchSession::Draw(Time now, bool force) {
   if (!force && width == last_width_ && now - last_draw_ < kRedraw) return;
   last_width_ = width;
   last_draw_ = now;
-  display_->Show(waiting_, model_.state(), Notice(now), now);
+  display_->Show(waiting_, model_.state(), reconnect_.Notice(now, connection_.address(), ", the job is not touched"),
+                 now);
   waiting_.clear();
 }
 

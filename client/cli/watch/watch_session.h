@@ -8,9 +8,10 @@
 
 #include "client/cli/connection.h"
 #include "client/cli/console.h"
+#include "client/cli/watch/reconnect.h"
+#include "client/cli/watch/stream_reader.h"
 #include "client/cli/watch/watch_display.h"
 #include "client/cli/watch/watch_model.h"
-#include "client/cli/watch/watch_stream.h"
 #include "mantissa/v1/job.pb.h"
 #include "process/stop_signal.h"
 
@@ -51,13 +52,13 @@ class WatchSession {
   static constexpr std::chrono::milliseconds kTick{250};
 
   v1::WatchJobRequest Request() const;
+  void Connect();
   // Waits for frames, a signal, or the time of the next thing to do.
   void WaitForNews(Time until);
   // Nothing while the watch goes on.
   std::optional<WatchOutcome> TakeFrames(Time now);
   std::optional<WatchOutcome> OnStreamEnd(const grpc::Status& status, Time now);
   void Draw(Time now, bool force);
-  std::optional<std::string> Notice(Time now) const;
   WatchOutcome End();
   WatchOutcome Leave(ExitCode code, const std::string& why);
 
@@ -68,10 +69,8 @@ class WatchSession {
   process::StopSignal stop_;
   std::string job_id_;
   WatchModel model_;
-  std::unique_ptr<WatchStream> stream_;  // null while waiting to reconnect
-  std::optional<Time> lost_since_;
-  Time reconnect_at_{};
-  std::chrono::milliseconds backoff_{0};
+  std::unique_ptr<StreamReader<v1::WatchJobResponse>> stream_;  // null while waiting to reconnect
+  Reconnect reconnect_;
   bool ignore_cursor_ = false;  // it has expired
   Time last_draw_{};
   int last_width_ = 0;

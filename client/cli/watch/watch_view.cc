@@ -24,28 +24,9 @@ constexpr int kRightOfBar = 40;
 
 bool IsWaiting(v1::Job::State state) { return state == v1::Job::QUEUED || state == v1::Job::PAUSED; }
 
-Style StyleOf(v1::Job::State state) {
-  switch (state) {
-    case v1::Job::RUNNING:
-    case v1::Job::SUCCEEDED:
-      return Style::kGood;
-    case v1::Job::FAILED:
-      return Style::kBad;
-    default:
-      return Style::kWarn;
-  }
-}
-
-Style StyleOf(v1::Phase::Code phase) {
+Style PhaseStyle(v1::Phase::Code phase) {
   if (phase == v1::Phase::STEADY) return Style::kGood;
   return phase == v1::Phase::UNSTABLE ? Style::kBad : Style::kWarn;
-}
-
-std::string Percent(double ratio) {
-  const double percent = 100 * ratio;
-  if (percent > 0 && percent < 0.05) return "<0.1 %";
-  const double rounded = percent < 9.95 ? std::round(10 * percent) / 10 : std::round(percent);
-  return absl::StrCat(rounded, " %");
 }
 
 StyledLine Header(const WatchState& state) {
@@ -71,16 +52,6 @@ StyledLine Header(const WatchState& state) {
   if (state.lineage > 1) absl::StrAppend(&place, place.empty() ? "" : " · ", "lineage ", state.lineage);
   if (!place.empty()) line.Add(1, {{place}});
   return line;
-}
-
-// Heavy for what is done, light for what is left.
-std::vector<Span> Bar(double ratio, int columns) {
-  const int halves = static_cast<int>(std::clamp(ratio, 0.0, 1.0) * 2 * columns);
-  std::string done, left;
-  for (int i = 0; i < halves / 2; ++i) done += "━";
-  if (halves % 2 == 1) done += "╸";
-  for (int i = (halves + 1) / 2; i < columns; ++i) left += "─";
-  return {{done, Style::kAccent}, {left, Style::kDim}};
 }
 
 StyledLine Progress(const WatchState& state, const ViewOptions& options) {
@@ -147,18 +118,59 @@ StyledLine Precision(const WatchState& state, const ViewOptions& options) {
                {absl::StrCat("skipped ", skipped, skipped > 0 ? absl::StrCat(" (", Percent(ratio), ")") : ""),
                 skipped > 0 ? Style::kWarn : Style::kPlain}});
   if (state.phase != v1::Phase::PHASE_UNSPECIFIED) {
-    line.Add(2, {{v1::Phase::Code_Name(state.phase), StyleOf(state.phase)}});
+    line.Add(2, {{v1::Phase::Code_Name(state.phase), PhaseStyle(state.phase)}});
   }
   if (state.stability_score) line.Add(3, {{absl::StrCat("stability ", ShortNumber(*state.stability_score, 4))}});
   return line;
 }
 
-Style StyleOf(v1::JobEvent::Severity severity) {
+Style SeverityStyle(v1::JobEvent::Severity severity) {
   if (severity == v1::JobEvent::ERROR) return Style::kBad;
   return severity == v1::JobEvent::WARNING ? Style::kWarn : Style::kPlain;
 }
 
 }  // namespace
+
+Style StyleOf(v1::Job::State state) {
+  switch (state) {
+    case v1::Job::RUNNING:
+    case v1::Job::SUCCEEDED:
+      return Style::kGood;
+    case v1::Job::FAILED:
+      return Style::kBad;
+    default:
+      return Style::kWarn;
+  }
+}
+
+std::string Percent(double ratio) {
+  const double percent = 100 * ratio;
+  if (percent > 0 && percent < 0.05) return "<0.1 %";
+  const double rounded = percent < 9.95 ? std::round(10 * percent) / 10 : std::round(percent);
+  return absl::StrCat(rounded, " %");
+}
+
+std::vector<Span> Bar(double ratio, int columns) {
+  const int halves = static_cast<int>(std::clamp(ratio, 0.0, 1.0) * 2 * columns);
+  std::string done, left;
+  for (int i = 0; i < halves / 2; ++i) done += "━";
+  if (halves % 2 == 1) done += "╸";
+  for (int i = (halves + 1) / 2; i < columns; ++i) left += "─";
+  return {{done, Style::kAccent}, {left, Style::kDim}};
+}
+
+std::string ResultText(const v1::JobResult& result) {
+  std::string text;
+  const auto add = [&](std::string_view name, double value) {
+    absl::StrAppend(&text, text.empty() ? "" : ", ", std::string(name), " ",
+                    ShortNumber(value, name == "eval accuracy" ? 4 : 3));
+  };
+  if (result.has_eval_accuracy()) add("eval accuracy", result.eval_accuracy());
+  if (result.has_eval_perplexity()) add("eval perplexity", result.eval_perplexity());
+  if (result.has_eval_loss()) add("eval loss", result.eval_loss());
+  if (result.has_loss()) add("loss", result.loss());
+  return text;
+}
 
 std::string Sparkline(const std::vector<double>& points) {
   static constexpr std::array<std::string_view, 8> kHeights = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
@@ -205,7 +217,7 @@ std::vector<std::string> RenderEvent(const EventLine& event, const ViewOptions& 
   std::vector<std::string> lines;
   for (const std::string& part : WrapWords(options.utf8 ? event.text : ToAscii(event.text), room)) {
     const std::string head = lines.empty() ? Styled({time, Style::kDim}, options.color) : std::string(8, ' ');
-    lines.push_back(absl::StrCat(head, "  ", Styled({part, StyleOf(event.severity)}, options.color)));
+    lines.push_back(absl::StrCat(head, "  ", Styled({part, SeverityStyle(event.severity)}, options.color)));
   }
   return lines;
 }
@@ -234,19 +246,6 @@ std::string RenderProgressLine(const WatchState& state) {
 }
 
 namespace {
-
-std::string ResultText(const v1::JobResult& result) {
-  std::string text;
-  const auto add = [&](std::string_view name, double value) {
-    absl::StrAppend(&text, text.empty() ? "" : ", ", std::string(name), " ",
-                    ShortNumber(value, name == "eval accuracy" ? 4 : 3));
-  };
-  if (result.has_eval_accuracy()) add("eval accuracy", result.eval_accuracy());
-  if (result.has_eval_perplexity()) add("eval perplexity", result.eval_perplexity());
-  if (result.has_eval_loss()) add("eval loss", result.eval_loss());
-  if (result.has_loss()) add("loss", result.loss());
-  return text;
-}
 
 StyledLine Numbers(const v1::JobResult& result) {
   StyledLine line;

@@ -31,6 +31,17 @@ std::string RenderProgressLine(const WatchState& state);
 // is what its commands need to reach the server (` --address X`), or empty.
 std::vector<std::string> RenderSummary(const v1::Job& job, const ViewOptions& options, const std::string& address);
 
+// What came out of the training, in one phrase: `eval accuracy 0.958, loss 0.0312`.
+std::string ResultText(const v1::JobResult& result);
+
+Style StyleOf(v1::Job::State state);
+
+// Heavy for what is done, light for what is left.
+std::vector<Span> Bar(double ratio, int columns);
+
+// 0.5 %, <0.1 %, 12 %.
+std::string Percent(double ratio);
+
 // The course as columns of eight heights; a point that is NaN is a cross.
 std::string Sparkline(const std::vector<double>& points);
 

@@ -6,7 +6,6 @@
 #include <utility>
 #include <vector>
 
-#include "server/rpc/call/refused_stream.h"
 #include "server/rpc/call/unary_call.h"
 #include "server/rpc/job/cancel_jobs.h"
 #include "server/rpc/job/change_job.h"
@@ -17,6 +16,7 @@
 #include "server/rpc/job/read_logs.h"
 #include "server/rpc/job/submit.h"
 #include "server/rpc/job/watch_job.h"
+#include "server/rpc/job/watch_jobs.h"
 #include "server/rpc/page_token.h"
 #include "server/rpc/status.h"
 #include "server/telemetry/telemetry_hub.h"
@@ -114,6 +114,10 @@ JobService::Unary* JobService::CancelJobs(Context*, const v1::CancelJobsRequest*
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* JobService::WatchJob(Context*, const grpc::ByteBuffer* request) {
   return WatchJobStream::Start<WatchJobStream>(backend_, request);
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* JobService::WatchJobs(Context*, const grpc::ByteBuffer* request) {
+  return WatchJobsStream::Start<WatchJobsStream>(backend_, request);
 }
 
 JobService::Unary* JobService::ListAttempts(Context*, const v1::ListAttemptsRequest* request,
@@ -223,11 +227,6 @@ JobService::Unary* JobService::ListRoots(Context*, const v1::ListRootsRequest* r
         *response->mutable_next_page_token());
   });
   return call;
-}
-
-grpc::ServerWriteReactor<v1::WatchJobsResponse>* JobService::WatchJobs(Context*, const v1::WatchJobsRequest*) {
-  return new RefusedStream<v1::WatchJobsResponse>(backend_, "JobService/WatchJobs",
-                                                  NotBuilt("WatchJobs", "call WatchJob for each job."));
 }
 
 JobService::Unary* JobService::QueryHistory(Context*, const v1::QueryHistoryRequest* request,

@@ -6,9 +6,11 @@
 namespace mantissa::server {
 
 // What submitters and watchers call. Every handler is decode, one call into store, core or telemetry, encode; it holds
-// no state. WatchJob deals in bytes: its frames are put together from segments that were encoded once for all watchers.
+// no state. WatchJob and WatchJobs deal in bytes: the frames of the one are put together from segments that were
+// encoded once for all watchers, those of the other wait in their smallest form for a client that may not read.
 // Thread-safe.
-class JobService final : public v1::JobService::WithRawCallbackMethod_WatchJob<v1::JobService::CallbackService> {
+class JobService final : public v1::JobService::WithRawCallbackMethod_WatchJob<
+                             v1::JobService::WithRawCallbackMethod_WatchJobs<v1::JobService::CallbackService>> {
  public:
   // `backend` outlives the service.
   explicit JobService(Backend& backend) : backend_(backend) {}
@@ -27,6 +29,7 @@ class JobService final : public v1::JobService::WithRawCallbackMethod_WatchJob<v
   Unary* UpdateJob(Context*, const v1::UpdateJobRequest* request, v1::Job* job) override;
   Unary* DeleteJob(Context*, const v1::DeleteJobRequest* request, v1::DeleteJobResponse* response) override;
   grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchJob(Context*, const grpc::ByteBuffer* request) override;
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchJobs(Context*, const grpc::ByteBuffer* request) override;
   Unary* ListAttempts(Context*, const v1::ListAttemptsRequest* request, v1::ListAttemptsResponse* response) override;
   Unary* ListEvents(Context*, const v1::ListEventsRequest* request, v1::ListEventsResponse* response) override;
   grpc::ServerWriteReactor<v1::ReadLogsResponse>* ReadLogs(Context*, const v1::ReadLogsRequest* request) override;
@@ -38,7 +41,6 @@ class JobService final : public v1::JobService::WithRawCallbackMethod_WatchJob<v
   Unary* ListRoots(Context*, const v1::ListRootsRequest* request, v1::ListRootsResponse* response) override;
 
   // Not built in this release.
-  grpc::ServerWriteReactor<v1::WatchJobsResponse>* WatchJobs(Context*, const v1::WatchJobsRequest*) override;
   Unary* QueryHistory(Context*, const v1::QueryHistoryRequest*, v1::QueryHistoryResponse*) override;
   Unary* GetReport(Context*, const v1::GetReportRequest*, v1::GetReportResponse*) override;
 

@@ -83,7 +83,7 @@ TEST(Completion, NamesEveryCommandInEveryShell) {
     const std::string script = RunCli({"completion", shell}).out;
     for (const char* command :
          {"submit", "validate", "list", "get", "watch", "wait", "cancel", "logs", "checkpoints", "download", "roots",
-          "workers", "attempts", "events", "doctor", "version", "describe-precision"}) {
+          "workers", "top", "attempts", "events", "doctor", "version", "describe-precision"}) {
       EXPECT_THAT(script, HasSubstr(command)) << shell;
     }
     EXPECT_THAT(script, HasSubstr("list -o name")) << shell;

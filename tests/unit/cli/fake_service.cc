@@ -41,6 +41,11 @@ FakeJobService::Watch FakeJobService::Sends(Frames frames) {
   };
 }
 
+void FakeJobService::AddJobsWatch(JobsWatch watch) {
+  MutexLock lock(mutex_);
+  jobs_watches_.push_back(std::move(watch));
+}
+
 void FakeJobService::AddArtifact(const v1::Artifact& artifact) {
   MutexLock lock(mutex_);
   artifacts_.push_back(artifact);
@@ -69,6 +74,11 @@ std::vector<v1::SubmitJobRequest> FakeJobService::submitted() {
 std::vector<v1::WatchJobRequest> FakeJobService::watched() {
   MutexLock lock(mutex_);
   return watched_;
+}
+
+std::vector<v1::WatchJobsRequest> FakeJobService::jobs_watched() {
+  MutexLock lock(mutex_);
+  return jobs_watched_;
 }
 
 std::vector<v1::DownloadArtifactRequest> FakeJobService::downloaded() {
@@ -243,6 +253,20 @@ grpc::Status FakeJobService::QueryHistory(grpc::ServerContext*, const v1::QueryH
   if (at < history_.size()) *response->add_segments() = history_[at];
   if (at + 1 < history_.size()) response->set_next_page_token(std::to_string(at + 1));
   return grpc::Status::OK;
+}
+
+grpc::Status FakeJobService::WatchJobs(grpc::ServerContext* context, const v1::WatchJobsRequest* request,
+                                       grpc::ServerWriter<v1::WatchJobsResponse>* writer) {
+  JobsWatch watch;
+  {
+    MutexLock lock(mutex_);
+    jobs_watched_.push_back(*request);
+    if (jobs_watches_.empty())
+      return grpc::Status(grpc::StatusCode::INTERNAL, "this test scripts no watch of all jobs");
+    watch = jobs_watches_.front();
+    if (jobs_watches_.size() > 1) jobs_watches_.pop_front();
+  }
+  return watch(*request, context, writer);
 }
 
 grpc::Status FakeJobService::ReadLogs(grpc::ServerContext*, const v1::ReadLogsRequest* request,

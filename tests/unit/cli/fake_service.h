@@ -24,6 +24,10 @@ class FakeJobService final : public v1::JobService::Service {
   // One WatchJob call: writes frames, returns the call's status.
   using Watch = std::function<grpc::Status(const v1::WatchJobRequest&, grpc::ServerContext*,
                                            grpc::ServerWriter<v1::WatchJobResponse>*)>;
+  using JobsFrames = std::vector<v1::WatchJobsResponse>;
+  // One WatchJobs call.
+  using JobsWatch = std::function<grpc::Status(const v1::WatchJobsRequest&, grpc::ServerContext*,
+                                               grpc::ServerWriter<v1::WatchJobsResponse>*)>;
   // One DownloadArtifact call.
   using Send = std::function<grpc::Status(const v1::DownloadArtifactRequest&,
                                           grpc::ServerWriter<v1::DownloadArtifactResponse>*)>;
@@ -36,6 +40,8 @@ class FakeJobService final : public v1::JobService::Service {
   void AddWatch(Watch watch);
   // A watch that sends the frames and ends well.
   static Watch Sends(Frames frames);
+  // Answers WatchJobs calls in turn; the last one stays.
+  void AddJobsWatch(JobsWatch watch);
   void AddArtifact(const v1::Artifact& artifact);
   // It is there from the listing after so many on.
   void AddArtifactAfter(int listings, const v1::Artifact& artifact);
@@ -45,6 +51,7 @@ class FakeJobService final : public v1::JobService::Service {
 
   std::vector<v1::SubmitJobRequest> submitted();
   std::vector<v1::WatchJobRequest> watched();
+  std::vector<v1::WatchJobsRequest> jobs_watched();
   std::vector<v1::DownloadArtifactRequest> downloaded();
   std::vector<std::string> cancelled();
   std::vector<v1::CancelJobsRequest> cancelled_by_filter();
@@ -69,6 +76,8 @@ class FakeJobService final : public v1::JobService::Service {
                          v1::DeleteJobResponse* response) override;
   grpc::Status WatchJob(grpc::ServerContext* context, const v1::WatchJobRequest* request,
                         grpc::ServerWriter<v1::WatchJobResponse>* writer) override;
+  grpc::Status WatchJobs(grpc::ServerContext* context, const v1::WatchJobsRequest* request,
+                         grpc::ServerWriter<v1::WatchJobsResponse>* writer) override;
   // A segment a page.
   grpc::Status QueryHistory(grpc::ServerContext*, const v1::QueryHistoryRequest* request,
                             v1::QueryHistoryResponse* response) override;
@@ -88,6 +97,8 @@ class FakeJobService final : public v1::JobService::Service {
   std::vector<v1::Job> jobs_ ABSL_GUARDED_BY(mutex_);  // newest first
   std::map<std::string, std::deque<grpc::Status>> failures_ ABSL_GUARDED_BY(mutex_);
   std::deque<Watch> watches_ ABSL_GUARDED_BY(mutex_);
+  std::deque<JobsWatch> jobs_watches_ ABSL_GUARDED_BY(mutex_);
+  std::vector<v1::WatchJobsRequest> jobs_watched_ ABSL_GUARDED_BY(mutex_);
   std::deque<Send> sends_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::Artifact> artifacts_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::pair<int, v1::Artifact>> late_artifacts_ ABSL_GUARDED_BY(mutex_);

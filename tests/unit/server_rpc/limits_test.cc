@@ -67,7 +67,10 @@ class LimitsTest : public ServerTest {
 };
 
 TEST_F(LimitsTest, EveryMethodAnswersOrSaysThatItIsNotBuilt) {
-  const std::vector<std::string> unbuilt = {"WatchJobs", "GetReport"};
+  const std::vector<std::string> unbuilt = {"GetReport"};
+  // A watch of all jobs has no end but its client's; of a state that is none it is refused.
+  v1::WatchJobsRequest refused;
+  refused.mutable_filter()->add_states(v1::Job::STATE_UNSPECIFIED);
   int methods = 0;
   for (const google::protobuf::FileDescriptor* file :
        {v1::SubmitJobRequest::descriptor()->file(), v1::SynchronizeRequest::descriptor()->file(),
@@ -75,7 +78,8 @@ TEST_F(LimitsTest, EveryMethodAnswersOrSaysThatItIsNotBuilt) {
     const google::protobuf::ServiceDescriptor* service = file->service(0);
     for (int i = 0; i < service->method_count(); ++i) {
       const google::protobuf::MethodDescriptor* method = service->method(i);
-      const grpc::Status status = Call("/" + service->full_name() + "/" + method->name(), "");
+      const grpc::Status status = Call("/" + service->full_name() + "/" + method->name(),
+                                       method->name() == "WatchJobs" ? refused.SerializeAsString() : "");
       ++methods;
       if (std::find(unbuilt.begin(), unbuilt.end(), method->name()) == unbuilt.end()) {
         EXPECT_NE(status.error_code(), grpc::StatusCode::UNIMPLEMENTED) << method->full_name();
@@ -93,8 +97,8 @@ TEST_F(LimitsTest, AnUnknownMethodIsUnimplementedAndGarbageIsRefused) {
   EXPECT_EQ(Call("/mantissa.v1.JobService/Nonsense", "").error_code(), grpc::StatusCode::UNIMPLEMENTED);
   EXPECT_EQ(Call("/nobody.Service/Nothing", "").error_code(), grpc::StatusCode::UNIMPLEMENTED);
   // On a bidirectional stream gRPC tells what it can't parse like an end: nothing of it is acknowledged.
-  for (const char* const method :
-       {"JobService/SubmitJob", "JobService/WatchJob", "WorkerService/Synchronize", "WorkerService/UploadArtifact"}) {
+  for (const char* const method : {"JobService/SubmitJob", "JobService/WatchJob", "JobService/WatchJobs",
+                                   "WorkerService/Synchronize", "WorkerService/UploadArtifact"}) {
     const grpc::Status status = Call("/mantissa.v1." + std::string(method), "\xff\xff\xff not a message");
     EXPECT_FALSE(status.ok()) << method;
   }
@@ -210,6 +214,24 @@ TEST_F(LimitsTest, MetricsShowAJobWhileItRunsAndNotAfter) {
   EXPECT_THAT(text, testing::HasSubstr("mantissa_jobs{state=\"running\"} 0"));
   EXPECT_THAT(text, testing::HasSubstr("mantissa_jobs_ended_total{state=\"succeeded\"} 1"));
   EXPECT_THAT(text, testing::HasSubstr("mantissa_attempts_ended_total{outcome=\"succeeded\",reason=\"completed\"} 1"));
+}
+
+TEST_F(LimitsTest, AWatchIsCountedUntilItsClientGoes) {
+  ServeMetrics();
+  const v1::Job job = Submit();
+  grpc::ClientContext one_context, all_context;
+  v1::WatchJobRequest request;
+  request.set_job_id(job.id());
+  auto one = jobs->WatchJob(&one_context, request);
+  v1::WatchJobResponse frame;
+  ASSERT_TRUE(one->Read(&frame));
+  auto all = jobs->WatchJobs(&all_context, v1::WatchJobsRequest());
+  v1::WatchJobsResponse frame_of_all;
+  ASSERT_TRUE(all->Read(&frame_of_all));
+  EXPECT_THAT(Scrape(), testing::HasSubstr("mantissa_watchers 2\n"));
+  one_context.TryCancel();
+  all_context.TryCancel();
+  for (std::string text; text.find("mantissa_watchers 0\n") == std::string::npos;) text = Scrape();
 }
 
 TEST_F(LimitsTest, DrainTellsStreamsToComeBackAndEnds) {

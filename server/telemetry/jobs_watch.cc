@@ -1,0 +1,102 @@
+#include "server/telemetry/jobs_watch.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "google/protobuf/wire_format_lite.h"
+
+namespace mantissa::server {
+namespace {
+
+// Jobs are read in lots, so that a frame of the largest is cut at its bytes before all of it is in memory.
+constexpr int32_t kLot = 32;
+
+// As the stores compare instants.
+int64_t Micros(const google::protobuf::Timestamp& time) { return time.seconds() * 1'000'000 + time.nanos() / 1'000; }
+
+// Bytes of several, one after the other, parse as one WatchJobsResponse with all of them.
+void AppendJob(const v1::Job& job, std::string& frame) {
+  using google::protobuf::internal::WireFormatLite;
+  google::protobuf::io::StringOutputStream stream(&frame);
+  google::protobuf::io::CodedOutputStream out(&stream);
+  out.WriteTag(
+      WireFormatLite::MakeTag(v1::WatchJobsResponse::kJobsFieldNumber, WireFormatLite::WIRETYPE_LENGTH_DELIMITED));
+  out.WriteVarint32(static_cast<uint32_t>(job.ByteSizeLong()));
+  job.SerializeToCodedStream(&out);
+}
+
+}  // namespace
+
+JobsWatch::JobsWatch(const v1::JobFilter& filter, std::string tenant, JobStore& store, JobsFeed& feed,
+                     std::shared_ptr<Wakeable> sleeper, JobsWatchOptions options)
+    : filter_(filter),
+      tenant_(std::move(tenant)),
+      store_(store),
+      options_(options),
+      follower_(feed, std::move(sleeper)) {}
+
+absl::StatusOr<std::optional<std::string>> JobsWatch::Next() {
+  std::string frame;
+  if (!all_read_) {
+    const absl::Status read = ReadStored(frame);
+    if (!read.ok()) return read;
+    return frame;
+  }
+  while (frame.empty()) {
+    const absl::StatusOr<bool> more = TakeChanged(frame);
+    if (!more.ok()) return more.status();
+    if (!*more) return std::nullopt;
+  }
+  return frame;
+}
+
+absl::Status JobsWatch::ReadStored(std::string& frame) {
+  int jobs = 0;
+  while (!all_read_ && jobs < options_.frame_jobs && frame.size() < options_.frame_bytes) {
+    absl::StatusOr<JobPage> lot =
+        store_.ListJobs(tenant_, filter_, read_before_, std::min(kLot, options_.frame_jobs - jobs));
+    if (!lot.ok()) return lot.status();
+    all_read_ = !lot->more || lot->jobs.empty();
+    for (v1::Job& job : lot->jobs) {
+      if (frame.size() >= options_.frame_bytes) {  // the rest is read again
+        all_read_ = false;
+        break;
+      }
+      read_before_ = job.id();
+      job.clear_spec();
+      job.clear_resolved_spec();
+      AppendJob(job, frame);
+      ++jobs;
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> JobsWatch::TakeChanged(std::string& frame) {
+  const auto changed = follower_.Take(static_cast<size_t>(options_.frame_jobs), options_.frame_bytes);
+  if (!changed.ok()) return changed.status();
+  for (const JobsFeed::SharedJob& job : *changed) {
+    if (Passes(*job)) AppendJob(*job, frame);
+  }
+  return !changed->empty();
+}
+
+bool JobsWatch::Passes(const v1::Job& changed) const {
+  // Of a job that is gone nothing is known but that: whoever has it can forget it.
+  if (changed.state() == v1::Job::STATE_UNSPECIFIED) return true;
+  if (changed.tenant() != tenant_) return false;
+  if (!filter_.name().empty() && filter_.name() != changed.name()) return false;
+  for (const auto& [name, value] : filter_.labels()) {
+    const auto label = changed.labels().find(name);
+    if (label == changed.labels().end() || label->second != value) return false;
+  }
+  const int64_t created = Micros(changed.create_time());
+  if (filter_.has_created_after() && created <= Micros(filter_.created_after())) return false;
+  return !filter_.has_created_before() || created < Micros(filter_.created_before());
+}
+
+}  // namespace mantissa::server
