@@ -4,8 +4,8 @@
 # mantissa_pytest(NAME <test> SCRIPT <file.py> [LABELS <labels>] [TIMEOUT <seconds>] [DEPENDS <targets>])
 #   A pytest file, run by the venv of `deploy/setup.sh --tests`; skipped, and said so, where that is missing.
 #
-# Labels in use: unit, integration, fault, api, layout; tsan for programs that link neither gRPC nor LibTorch and are run
-# under ThreadSanitizer too; torch, given here to programs that link a part of the trainer.
+# Labels in use: unit, integration, fault, api, layout, deploy; tsan for programs that link neither gRPC nor LibTorch and
+# are run under ThreadSanitizer too; torch, given here to programs that link a part of the trainer.
 # The target tests_<label> builds the programs with that label; tests_without_torch the programs without LibTorch.
 
 include(GoogleTest)
