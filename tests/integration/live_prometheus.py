@@ -33,6 +33,7 @@ class Prometheus:
             scrape["static_configs"] = [{"targets": targets[scrape["job_name"]]}]
         file = folder / "prometheus.yml"
         file.write_text(yaml.safe_dump(config))
+        self.began = time.time()  # before the first scrape: an increase is counted from there
         self.program = Program("prometheus", [pathlib.Path(program), f"--config.file={file}",
                                               f"--storage.tsdb.path={folder / 'prometheus'}",
                                               "--web.listen-address=127.0.0.1:0"], folder)
@@ -40,7 +41,6 @@ class Prometheus:
         self.address = until(lambda: listens.search(self.program.log_text()), "Prometheus listens", 30).group(1)
         wanted = sum(len(addresses) for addresses in targets.values())
         until(lambda: self.is_ready() and len(self.instant("up == 1")) == wanted, "it scrapes them all", 30)
-        self.began = time.time()
 
     def is_ready(self):
         try:
