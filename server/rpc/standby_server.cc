@@ -1,7 +1,8 @@
 #include "server/rpc/standby_server.h"
 
-#include <chrono>
+#include <cstdint>
 
+#include "grpc/support/time.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/server_builder.h"
 
@@ -48,7 +49,10 @@ absl::StatusOr<std::unique_ptr<StandbyServer>> StandbyServer::Start(const std::s
 
 StandbyServer::~StandbyServer() {
   if (!server_) return;
-  server_->Shutdown(std::chrono::system_clock::time_point::min());
+  // A refusal ends by itself; one that is cut off is CANCELLED, and nobody tries that again. Watches of health stay
+  // open.
+  constexpr int64_t kGraceMs = 100;
+  server_->Shutdown(gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(kGraceMs, GPR_TIMESPAN)));
   server_->Wait();
 }
 

@@ -40,7 +40,8 @@ class Postgres:
         self.process = subprocess.Popen([*self.run_as, programs / "postgres", "-D", data, "-k", self.folder, "-h", ""],
                                         stdout=self.log, stderr=self.log)
         self.url = f"host={self.folder} user=mantissa dbname=postgres"
-        until(lambda: subprocess.run([programs / "pg_isready", "-q", "-h", self.folder]).returncode == 0, "PostgreSQL", 30)
+        ready = [programs / "pg_isready", "-q", "-h", self.folder]
+        until(lambda: subprocess.run(ready).returncode == 0, "PostgreSQL", 30)
 
     def close(self):
         self.process.send_signal(signal.SIGQUIT)
@@ -88,7 +89,9 @@ class Pair(Cluster):
                 stub = admin_service_pb2_grpc.AdminServiceStub(channel)
                 return stub.GetServerInfo(self.pb("admin_service").GetServerInfoRequest(), timeout=deadline).epoch
             except grpc.RpcError as error:
-                assert error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED), error
+                # CANCELLED: cut off as the address passes from the standby to the active server that it becomes.
+                assert error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED,
+                                        grpc.StatusCode.CANCELLED), error
                 return None
 
     def active(self):

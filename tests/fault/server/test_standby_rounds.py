@@ -158,7 +158,8 @@ def test_blow_after_blow_one_is_active_and_nothing_is_lost(pair, tmp_path):
         client.start()
 
     def done():
-        return (sum(len(submitter.history.answers) for submitter in submitters), sum(trainee.ended for trainee in trainees))
+        return (sum(len(submitter.history.answers) for submitter in submitters),
+                sum(trainee.ended for trainee in trainees))
 
     def work():
         """The active one takes submits and has jobs trained; or it has come to its fate."""
