@@ -21,19 +21,20 @@ def first_row():
     held = f"sum({of('mantissa_worker_attempts')})"
     return [
         answer("Do these workers reach the server?",
-               "1 of each whose newest call was answered. One that is cut off trains on, unseen, until its grace ends: "
+               "Those whose newest call was answered, and those that are cut off and train on, unseen, for a while: "
                "deploy/runbooks/worker_gone.md.", "short",
-               [Query(f"sum({of('mantissa_worker_connected')})", "connected"),
-                Query(f"count({of('mantissa_worker_connected')}) - sum({of('mantissa_worker_connected')})", "cut off")],
+               [Query(f"sum({of('mantissa_worker_connected')}) or vector(0)", "connected", instant=True),
+                Query(f"count({of('mantissa_worker_connected')} == 0) or vector(0)", "cut off", instant=True)],
                steps(RED, (1, GREEN)), width=6, spark=False)
         .override_by_name("cut off", shown(thresholds=steps(GREEN, (1, RED)))),
         answer("What do they offer?", "Devices that the server may place jobs on, by kind.", "short",
-               [Query(f"sum by (kind) ({of('mantissa_worker_devices')})", "{{kind}}")], steps(BLUE), width=6,
-               spark=False),
+               [Query(f"sum by (kind) ({of('mantissa_worker_devices')})", "{{kind}}", instant=True)],
+               steps(BLUE), width=6, spark=False),
         answer("How many devices have work?",
                "Attempts held, of the devices offered. Low while jobs wait: they ask for something that these workers "
                "do not have; `mantissa get JOB` says what.", "percentunit",
-               [Query(f"{held} / sum({of('mantissa_worker_devices')})")], steps(BLUE), width=6),
+               [Query(f"{held} / sum({of('mantissa_worker_devices')})", instant=True)], steps(BLUE), width=6,
+               spark=False),
         answer("How often did a trainer have to be replaced?",
                "Trainer processes started in the place of another, in the time shown. Each cost at most one attempt.",
                "short", [Query(f"sum(increase({of('mantissa_worker_trainer_restarts_total')}[$__range]))")],

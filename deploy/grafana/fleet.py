@@ -28,19 +28,21 @@ def first_row():
     return [
         answer("Does a server serve?",
                "Servers that serve; one that stands by does not count. None: nobody can submit, but workers train on. "
-               "See deploy/runbooks/server_down.md.", "short", [Query("sum(mantissa_server_active)")],
+               "See deploy/runbooks/server_down.md.", "short",
+               [Query("sum(mantissa_server_active) or vector(0)", instant=True)],
                steps(RED, (1, GREEN)), width=4, mappings=names({0: ("NO", RED), 1: ("YES", GREEN)}), spark=False),
         answer("Do workers reach it?",
                "Workers whose newest call to the server was answered, and those that are cut off (which train on, "
                "unseen).", "short",
-               [Query("sum(mantissa_worker_connected)", "connected"),
-                Query("count(mantissa_worker_connected) - sum(mantissa_worker_connected)", "cut off")],
+               [Query("sum(mantissa_worker_connected) or vector(0)", "connected", instant=True),
+                Query("count(mantissa_worker_connected == 0) or vector(0)", "cut off", instant=True)],
                steps(RED, (1, GREEN)), width=5, spark=False)
         .override_by_name("cut off", shown(thresholds=steps(GREEN, (1, RED)))),
-        answer("What runs?", "Jobs that train now.", "short", [Query('sum(mantissa_jobs{state="running"})')],
-               steps(BLUE), width=3),
+        answer("What runs?", "Jobs that train now.", "short",
+               [Query('sum(mantissa_jobs{state="running"})', instant=True)], steps(BLUE), width=3, spark=False),
         answer("Who waits?", "Jobs in the queue now. `mantissa list --state queued` says why each waits.", "short",
-               [Query('sum(mantissa_jobs{state="queued"})')], steps(GREEN, (1, BLUE), (100, YELLOW)), width=3),
+               [Query('sum(mantissa_jobs{state="queued"})', instant=True)], steps(GREEN, (1, BLUE), (100, YELLOW)),
+               width=3, spark=False),
         answer("How long do jobs wait? (95 of 100 less than)",
                "From submit to the first assignment, of the jobs that began in the time shown.", "s",
                [Query("histogram_quantile(0.95, sum by (le) "

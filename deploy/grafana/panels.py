@@ -15,7 +15,9 @@ GREEN, YELLOW, RED, BLUE, GREY = "green", "yellow", "red", "blue", "text"
 class Query:
     expr: str
     legend: str = ""
-    instant: bool = False  # the value now only
+    # The value now, or none. Over time, a large value is the last one there was: right for a job that has ended,
+    # wrong for what should be alive.
+    instant: bool = False
 
     def target(self, ref_id, table_format):
         target = prometheus.Dataquery().expr(self.expr).datasource(SOURCE).ref_id(ref_id).legend_format(self.legend)
