@@ -1,7 +1,7 @@
 """A server that is away costs no training, and a cut link at most one attempt. Lease and times are a tenth of 30 s and
-of 0, 20 and 60 s; or a third, where a tenth would leave less of the lease than a channel may wait between two tries to
-connect (1 s, which is not scaled). A link is cut in two ways: connections end and new ones are refused, or they stand
-and nothing comes through.
+of 0, 20 and 60 s; or a third, where a tenth would leave less of the lease than what is not scaled: the second between
+two tries of a channel to connect, and the end of a process. A link is cut in two ways: connections end and new ones are
+refused, or they stand and nothing comes through.
 
 MANTISSA_ROUNDS: how often everything is done (1). MANTISSA_SEED: of how far the job is when it happens; printed."""
 import os
@@ -21,7 +21,7 @@ MOMENTS = random.Random(SEED)
 SHORT, LONG = 2, 6
 THIRD, THIRD_OF_LEASE = 6.7, "10s"
 ENDS_AFTER_HEALING = 5.0  # not scaled: it is the channel's time to find the server again
-STOPPED, SLACK = 2.5, 0.5  # the slack is for the end of a process, which is not scaled either
+STOPPED, SLACK = 25 / 3, 0.5  # the slack is for the end of a process, which is not scaled either
 WAYS = pytest.mark.parametrize("way", ["cut", "silence"])
 
 
@@ -46,6 +46,12 @@ def linked(cluster):
     it = Linked(cluster)
     yield it
     it.close()
+
+
+def lengthen_lease(cluster):
+    cluster.LEASE = THIRD_OF_LEASE
+    cluster.server.kill()
+    cluster.start_server()
 
 
 def start_job(cluster, **spec):
@@ -92,9 +98,7 @@ def test_a_server_that_is_away_costs_no_training(cluster, linked):
 
 @WAYS
 def test_a_link_that_is_cut_for_less_than_the_lease_costs_nothing(cluster, linked, way):
-    cluster.LEASE = THIRD_OF_LEASE
-    cluster.server.kill()
-    cluster.start_server()
+    lengthen_lease(cluster)
     linked.start("ws-1")
     linked.start("ws-2")  # which would take it
     for seconds in [0, THIRD] * ROUNDS:
@@ -145,6 +149,7 @@ def test_a_link_that_is_cut_for_longer_costs_one_attempt_where_another_is_free(c
 
 @WAYS
 def test_a_job_that_says_stop_is_over_before_another_worker_has_it(cluster, linked, way):
+    lengthen_lease(cluster)
     linked.start("ws-1")
     linked.start("ws-2")
     freed = []
@@ -153,7 +158,7 @@ def test_a_job_that_says_stop_is_over_before_another_worker_has_it(cluster, link
         trainers = cluster.trainer_pids(cluster.workers[holder])
         getattr(linked.links[holder], way)()
         began = time.monotonic()
-        until(lambda: not alive(trainers), "its trainer is gone", 10)
+        until(lambda: not alive(trainers), "its trainer is gone", 15)
         freed.append(round(time.monotonic() - began, 2))
         assert cluster.get(job).attempt == 1, "never two at a time"
         wait_running(cluster, job, 2)

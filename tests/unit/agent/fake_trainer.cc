@@ -18,7 +18,7 @@
 // The tenant "unbindable" is refused, "unanswered" gets no answer.
 //
 // FAKE_CUDA_DEVICES says how many CUDA devices there are; FAKE_TRAINER_MUTE keeps it from saying Hello;
-// FAKE_TRAINER_PROTOCOL sets the protocol it speaks.
+// FAKE_TRAINER_LINGERS keeps it there when it is told to go; FAKE_TRAINER_PROTOCOL sets the protocol it speaks.
 #include <algorithm>
 #include <csignal>
 #include <cstddef>
@@ -71,6 +71,7 @@ class FakeTrainer {
       } else if (command.has_run()) {
         Run(command.run());
       } else if (command.has_shutdown()) {
+        if (std::getenv("FAKE_TRAINER_LINGERS") != nullptr) SleepForEver();
         std::_Exit(0);
       }
     }

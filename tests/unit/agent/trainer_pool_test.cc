@@ -275,6 +275,18 @@ TEST_F(TrainerPoolTest, ALaterStopNeverPutsTheKillOff) {
   EXPECT_EQ(pool_->NextDeadline(), now_ + milliseconds(1'000));
 }
 
+TEST_F(TrainerPoolTest, ATrainerThatStoppedInTimeAndStaysIsKilledWhenItWasToHaveStopped) {
+  StartPool([](auto& options) {
+    options.environment = {"FAKE_TRAINER_LINGERS=1"};
+    options.shutdown_grace = milliseconds(5'000);
+  });
+  ASSERT_TRUE(pool_->Run(Order("started,wait"), now_).ok());
+  Until([&] { return events_.size() >= 2; });
+  pool_->Stop({"job-1", 1}, {.checkpoint = false, .grace = milliseconds(1'000)}, now_);
+  Until([&] { return Ended() != nullptr; });
+  EXPECT_EQ(pool_->NextDeadline(), now_ + milliseconds(1'000));
+}
+
 TEST_F(TrainerPoolTest, AnAttemptThatHasNotBegunIsStoppedOnTheSpot) {
   StartPool([](auto& options) { options.environment = {"FAKE_TRAINER_MUTE=1"}; });
   ASSERT_TRUE(pool_->Run(Order("started"), now_).ok());

@@ -310,7 +310,8 @@ void TrainerPool::Assign(Slot& slot, Trainer& trainer, SteadyTime now) {
 
 void TrainerPool::Retire(Trainer& trainer, SteadyTime now) {
   trainer.retired = true;
-  trainer.kill_at = now + options_.shutdown_grace;
+  // Who waits for a stop waits for the device: one that stopped in time has no longer to go.
+  trainer.kill_at = std::min(trainer.kill_at, now + options_.shutdown_grace);
   // One that does not take it is killed at kill_at.
   trainer.session.Shutdown().IgnoreError();
 }
