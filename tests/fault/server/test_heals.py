@@ -14,7 +14,7 @@ from blows import attempts_of, cancel, checkpoints_of, endless_job, kill, short_
 from conftest import iterations, sequences, until, watch
 from figures import tell
 from link import Link
-from submitter import PASSING
+from load import AGAIN
 
 SECONDS = float(os.environ.get("MANTISSA_SECONDS", "45"))
 SEED = int(os.environ.get("MANTISSA_SEED", str(random.SystemRandom().randrange(1 << 32))))
@@ -119,7 +119,7 @@ class Stream:
             self._forget_ended()
             return len(self.open) < BACKLOG and self._submit()
         except grpc.RpcError as error:
-            assert error.code() in PASSING, error
+            assert error.code() in AGAIN, error
             return False
 
     def _forget_ended(self):
