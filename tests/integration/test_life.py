@@ -131,7 +131,7 @@ def test_a_worker_that_was_only_cut_off_takes_its_attempt_up_again(cluster):
     assert iterations(cluster, segments) == [(1, number) for number in range(1, LONG + 1)]
 
 
-def test_a_deleted_job_leaves_nothing_on_the_server_or_its_workers(cluster):
+def test_a_deleted_job_leaves_nothing_on_the_server_or_its_workers(cluster, tmp_path):
     cluster.start_worker()
     job = cluster.submit(cluster.digits(iterations=200, checkpoint_every=50))
     refused = cluster.cli("delete", job.id)
@@ -140,7 +140,7 @@ def test_a_deleted_job_leaves_nothing_on_the_server_or_its_workers(cluster):
     else:
         raise AssertionError("a job that has not ended was deleted")
     cluster.wait_state(job.id, "SUCCEEDED", seconds=60)
-    until(lambda: cluster.cli("download", job.id, "-O", os.devnull, "--force").returncode == 0, "its model is here")
+    until(lambda: cluster.cli("download", job.id, "-O", tmp_path / "model", "--force").returncode == 0, "its model is here")
     assert (cluster.checkpoints / job.id).exists() and (cluster.folder / "server/jobs" / job.id).exists()
     deleted = cluster.cli("delete", job.id)
     assert deleted.returncode == 0, deleted.stderr

@@ -102,6 +102,12 @@ int Download(const Context& context, const DownloadOptions& options) {
     return console.Fail(absl::AlreadyExistsError(
         absl::StrCat(ForTerminal(*file), " is already there; replace it with --force, or choose another with -O")));
   }
+  // What is downloaded takes the place of what is there: of a device, for root, that would be the end.
+  struct stat info {};
+  if (::stat(file->c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+    return console.Fail(absl::InvalidArgumentError(
+        absl::StrCat("-O: ", ForTerminal(*file), " is no regular file; -O - writes to stdout, which may be anything")));
+  }
   const absl::Status written = FetchToFile(context, job->id(), *artifact, *file);
   if (!written.ok()) return console.Fail(written);
   if (IsStructured(context.format)) {

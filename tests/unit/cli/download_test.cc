@@ -167,6 +167,16 @@ TEST_F(DownloadTest, KeepsThePartWhenTheServerStaysAway) {
   EXPECT_EQ(ReadAll(part_), bytes_.substr(0, 1000));
 }
 
+TEST_F(DownloadTest, ReplacesNoDeviceNorAnythingElseThatIsNoRegularFile) {
+  ASSERT_EQ(::mkfifo(file_.c_str(), 0600), 0);
+  const CliRun refused = Run({"--force"});
+  EXPECT_EQ(refused.code, kExitUsage);
+  EXPECT_THAT(refused.err, HasSubstr("is no regular file"));
+  struct stat info {};
+  ASSERT_EQ(::stat(file_.c_str(), &info), 0);
+  EXPECT_TRUE(S_ISFIFO(info.st_mode)) << "it is still there";
+}
+
 TEST_F(DownloadTest, ReplacesNothingUnlessForced) {
   std::ofstream(file_) << "mine";
   server_.jobs().AddSend(Sends(bytes_));
