@@ -7,11 +7,9 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "google/protobuf/io/coded_stream.h"
-#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
-#include "google/protobuf/wire_format_lite.h"
 
 #include "mantissa/v1/job_service.pb.h"
+#include "server/core/encoded_field.h"
 
 namespace mantissa::server {
 namespace {
@@ -236,13 +234,7 @@ int32_t TakeProgress(const v1::Segment& segment, v1::JobProgress& progress) {
 }
 
 void AppendEncoded(const v1::Segment& segment, std::string& bytes) {
-  using google::protobuf::internal::WireFormatLite;
-  google::protobuf::io::StringOutputStream stream(&bytes);
-  google::protobuf::io::CodedOutputStream out(&stream);
-  out.WriteTag(
-      WireFormatLite::MakeTag(v1::WatchJobResponse::kSegmentsFieldNumber, WireFormatLite::WIRETYPE_LENGTH_DELIMITED));
-  out.WriteVarint32(static_cast<uint32_t>(segment.ByteSizeLong()));
-  segment.SerializeToCodedStream(&out);
+  AppendEncodedField(v1::WatchJobResponse::kSegmentsFieldNumber, segment, bytes);
 }
 
 }  // namespace mantissa::server

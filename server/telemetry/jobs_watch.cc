@@ -5,9 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "google/protobuf/io/coded_stream.h"
-#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
-#include "google/protobuf/wire_format_lite.h"
+#include "server/core/encoded_field.h"
 
 namespace mantissa::server {
 namespace {
@@ -18,15 +16,8 @@ constexpr int32_t kLot = 32;
 // As the stores compare instants.
 int64_t Micros(const google::protobuf::Timestamp& time) { return time.seconds() * 1'000'000 + time.nanos() / 1'000; }
 
-// Bytes of several, one after the other, parse as one WatchJobsResponse with all of them.
 void AppendJob(const v1::Job& job, std::string& frame) {
-  using google::protobuf::internal::WireFormatLite;
-  google::protobuf::io::StringOutputStream stream(&frame);
-  google::protobuf::io::CodedOutputStream out(&stream);
-  out.WriteTag(
-      WireFormatLite::MakeTag(v1::WatchJobsResponse::kJobsFieldNumber, WireFormatLite::WIRETYPE_LENGTH_DELIMITED));
-  out.WriteVarint32(static_cast<uint32_t>(job.ByteSizeLong()));
-  job.SerializeToCodedStream(&out);
+  AppendEncodedField(v1::WatchJobsResponse::kJobsFieldNumber, job, frame);
 }
 
 }  // namespace

@@ -6,26 +6,18 @@ commit costs no more than its CPU: a commit's fdatasync is the difference.
     dispatch_bench.py --bin DIR [--pairs 7] [--jobs 1000]
 """
 import argparse
-import json
 import pathlib
 import statistics
-import subprocess
 
 from paired import emit, median_ratio
-from service_processes import Floor, Service, fdatasync_ms
+from service_processes import Floor, Service, fdatasync_ms, measured
 
 METRICS = [f"{what}_ms_{quantile}" for what in ("dispatch", "submit") for quantile in ("p50", "p99")]
 
 
 def dispatch(binaries, server, workers, jobs):
-    """Of a server that has run for a moment; it is closed."""
-    client = [str(binaries / "bench_fake_workers"), server.address, str(workers), "dispatch"]
-    try:
-        subprocess.run([*client, str(max(50, jobs // 10))], check=True, stdout=subprocess.DEVNULL)
-        run = subprocess.run([*client, str(jobs)], check=True, capture_output=True, text=True)
-    finally:
-        server.close()
-    return json.loads(run.stdout)
+    return measured(server, binaries / "bench_fake_workers", (workers, "dispatch", max(50, jobs // 10)),
+                    (workers, "dispatch", jobs))
 
 
 def main():

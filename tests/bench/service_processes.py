@@ -1,5 +1,6 @@
 """The real programs on loopback, on ports and in folders of their own, for the service benchmarks; and what they are
 measured beside: a server that does the least, and the disk itself."""
+import json
 import os
 import pathlib
 import statistics
@@ -15,6 +16,17 @@ from mantissa.v1 import admin_service_pb2, admin_service_pb2_grpc, job_service_p
 
 # Where what must be durable is written: to a disk, and to memory, where that costs nothing and the rest is seen.
 FOLDERS = {"disk": tempfile.gettempdir(), "memory": "/dev/shm"}
+
+
+def measured(server, client, warm_up, arguments):
+    """What `client` prints of `server`, which has run for a moment by then; it is closed."""
+    command = [str(client), server.address]
+    try:
+        subprocess.run([*command, *map(str, warm_up)], check=True, stdout=subprocess.DEVNULL)
+        run = subprocess.run([*command, *map(str, arguments)], check=True, capture_output=True, text=True)
+    finally:
+        server.close()
+    return json.loads(run.stdout)
 
 
 class Service:

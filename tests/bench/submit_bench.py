@@ -4,27 +4,18 @@ commit settings (service/floor_server.cc), each pair of runs on fresh databases,
     submit_bench.py --bin DIR [--pairs 7]
 """
 import argparse
-import json
 import pathlib
-import subprocess
 
 from paired import emit, median_ratio
-from service_processes import Floor, Service, fdatasync_ms
+from service_processes import Floor, Service, fdatasync_ms, measured
 
 # name: in flight, calls, specs a call (0: SubmitJob)
 CASES = {"unary_64_in_flight": (64, 20_000, 0), "batches_of_100": (8, 400, 100)}
 
 
 def load(binaries, server, in_flight, calls, batch):
-    """Of a server that has run for a moment; it is closed."""
-    client = [str(binaries / "bench_load_client"), server.address]
-    try:
-        subprocess.run([*client, str(in_flight), str(max(8, calls // 20)), str(batch)], check=True,
-                       stdout=subprocess.DEVNULL)
-        run = subprocess.run([*client, str(in_flight), str(calls), str(batch)], check=True, capture_output=True, text=True)
-    finally:
-        server.close()
-    return json.loads(run.stdout)
+    return measured(server, binaries / "bench_load_client", (in_flight, max(8, calls // 20), batch),
+                    (in_flight, calls, batch))
 
 
 def main():

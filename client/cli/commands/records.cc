@@ -1,6 +1,5 @@
 #include "client/cli/commands/records.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -33,16 +32,17 @@ std::vector<v1::Column::Standard> AllColumns() {
 
 absl::StatusOr<std::vector<v1::Column::Standard>> ColumnsOf(const std::vector<std::string>& names) {
   if (names.empty()) return AllColumns();
-  std::vector<std::string> known;
-  for (const v1::Column::Standard column : AllColumns()) known.push_back(NameOf(column));
   std::vector<v1::Column::Standard> columns;
   for (const std::string& name : names) {
-    const auto found = std::find(known.begin(), known.end(), absl::AsciiStrToLower(name));
-    if (found == known.end()) {
+    v1::Column::Standard column = v1::Column::STANDARD_UNSPECIFIED;
+    v1::Column::Standard_Parse(absl::AsciiStrToUpper(name), &column);
+    if (column == v1::Column::STANDARD_UNSPECIFIED) {
+      std::vector<std::string> known;
+      for (const v1::Column::Standard one : AllColumns()) known.push_back(NameOf(one));
       return absl::InvalidArgumentError(absl::StrCat("--columns: there is no column ", ForTerminal(name),
                                                      "; there are ", absl::StrJoin(known, ", ")));
     }
-    columns.push_back(AllColumns()[static_cast<std::size_t>(found - known.begin())]);
+    columns.push_back(column);
   }
   return columns;
 }

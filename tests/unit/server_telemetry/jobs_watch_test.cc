@@ -5,8 +5,8 @@
 
 #include "gtest/gtest.h"
 
-#include "process/mutex.h"
 #include "server/core/errors.h"
+#include "tests/unit/server_telemetry/bed.h"
 #include "tests/unit/server_telemetry/watched_job.h"
 #include "tests/unit/server_telemetry/watched_jobs.h"
 
@@ -191,26 +191,6 @@ TEST(JobsWatchTest, WhoIsLeftBehindIsEndedAndBeginsAgain) {
   EXPECT_EQ(client.states, world.States());
 }
 
-// Sleeps for real, as a stream of the server does.
-class JobsBed : public Wakeable {
- public:
-  void Wake() override {
-    process::MutexLock lock(mutex_);
-    woken_ = true;
-    changed_.NotifyAll();
-  }
-  void Sleep() {
-    process::MutexLock lock(mutex_);
-    while (!woken_) changed_.Wait(mutex_);
-    woken_ = false;
-  }
-
- private:
-  process::Mutex mutex_;
-  process::CondVar changed_;
-  bool woken_ ABSL_GUARDED_BY(mutex_) = false;
-};
-
 // One thread moves jobs while others come, watch and sleep. Each sees the end of every job, whenever it came.
 TEST(JobsWatchTest, WatchersThatSleepSeeEveryJobEnd) {
   WatchedJobs world;
@@ -218,7 +198,7 @@ TEST(JobsWatchTest, WatchersThatSleepSeeEveryJobEnd) {
   std::vector<std::thread> watchers;
   for (int i = 0; i < 4; ++i) {
     watchers.emplace_back([&world] {
-      auto bed = std::make_shared<JobsBed>();
+      auto bed = std::make_shared<Bed>();
       JobsWatch watch({}, "default", *world.store, world.feed, bed, {.frame_jobs = 5});
       JobsClient client(watch);
       const auto ended = [&client] {

@@ -2,31 +2,11 @@
 
 #include "gtest/gtest.h"
 
-#include "process/mutex.h"
+#include "tests/unit/server_telemetry/bed.h"
 #include "tests/unit/server_telemetry/watched_job.h"
 
 namespace mantissa::server {
 namespace {
-
-// Sleeps for real, as a stream of the server does.
-class Bed : public Wakeable {
- public:
-  void Wake() override {
-    process::MutexLock lock(mutex_);
-    woken_ = true;
-    changed_.NotifyAll();
-  }
-  void Sleep() {
-    process::MutexLock lock(mutex_);
-    while (!woken_) changed_.Wait(mutex_);
-    woken_ = false;
-  }
-
- private:
-  process::Mutex mutex_;
-  process::CondVar changed_;
-  bool woken_ ABSL_GUARDED_BY(mutex_) = false;
-};
 
 // One thread commits while others come, watch and sleep. Nobody misses a wake, an entry or the end.
 TEST(WatchThreadsTest, WatchersThatSleepSeeEverythingOnce) {
