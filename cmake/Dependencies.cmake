@@ -13,6 +13,10 @@ find_package(nlohmann_json CONFIG REQUIRED)
 find_package(CLI11 CONFIG REQUIRED)
 pkg_check_modules(SQLITE3 REQUIRED IMPORTED_TARGET sqlite3)  # PkgConfig::SQLITE3
 pkg_check_modules(LIBPQ REQUIRED IMPORTED_TARGET libpq>=14)  # PkgConfig::LIBPQ; 14 brought pipelines
+pkg_check_modules(JEMALLOC REQUIRED IMPORTED_TARGET jemalloc)  # PkgConfig::JEMALLOC
+pkg_check_modules(CAIRO REQUIRED IMPORTED_TARGET cairo)  # PkgConfig::CAIRO, for pictures of the command line
+find_package(CURL 7.85 REQUIRED)  # CURL::libcurl; 7.85 brought CURLOPT_PROTOCOLS_STR
+pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)  # PkgConfig::ZSTD
 find_package(GTest CONFIG)
 find_package(benchmark CONFIG QUIET)  # benchmark::benchmark, for tests/bench
 

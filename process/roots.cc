@@ -211,6 +211,13 @@ absl::StatusOr<FileDescriptor> OpenRoot::MakeDirectories(std::string_view relati
   return parent;
 }
 
+absl::StatusOr<OpenRoot> OpenRoot::Folder(std::string_view relative, std::string_view field) const {
+  absl::StatusOr<FileDescriptor> folder = OpenBeneath(relative, O_PATH | O_DIRECTORY | O_NOFOLLOW, field);
+  if (!folder.ok()) return folder.status();
+  return OpenRoot(Root{root_.name, absl::StrCat(root_.path, "/", std::string(relative)), root_.writable},
+                  *std::move(folder));
+}
+
 absl::StatusOr<std::string> OpenRoot::StorageId(const RandomSource& random) const {
   const auto describe = [this](const absl::Status& status) {
     return absl::Status(status.code(),

@@ -52,6 +52,10 @@ class OpenRoot {
   absl::StatusOr<FileDescriptor> MakeDirectories(std::string_view relative, std::string_view field,
                                                  mode_t mode = 0750) const;
 
+  // A folder beneath the root as a root of its own, under the same name: what is opened from it stays beneath it, links
+  // to its neighbours included. The folder itself must not be a link; those above it may.
+  absl::StatusOr<OpenRoot> Folder(std::string_view relative, std::string_view field) const;
+
   // The UUID in `.mantissa-storage-id` at the root: two machines that reach the same storage see the same id. Made when
   // missing on a writable root; of two programs that make it at once, both return the same one.
   absl::StatusOr<std::string> StorageId(const RandomSource& random = SystemRandom) const;

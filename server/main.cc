@@ -3,7 +3,6 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
-#include <malloc.h>
 #include <string>
 
 #include "process/clock.h"
@@ -15,6 +14,12 @@
 #include "server/program/running_server.h"
 #include "server/program/server_options.h"
 #include "server/store/sqlite_backup.h"
+
+// Read by jemalloc. An idle server has a dozen threads that hardly allocate, an arena for each is memory for nothing;
+// and what a burst needed goes back to the system though nobody allocates any more.
+extern "C" {
+const char* malloc_conf = "narenas:2,background_thread:true";
+}
 
 namespace {
 
@@ -78,9 +83,6 @@ int BackUpTo(const std::string& file, const ServerOptions& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  // An idle server has a dozen threads that hardly allocate: an arena for each is memory for nothing.
-  mallopt(M_ARENA_MAX, 2);
-
   const absl::Status failpoints = MANTISSA_FAILPOINTS_STATUS();
   if (!failpoints.ok()) return Refuse(kUsage, failpoints);
   ServerOptions options;

@@ -17,15 +17,19 @@
 #include "client/cli/commands/download.h"
 #include "client/cli/commands/fleet.h"
 #include "client/cli/commands/follow.h"
+#include "client/cli/commands/health.h"
 #include "client/cli/commands/history.h"
 #include "client/cli/commands/jobs.h"
 #include "client/cli/commands/logs.h"
+#include "client/cli/commands/plot.h"
 #include "client/cli/commands/records.h"
 #include "client/cli/commands/submit.h"
+#include "client/cli/commands/token.h"
 #include "client/cli/commands/top.h"
 #include "client/cli/commands/version.h"
 #include "client/cli/output/display_text.h"
 #include "process/nearest_name.h"
+#include "process/settings.h"
 #include "process/text_value.h"
 
 namespace mantissa::cli {
@@ -37,10 +41,15 @@ using Milliseconds = std::chrono::milliseconds;
 constexpr char kJob[] = "JOB";
 constexpr char kFile[] = "FILE";
 
+// Not MANTISSA_CONFIG: what is in that is the server's or the worker's on the same machine.
+constexpr char kConfigVariable[] = "MANTISSA_CLIENT_CONFIG";
+
 struct GlobalOptions {
-  std::string address;
+  std::string address;  // of the flag
   std::string output = "table";
   std::string color = "auto";
+  // As the command line gives them; environment and file are asked when it is known.
+  process::SettingTexts settings;
   Milliseconds rpc_timeout = std::chrono::seconds(10);
 };
 
@@ -64,15 +73,19 @@ struct CommandTree {
   LogsOptions logs;
   EventsOptions events;
   HistoryOptions history;
+  PlotOptions plot;
   DownloadOptions download;
   BundleOptions bundle;
   TopOptions top;
+  HealthOptions health;
   std::string job;
   std::vector<std::string> jobs;
+  TokenOptions token;
   std::string shell;
   bool local = false;
   bool server = false;
-  // Of the command that was given.
+  // Of the command that was given; it speaks to a server.
+  bool calls = true;
   std::function<int(const Context&)> action;
 };
 
@@ -134,6 +147,20 @@ void DeclareGlobal(CommandTree& tree) {
   CLI::App& app = tree.app;
   app.add_option("--address", tree.global.address, "Server, host:port [MANTISSA_ADDRESS; 127.0.0.1:50051]")
       ->type_name("ADDRESS");
+  const auto setting = [&](const std::string& name, const char* type, const std::string& help) {
+    app.add_option_function<std::string>(
+           "--" + name, [&tree, name](const std::string& text) { tree.global.settings[name] = text; },
+           absl::StrCat(help, " [",
+                        name == process::kConfigFlag ? kConfigVariable : process::Settings::EnvironmentName(name), "]"))
+        ->type_name(type);
+  };
+  setting("tls-ca", kFile, "CA of the server's certificate, PEM; without it plain text is spoken");
+  setting("tls-certificate", kFile, "Your certificate, PEM, where the server asks for one");
+  setting("tls-key", kFile, "Its private key, PEM");
+  setting("tls-server-name", "NAME", "Name in the server's certificate, where it is not the address");
+  setting("token-file", kFile, "File of your token; it goes to a server over TLS only");
+  setting("tenant", "TENANT", "Whose jobs this is about; admins may name any");
+  setting(process::kConfigFlag, kFile, "YAML file of address and the settings above");
   Choice(app, "-o,--output", tree.global.output, {"table", "json", "yaml", "name", "csv"},
          "How data are printed; csv is for history [table]");
   Choice(app, "--color", tree.global.color, {"auto", "always", "never"}, "Colours [auto]");
@@ -212,6 +239,11 @@ void DeclareFollowCommands(CommandTree& tree) {
   watch.add_option("--cursor", tree.watch.cursor, "Go on from a next_cursor of -o json")
       ->type_name("CURSOR")
       ->excludes(now);
+  watch
+      .add_option("--max-points", tree.watch.max_points,
+                  "Rows of records to thin what was before to; 0 is every record [2000; with -o json 0]")
+      ->check(CLI::Range(0, 65'536))
+      ->type_name("N");
   Duration(watch, "--retry-for", tree.watch.retry_for, "How long a server that went away is waited for [10m]");
 
   CLI::App& wait = Command(tree, "wait", "Wait until a job ends",
@@ -269,6 +301,22 @@ void DeclareHistoryCommands(CommandTree& tree) {
       ->check(CLI::PositiveNumber)
       ->type_name("N");
 
+  history
+      .add_option("--max-points", tree.history.max_points,
+                  "Rows to thin the records to, each the last of several, with their least and greatest [all]")
+      ->check(CLI::Range(1, 65'536))
+      ->type_name("N");
+
+  CLI::App& plot = Command(tree, "plot", "Draw a job's loss, loss scale and grad norm, here or with --png as a picture",
+                           [&tree](const Context& context) { return Plot(context, tree.plot); });
+  plot.add_option("job", tree.plot.job, "Id, its beginning, or name")->type_name(kJob)->required();
+  plot.add_option("--png", tree.plot.png, "Write a PNG to this file; - is stdout")->type_name(kFile);
+  plot.add_flag("--force", tree.plot.force, "Replace a file that is there");
+  plot.add_option("--width", tree.plot.width, "Columns [the terminal's]; with --png, pixels [1280]")->type_name("N");
+  plot.add_option("--height", tree.plot.height, "Lines [the terminal's]; with --png, pixels [960]")->type_name("N");
+  Choice(plot, "--loss-axis", tree.plot.loss_axis, {"auto", "linear", "log"},
+         "How losses are spread; auto: log where they are far apart [auto]");
+
   CLI::App& download =
       Command(tree, "download", "Fetch a file of a job, its model by default; goes on where it stopped",
               [&tree](const Context& context) { return Download(context, tree.download); });
@@ -302,8 +350,21 @@ void DeclareOtherCommands(CommandTree& tree) {
   drain.add_flag("--undo", tree.drain.undo, "Let it take work again");
   Command(tree, "roots", "List the folders that specs may name", &Roots);
   Command(tree, "doctor", "Check this machine and the server, and say what to fix", &Doctor);
+  Command(tree, "health", "Ask whether the server takes jobs; exit 0 when it does, 6 when not",
+          [&tree](const Context& context) { return Health(context, tree.health); })
+      .add_flag("--live", tree.health.live, "Whether it answers at all, as one that stands by does");
   CLI::App& completion = Command(tree, "completion", "Print a completion script", nullptr);
   Choice(completion, "shell", tree.shell, {"bash", "zsh", "fish"}, "For this shell", true);
+  CLI::App& token = Command(tree, "token", "Make a token for a server's --tokens file", nullptr);
+  token.callback([&tree] {
+    tree.calls = false;
+    tree.action = [&tree](const Context& context) { return Token(context.console, context.format, tree.token); };
+  });
+  token.add_option("tenant", tree.token.tenant, "Whose it is")->type_name("TENANT")->required();
+  Choice(token, "role", tree.token.role, {"reader", "user", "admin"}, "What it lets do", true);
+  token.add_option("--name", tree.token.name, "What it is called in the file, for people")->type_name("NAME");
+  token.add_option("--append-to", tree.token.append_to, "Add its line to this file, and print the token alone")
+      ->type_name(kFile);
   Command(tree, "version", "Print the version",
           [](const Context& context) { return Version(context.console, context.format); });
 }
@@ -399,6 +460,23 @@ ColorChoice ColorOf(const std::string& text) {
   return name == "never" ? ColorChoice::kNever : ColorChoice::kAuto;
 }
 
+// Flags over MANTISSA_* over the file.
+absl::Status LoadSettings(const CommandTree& tree, std::string& address, AccessSettings& access) {
+  process::Settings settings("mantissa", {{"address", "", &address},
+                                          {"tls-ca", "", &access.tls_ca},
+                                          {"tls-certificate", "", &access.tls_certificate},
+                                          {"tls-key", "", &access.tls_key},
+                                          {"tls-server-name", "", &access.tls_server_name},
+                                          {"token-file", "", &access.token_file},
+                                          {"tenant", "", &access.tenant}});
+  process::SettingTexts flags = tree.global.settings;
+  if (!tree.global.address.empty()) flags["address"] = tree.global.address;
+  const std::string config = process::Settings::EnvironmentName(process::kConfigFlag);
+  return settings.Load(flags, [&tree, &config](const std::string& name) {
+    return tree.console.environment(name == config ? kConfigVariable : name);
+  });
+}
+
 int RunCommand(CommandTree& tree) {
   if (!tree.action) return PrintCompletion(tree);
   const GlobalOptions& global = tree.global;
@@ -406,11 +484,16 @@ int RunCommand(CommandTree& tree) {
   if (format == OutputFormat::kCsv && !tree.app.got_subcommand("history")) {
     return tree.console.Fail(absl::InvalidArgumentError("-o: only history prints csv"));
   }
-  std::string given = global.address;
-  if (given.empty()) given = tree.console.environment("MANTISSA_ADDRESS").value_or("");
+  std::string given;
+  AccessSettings access_settings;
+  const absl::Status loaded = LoadSettings(tree, given, access_settings);
+  if (!loaded.ok() && tree.calls) return tree.console.Fail(loaded);
   const absl::StatusOr<std::string> address = ParseAddress(given.empty() ? kDefaultAddress : std::string_view(given));
   if (!address.ok()) return tree.console.Fail(address.status());
-  Connection connection(*address, global.rpc_timeout);
+  absl::StatusOr<ChannelAccess> access = PlainText();
+  if (tree.calls) access = OpenAccess(access_settings, tree.console.clock.WallNow());
+  if (!access.ok()) return tree.console.Fail(absl::InvalidArgumentError(access.status().message()));
+  Connection connection(*address, global.rpc_timeout, *access);
   tree.validate.where = tree.local    ? ValidateOptions::Where::kLocal
                         : tree.server ? ValidateOptions::Where::kServer
                                       : ValidateOptions::Where::kBoth;

@@ -1,10 +1,13 @@
 #include "client/cli/connection.h"
 
 #include <charconv>
+#include <future>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include <google/protobuf/wrappers.pb.h>
 #include <grpcpp/create_channel.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/support/channel_arguments.h>
 
 #include "client/cli/output/display_text.h"
@@ -31,7 +34,7 @@ bool NamesSeveral(std::string_view address) {
   return StartsWith(address, "ipv4:") || StartsWith(address, "ipv6:") || StartsWith(address, "dns:");
 }
 
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, const ChannelAccess& access) {
   grpc::ChannelArguments arguments;
   // A server that went away without a word is noticed by an open watch within 15 s.
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 10'000);
@@ -47,7 +50,8 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   }
   // A proxy in the environment is for the outside world, never for this machine.
   if (IsLoopback(address)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  if (!access.server_name.empty()) arguments.SetString(GRPC_SSL_TARGET_NAME_OVERRIDE_ARG, access.server_name);
+  return grpc::CreateCustomChannel(address, access.credentials, arguments);
 }
 
 }  // namespace
@@ -73,10 +77,10 @@ absl::StatusOr<std::string> ParseAddress(std::string_view text) {
   return std::string(text);
 }
 
-Connection::Connection(std::string address, std::chrono::milliseconds rpc_timeout)
+Connection::Connection(std::string address, std::chrono::milliseconds rpc_timeout, const ChannelAccess& access)
     : address_(std::move(address)),
       rpc_timeout_(rpc_timeout),
-      channel_(MakeChannel(address_)),
+      channel_(MakeChannel(address_, access)),
       jobs_(v1::JobService::NewStub(channel_)),
       admin_(v1::AdminService::NewStub(channel_)) {}
 
@@ -84,6 +88,23 @@ bool Connection::IsConnected() const { return channel_->GetState(false) == GRPC_
 
 bool Connection::WaitForConnected(std::chrono::milliseconds timeout) {
   return channel_->WaitForConnected(std::chrono::system_clock::now() + timeout);
+}
+
+absl::StatusOr<int> Connection::AskHealth(const std::string& service) {
+  // gRPC's packages bring no stub of grpc.health.v1. Its request is one string and its answer one enum, both numbered
+  // 1, and so are protobuf's wrappers: on the wire they are the same.
+  grpc::TemplatedGenericStub<google::protobuf::StringValue, google::protobuf::Int32Value> stub(channel_);
+  google::protobuf::StringValue request;
+  google::protobuf::Int32Value response;
+  request.set_value(service);
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + rpc_timeout_);
+  std::promise<grpc::Status> ended;
+  stub.UnaryCall(&context, "/grpc.health.v1.Health/Check", grpc::StubOptions(), &request, &response,
+                 [&ended](grpc::Status status) { ended.set_value(std::move(status)); });
+  const absl::Status asked = Explained(ended.get_future().get());
+  if (!asked.ok()) return asked;
+  return response.value();
 }
 
 absl::Status Connection::Explained(const grpc::Status& status) const {

@@ -11,6 +11,7 @@
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 
+#include "client/cli/channel_access.h"
 #include "mantissa/v1/admin_service.grpc.pb.h"
 #include "mantissa/v1/job_service.grpc.pb.h"
 
@@ -26,7 +27,7 @@ absl::StatusOr<std::string> ParseAddress(std::string_view text);
 class Connection {
  public:
   // `address` is what ParseAddress returned; `rpc_timeout` bounds each unary call.
-  Connection(std::string address, std::chrono::milliseconds rpc_timeout);
+  Connection(std::string address, std::chrono::milliseconds rpc_timeout, const ChannelAccess& access = PlainText());
 
   v1::JobService::Stub& jobs() { return *jobs_; }
   v1::AdminService::Stub& admin() { return *admin_; }
@@ -54,6 +55,9 @@ class Connection {
   }
 
   absl::Status Explained(const grpc::Status& status) const;
+
+  // What grpc.health.v1.Health/Check says of a service, as its ServingStatus; "" is the process itself.
+  absl::StatusOr<int> AskHealth(const std::string& service);
 
  private:
   const std::string address_;

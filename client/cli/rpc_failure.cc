@@ -1,6 +1,7 @@
 #include "client/cli/rpc_failure.h"
 
 #include <algorithm>
+#include <array>
 #include <string_view>
 
 #include "absl/strings/match.h"
@@ -17,6 +18,9 @@ namespace {
 
 constexpr std::string_view kOurDomain = "mantissa.dev";
 
+constexpr std::array<std::string_view, 6> kTlsWords = {"handshake",          "Handshake",   "SSL_ERROR",
+                                                       "CERTIFICATE_VERIFY", "certificate", "Peer name"};
+
 absl::StatusCode CodeOf(const RpcFailure& failure, const FailureContext& context) {
   // A port that accepts connections and never speaks is as unavailable as one that refuses them.
   if (failure.code == grpc::StatusCode::DEADLINE_EXCEEDED && !context.connected) return absl::StatusCode::kUnavailable;
@@ -30,20 +34,38 @@ std::string HowToReach() {
   return "start a server with `mantissa-server`, or name another one with --address or MANTISSA_ADDRESS";
 }
 
+bool IsAboutTls(const RpcFailure& failure) {
+  if (failure.code != grpc::StatusCode::UNAVAILABLE || !failure.reason.empty()) return false;
+  // gRPC's and OpenSSL's words for a handshake that fails.
+  return std::any_of(kTlsWords.begin(), kTlsWords.end(),
+                     [&](std::string_view words) { return failure.message.find(words) != std::string::npos; });
+}
+
 std::string Headline(const RpcFailure& failure, const FailureContext& context) {
   const std::string address = ForTerminal(context.address);
   if (IsWrongServer(failure)) {
-    return absl::StrCat("what answers at ", address, " is not a Mantissa server (wrong port?); the API listens on ",
-                        "port 50051 unless the server was told otherwise, the metrics on 9464\n  gRPC says: ",
-                        ForTerminal(failure.message));
+    return absl::StrCat(
+        "what answers at ", address,
+        " is not a Mantissa server (wrong port?), or it speaks TLS, which wants --tls-ca; the API listens on ",
+        "port 50051 unless the server was told otherwise, the metrics on 9464\n  gRPC says: ",
+        ForTerminal(failure.message));
   }
   if (failure.code == grpc::StatusCode::DEADLINE_EXCEEDED && !context.connected) {
     return absl::StrCat("something accepts connections at ", address,
                         " but does not answer as a Mantissa server does (wrong port, or a server that hangs); ",
                         HowToReach());
   }
+  if (IsAboutTls(failure)) {
+    return absl::StrCat(
+        "no TLS connection to ", address, ": its certificate is not signed by what --tls-ca names, has ",
+        "expired or is of another name (--tls-server-name), or it takes no certificate of yours, or it ",
+        "speaks no TLS\n  gRPC says: ", ForTerminal(failure.message));
+  }
   if (failure.code == grpc::StatusCode::UNAVAILABLE && failure.reason.empty()) {
+    // What a server with TLS does to a caller without.
+    const bool hung_up = failure.message.find("Socket closed") != std::string::npos;
     return absl::StrCat("no server answers at ", address, "; ", HowToReach(),
+                        hung_up ? "; one that speaks TLS wants --tls-ca" : "",
                         "\n  gRPC says: ", ForTerminal(failure.message));
   }
   if (failure.code == grpc::StatusCode::DEADLINE_EXCEEDED) {

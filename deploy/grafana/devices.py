@@ -1,6 +1,7 @@
 """The machines: do workers reach the server, are their devices used, and does what they make arrive?"""
 from panels import BLUE, GREEN, RED, YELLOW, Query, answer, board, chosen, graph, row, rows, shown, steps
 
+NO_GPU = "no GPU with a driver"
 # Every panel follows the choice of workers at the top.
 OURS = 'instance=~"$worker"'
 
@@ -53,6 +54,21 @@ def workers():
                 {"instance": ("Worker", None)}, height=7)
 
 
+def gpus():
+    return rows("Which GPUs are there?",
+                "One line a GPU of the machines, by the number that nvidia-smi has for it; `device` is the worker's name "
+                "for it, empty where the worker does not use it. Only where there is an NVIDIA driver.",
+                [Query(f"max by (instance, gpu, model, driver, device, uuid) ({of('mantissa_worker_device_info')})",
+                       instant=True)],
+                [("Seen", "bool_yes_no", steps(GREEN), [])],
+                {"instance": ("Worker", None), "gpu": ("GPU", None), "device": ("Device", None),
+                 "model": ("Model", None), "driver": ("Driver", None), "uuid": ("UUID", None)}, height=6)
+
+
+def of_gpu(family, legend=""):
+    return Query(f"max by (instance, gpu) ({of(family)})", f"{{{{instance}}}} GPU {{{{gpu}}}}{legend}")
+
+
 def make():
     made = board("mantissa-devices", "Mantissa: devices", "Are the machines used, and does what they make arrive?",
                  "3h", {"mantissa-fleet": "Fleet", "mantissa-job": "Job"})
@@ -79,6 +95,20 @@ def make():
     made.with_panel(graph("Do they reach the server?", "1 while the newest call was answered.", "bool_on_off",
                           [Query(f"min by (instance) ({of('mantissa_worker_connected')})", "{{instance}}")], floor=0,
                           ceiling=1))
+    made.with_row(row("How are the GPUs?"))
+    made.with_panel(gpus())
+    made.with_panel(graph("Are the GPUs busy?", "Share of the time with a kernel at work. A GPU with a job and little "
+                          "to do waits for its data or its launches; compare samples/s of the job. Not told in MIG mode.",
+                          "percentunit", [of_gpu("mantissa_worker_device_utilisation_ratio")], floor=0, ceiling=1,
+                          empty=NO_GPU))
+    made.with_panel(graph("Is there memory left?", "Taken on each GPU, by whatever program, and what it has.", "bytes",
+                          [of_gpu("mantissa_worker_device_memory_used_bytes"),
+                           of_gpu("mantissa_worker_device_memory_total_bytes", " has")], floor=0, empty=NO_GPU))
+    made.with_panel(graph("How much power do they draw?", "One that draws little under load is throttled, or waits.",
+                          "watt", [of_gpu("mantissa_worker_device_power_watts")], floor=0, empty=NO_GPU))
+    made.with_panel(graph("Are they cool enough?", "Of the chip. Most slow themselves down from 85 to 90 °C.", "celsius",
+                          [of_gpu("mantissa_worker_device_temperature_celsius")],
+                          thresholds=steps(GREEN, (85, RED)), empty=NO_GPU))
     made.with_row(row("Does what they make arrive?"))
     made.with_panel(graph("How many calls to the server fail?", "Per point of the graph: failed, or not answered in "
                           "time.", "short",
@@ -103,6 +133,22 @@ def make():
                                  "{{instance}} {{outcome}}"),
                            Query(grown("mantissa_worker_checkpoint_commit_retries_total"), "{{instance}} asked again")],
                           bars=True, floor=0))
+    written = f"rate({of('mantissa_worker_checkpoint_seconds_bucket')}[$__rate_interval])"
+    made.with_panel(graph("How long does a checkpoint take?", "Until it is durable on the worker's disk; training waits "
+                          "for it.", "s",
+                          [Query(f"histogram_quantile({share}, sum by (le, instance) ({written}))",
+                                 f"{{{{instance}}}} {text}")
+                           for share, text in [(0.5, "half take less"), (0.95, "95 of 100 take less")]], floor=0,
+                          empty="none written"))
+    made.with_panel(graph("Do checkpoints fail?", "Per point of the graph: those that could not be written, for which "
+                          "training goes on, and damaged ones that a resume passed over for an older one. "
+                          "deploy/runbooks/checkpoints_fail.md.", "short",
+                          [Query(grown("mantissa_worker_checkpoint_save_failures_total"), "{{instance}} not written"),
+                           Query(grown("mantissa_worker_checkpoint_fallbacks_total"), "{{instance}} passed over")],
+                          bars=True, floor=0, thresholds=steps(GREEN, (1, RED))))
+    made.with_panel(graph("Is there room for them?", "Free space of each root, looked at every half minute.", "bytes",
+                          [Query(f"min by (instance, root) ({of('mantissa_worker_root_free_bytes')})",
+                                 "{{instance}} {{root}}")], floor=0))
     made.with_panel(graph("Do old checkpoints go?", "Per point of the graph: deleted because the server named them, "
                           "and those that could not be. They fill the disk.", "short",
                           [Query(grown("mantissa_worker_checkpoints_deleted_total"), "{{instance}} deleted"),
@@ -112,5 +158,12 @@ def make():
                           "failed and are tried again.", "short",
                           [Query(grown("mantissa_worker_artifacts_uploaded_total"), "{{instance}} uploaded"),
                            Query(grown("mantissa_worker_artifact_upload_failures_total"), "{{instance}} failed")],
-                          width=24, bars=True, floor=0))
+                          bars=True, floor=0))
+    made.with_panel(graph("Do exports arrive?", "To TensorBoard and MLflow, per point of the graph: calls that failed and "
+                          "are tried again, and records that were not exported. No job is touched by either.", "short",
+                          [Query(grown("mantissa_worker_export_failures_total", "instance, exporter"),
+                                 "{{instance}} {{exporter}} failed"),
+                           Query(grown("mantissa_worker_export_dropped_records_total", "instance, exporter"),
+                                 "{{instance}} {{exporter}} records dropped")],
+                          bars=True, floor=0))
     return made

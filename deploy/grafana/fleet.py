@@ -93,6 +93,14 @@ def make():
                           "short",
                           [Query(grown("mantissa_attempts_ended_total", "outcome, reason"), "{{outcome}}: {{reason}}")],
                           bars=True, stacked=True, floor=0))
+    made.with_panel(graph("Which workers does the server know?", "Connected; draining, which take no work; and "
+                          "disconnected, which have been silent for a lease and are forgotten after a while: "
+                          "deploy/runbooks/worker_gone.md.", "short",
+                          [Query("sum by (state) (mantissa_workers)", "{{state}}")], stacked=True, floor=0))
+    made.with_panel(graph("Does anything stand still?", "How long the job that waits longest has waited, and how long "
+                          "the worker that is silent longest has been silent.", "s",
+                          [Query("max(mantissa_job_oldest_queued_seconds)", "oldest queued job"),
+                           Query("max(mantissa_worker_oldest_report_seconds)", "oldest report of a worker")], floor=0))
     made.with_row(row("Does the server answer?"))
     made.with_panel(graph("How long does a submit take?", "From its arrival to the durable answer.", "s",
                           [Query(quantile(0.5, "mantissa_submit_seconds"), "half take less"),
@@ -102,6 +110,15 @@ def make():
                           "Calls answered per second, by status code. UNAVAILABLE, INTERNAL and RESOURCE_EXHAUSTED are "
                           "the server's, the others the callers' own.", "reqps",
                           [Query(rate("mantissa_rpcs_total", "code"), "{{code}}")], floor=0))
+    made.with_panel(graph("Who is not let in?", "Calls refused before anything was done, per point of the graph, by "
+                          "reason. RATE_LIMITED and TOO_MANY_STREAMS are a tenant's that has had its share; the others are "
+                          "callers whom the server does not know, or who may not.", "short",
+                          [Query(grown("mantissa_refused_calls_total", "reason"), "{{reason}}")], bars=True, stacked=True,
+                          floor=0))
+    made.with_panel(graph("When does the certificate end?", "What is left of the API's TLS certificate; nothing where "
+                          "there is no TLS. The server takes up a new one without a restart.", "s",
+                          [Query("min(mantissa_server_certificate_expiry_timestamp_seconds) - time()", "left")], floor=0,
+                          empty="no TLS"))
     made.with_panel(graph("Which calls are slow?", "What 99 of 100 calls of a method take less than; calls that hang "
                           "on purpose (Synchronize, watches) are left out.", "s",
                           [Query(quantile(0.99, "mantissa_rpc_seconds", "le, method"), "{{method}}")], floor=0))
@@ -119,6 +136,21 @@ def make():
                           "short",
                           [Query(grown("mantissa_store_commit_failures_total"), "failed commits")], bars=True, floor=0,
                           thresholds=steps(GREEN, (1, RED))))
+    made.with_panel(graph("Can anything be stored?", "1 while the store takes nothing: reads and watches go on, writes "
+                          "are refused, and it is tried again every second.", "bool_yes_no",
+                          [Query("max(mantissa_store_read_only)", "read-only")], floor=0, ceiling=1,
+                          thresholds=steps(GREEN, (1, RED))))
+    made.with_panel(graph("How large is the write-ahead log?", "Of SQLite. It goes up and down by some megabytes; one "
+                          "that only grows is kept from being checkpointed by a reader that never ends.", "bytes",
+                          [Query("max(mantissa_store_wal_bytes)", "log")], floor=0, empty="not SQLite"))
+    made.with_panel(graph("What do the programs take?", "Memory of servers and workers; a slope over days is a leak.",
+                          "bytes",
+                          [Query("max by (job, instance) (process_resident_memory_bytes{job=~\"mantissa-.*\"})",
+                                 "{{job}} {{instance}}")], floor=0))
+    made.with_panel(graph("How busy are the programs?", "Processors' time of servers and workers, trainers left out; 1 is "
+                          "one processor.", "short",
+                          [Query("sum by (job, instance) (rate(process_cpu_seconds_total{job=~\"mantissa-.*\"}"
+                                 "[$__rate_interval]))", "{{job}} {{instance}}")], floor=0))
     made.with_row(row("Does everything arrive?"))
     made.with_panel(graph("Telemetry: what comes in, and what goes out to watchers",
                           "Records, events and gaps per second: made durable, and sent.", "cps",

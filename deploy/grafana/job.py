@@ -4,7 +4,6 @@ from panels import (BLUE, GREEN, GREY, RED, YELLOW, Annotation, Query, answer, b
                     states, steps)
 
 PHASES = {1: ("CALIBRATING", BLUE), 2: ("STEADY", GREEN), 3: ("UNSTABLE", RED)}
-VERDICTS = {1: ("TOO FEW ITERATIONS", BLUE), 2: ("STABLE", GREEN), 3: ("UNSTABLE", RED)}
 NO_SCALE = "no loss scale: not FP16"
 
 
@@ -87,12 +86,9 @@ def make():
                           "magnitude before an overflow it is the model that diverges; level, it was the scale.",
                           "short",
                           [Query(of("mantissa_job_grad_norm"), "gradient norm")], log=10))
-    made.with_panel(states("In which phase was it, and what is the verdict?",
-                           "Phase: how the run goes now. Verdict: whether the precision suits the job, over the "
-                           "statistics window.",
-                           [Query(of("mantissa_job_phase"), "phase"),
-                            Query(of("mantissa_job_precision_verdict"), "verdict")], names(PHASES))
-                    .override_by_name("verdict", shown(mappings=names(VERDICTS))))
+    made.with_panel(states("In which phase was it?", "How the run went at each time; whether the precision suits the "
+                           "job is below, under \"How often does the scale hold?\".",
+                           [Query(of("mantissa_job_phase"), "phase")], names(PHASES)))
     made.with_row(row("Is it as fast as it should be?"))
     made.with_panel(graph("How fast does it train?", "Samples that the trainer says it processes per second.", "short",
                           [Query(SPEED, "samples/s"),

@@ -59,6 +59,7 @@ struct DrainWrite {
 struct JobDeletion {
   std::string job_id;
   std::string expected_etag;
+  std::string tenant;  // whose it was
 };
 
 // Takes a bounded number of a deleted job's rows of telemetry; with `last`, when there are none, all the rest of it but
@@ -66,6 +67,16 @@ struct JobDeletion {
 struct JobSweep {
   std::string job_id;
   bool last = false;
+};
+
+// Puts one row in the place of several of a job's telemetry, which holds the same records and gaps in less; see Note
+// [Compaction]. It is left alone where they are no longer the rows that they were.
+struct TelemetryCompaction {
+  std::string job_id;
+  int64_t first_sequence = 0;  // of the first row
+  int64_t last_sequence = 0;   // of the last row
+  int64_t rows = 0;
+  std::string chunk;
 };
 
 struct IdempotencyWrite {
@@ -102,19 +113,18 @@ struct Changes {
   std::vector<DrainWrite> drains;
   std::vector<JobDeletion> deletions;
   std::vector<JobSweep> sweeps;
+  std::vector<TelemetryCompaction> compactions;
+  std::vector<std::string> compacted_jobs;  // that have ended: there is nothing left to do for them
   // Workers whose desired state has changed; not stored, tells listeners whom to answer.
   std::set<std::string> touched_workers;
   // Attempts among the lost whose lease ran out; not stored, for listeners that count.
   int32_t lease_expiries = 0;
 
   // A job is written once a transaction however often it moved in it: later states replace earlier ones.
-  // `job` is as it was when this returns; its specs are not copied.
-  void PutJob(v1::Job& job, std::string expected_etag, JobTimes times);
-  void PutJob(v1::Job&& job, std::string expected_etag, JobTimes times) {
-    PutJob(job, std::move(expected_etag), times);
-  }
-  // Of a job that PutJob was given: its specs differ from those that are stored.
-  void PutSpecs(v1::Job& job);
+  // `head` has no specs.
+  void PutJob(const v1::Job& head, std::string expected_etag, JobTimes times);
+  // Of a job that PutJob was given, and that is new or has other specs than are stored: EncodeSpecs of them.
+  void PutSpecs(const std::string& job_id, std::string specs);
   // What PutJob was given of a job, to be amended; null: nothing.
   JobWrite* FindJob(const std::string& job_id);
   std::unordered_map<std::string, size_t> job_index;  // of PutJob
@@ -122,7 +132,7 @@ struct Changes {
   bool NeedsCommit() const {
     return !jobs.empty() || !attempts.empty() || !checkpoints.empty() || !deleted_checkpoints.empty() ||
            !artifacts.empty() || !telemetry.empty() || !idempotency.empty() || !drains.empty() || !deletions.empty() ||
-           !sweeps.empty();
+           !sweeps.empty() || !compactions.empty() || !compacted_jobs.empty();
   }
 };
 

@@ -13,6 +13,7 @@ inline constexpr std::string_view kSuperseded = "SUPERSEDED";
 inline constexpr std::string_view kEtagMismatch = "ETAG_MISMATCH";
 inline constexpr std::string_view kRequestIdReused = "REQUEST_ID_REUSED";
 inline constexpr std::string_view kQueueFull = "QUEUE_FULL";
+inline constexpr std::string_view kTenantQueueFull = "TENANT_QUEUE_FULL";
 inline constexpr std::string_view kTelemetryHole = "TELEMETRY_HOLE";
 inline constexpr std::string_view kCheckpointConflict = "CHECKPOINT_CONFLICT";
 inline constexpr std::string_view kWrongState = "WRONG_STATE";

@@ -4,6 +4,7 @@
 
 #include "server/core/retry_policy.h"
 #include "server/core/scheduler_state.h"
+#include "server/core/telemetry_segment.h"
 
 namespace mantissa::server {
 
@@ -29,7 +30,8 @@ void Scheduler::Load(StoredState stored, Moment now, int64_t revision_floor) {
 }
 
 void Scheduler::State::LoadJob(LiveJob loaded, Moment now) {
-  const int64_t memory_bytes = loaded.job.resolved_spec().resources().memory_bytes();
+  const v1::JobSpec& resolved = loaded.job.resolved_spec();
+  const int64_t memory_bytes = resolved.resources().memory_bytes();
   for (const v1::Attempt& attempt : loaded.attempts) {
     Require(attempt.placements_size() == 1 && attempt.placements(0).device_ids_size() == 1,
             "an attempt without exactly one placement on one device");
@@ -43,8 +45,13 @@ void Scheduler::State::LoadJob(LiveJob loaded, Moment now) {
   if (IsTerminal(loaded.job.state())) return;
 
   JobEntry& entry = jobs[loaded.job.id()];
+  entry.specs = EncodeSpecs(loaded.job.spec(), resolved);
+  entry.terms = TermsOf(resolved);
+  entry.needs = NeedsOf(resolved);
+  const v1::RetryPolicy policy = resolved.retry();
+  loaded.job.clear_spec();
+  loaded.job.clear_resolved_spec();
   entry.job = std::move(loaded.job);
-  entry.needs = NeedsOf(entry.job.resolved_spec());
   Pin(entry.job);
   entry.checkpoints = std::move(loaded.checkpoints);
   entry.last_sequence = loaded.last_sequence;
@@ -52,7 +59,7 @@ void Scheduler::State::LoadJob(LiveJob loaded, Moment now) {
   entry.times_at = entry.ready_at = entry.progress_saved_at = now.steady;
   for (const v1::Attempt& attempt : loaded.attempts) {
     const bool over = IsTerminal(attempt.state());
-    const bool retried = over && IsRetried(entry.job.resolved_spec().retry(), attempt.reason());
+    const bool retried = over && IsRetried(policy, attempt.reason());
     if (retried && !IsFree(attempt.reason())) ++entry.counted_ends;
     const bool lost = attempt.state() == v1::Attempt::LOST && attempt.number() == entry.job.attempt() &&
                       entry.job.state() == v1::Job::QUEUED;
@@ -67,7 +74,8 @@ void Scheduler::State::LoadJob(LiveJob loaded, Moment now) {
       if (number == attempt.number()) live.durable_through = sequence;
     }
     if (lost) {
-      entry.lost = std::move(live);
+      // One whose tail was written off was more than silent.
+      if (live.durable_through < kMaxAttemptSequence) entry.lost = std::move(live);
       continue;
     }
     Require(!entry.live, "two live attempts of one job");
@@ -85,9 +93,8 @@ void Scheduler::State::LoadJob(LiveJob loaded, Moment now) {
   // How much of a back-off had passed is not stored; it begins again.
   if (entry.job.reason() == v1::Reason::BACKOFF && !loaded.attempts.empty()) {
     const v1::Attempt& last = loaded.attempts.back();
-    entry.ready_at += DecideRetry(entry.job.resolved_spec().retry(), last.reason(), entry.counted_ends,
-                                  BackoffSeed(entry.job.id(), last.number()))
-                          .wait;
+    entry.ready_at +=
+        DecideRetry(policy, last.reason(), entry.counted_ends, BackoffSeed(entry.job.id(), last.number())).wait;
   }
   Enqueue(entry, now);
 }

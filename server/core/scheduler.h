@@ -17,6 +17,8 @@
 #include "mantissa/v1/job_service.pb.h"
 #include "mantissa/v1/worker_service.pb.h"
 #include "server/core/changes.h"
+#include "server/core/job_needs.h"
+#include "server/core/job_terms.h"
 
 namespace mantissa::server {
 
@@ -35,6 +37,7 @@ struct SchedulerOptions {
   // Progress of a running job is stored about this often; records themselves are stored at once.
   std::chrono::milliseconds progress_interval{1'000};
   int32_t max_queued_jobs = 1'000'000;
+  int32_t max_queued_jobs_per_tenant = 1'000'000;
   // How much waiting one point of priority outweighs.
   std::chrono::milliseconds priority_worth{600'000};
   // A job that stands first and finds no room for this long has a worker kept for it.
@@ -44,6 +47,8 @@ struct SchedulerOptions {
   std::optional<int32_t> preempting_priority;
   int64_t epoch = 1;  // of this server process, from the store
 };
+
+struct QueueFilter;  // queue_filter.h
 
 // Makes ids, tokens and etags; seeded in tests.
 struct IdSource {
@@ -69,6 +74,15 @@ struct StoredState {
   std::vector<v1::Checkpoint> orphans;       // of deleted jobs, to be deleted
 };
 
+// The workers that are known, as counts.
+struct FleetSummary {
+  int64_t connected = 0;     // and take work
+  int64_t draining = 0;      // connected, and take none
+  int64_t disconnected = 0;  // silent for a lease and not yet forgotten
+  // The report of the worker that has been silent longest; absent where no worker has reported since the start.
+  std::optional<std::chrono::steady_clock::time_point> oldest_report;
+};
+
 // Every decision of the control plane: jobs, attempts, leases, checkpoints, the numbering of telemetry.
 //
 // A call decides on the state in memory and appends to `changes` what must be stored; it has no other effect that
@@ -92,19 +106,32 @@ class Scheduler {
   absl::StatusOr<v1::Job> Submit(const v1::JobSpec& spec, const v1::JobSpec& resolved, const std::string& tenant,
                                  const std::string& request_id, Moment now, Changes& changes);
 
-  // One request with many specs; nullopt where validation refused one, and its job is null. `request` is RequestText of
-  // the whole request. All or none. The jobs are the scheduler's own: they are good until something else is asked of
-  // it.
+  // A job that is to be: everything of it that can be made before its turn comes, by any thread.
   struct Submission {
-    v1::JobSpec spec;
-    v1::JobSpec resolved;
+    v1::Job head;  // what of the job follows from its spec, without the specs themselves
+    std::string specs;
+    JobTerms terms;
+    JobNeeds needs;
+    v1::InitFrom init;
     // What training.init_from names where it names a job, by the store; confirmed here and kept until this job ends.
     // UNAVAILABLE when it is being deleted just now.
-    std::optional<v1::Checkpoint> init_from = std::nullopt;
+    std::optional<v1::Checkpoint> init_from;
   };
-  absl::StatusOr<std::vector<const v1::Job*>> SubmitBatch(std::vector<std::optional<Submission>> submissions,
-                                                          const std::string& tenant, const std::string& request_id,
-                                                          const std::string& request, Moment now, Changes& changes);
+  // `trace_id`: 32 lower-case hexadecimal digits, of the caller's own trace; empty: a new one.
+  static Submission Prepare(const v1::JobSpec& spec, const v1::JobSpec& resolved,
+                            std::optional<v1::Checkpoint> init_from = std::nullopt, const std::string& trace_id = "");
+
+  // The scheduler's own; good until something else is asked of it.
+  struct Submitted {
+    const v1::Job* head = nullptr;
+    const std::string* specs = nullptr;
+    bool is_new = false;  // else an earlier request of this id has made it
+  };
+  // One request with many specs; nullopt where validation refused one, and what it comes to has no head. `request` is
+  // RequestText of the whole request. All or none.
+  absl::StatusOr<std::vector<Submitted>> SubmitBatch(std::vector<std::optional<Submission>> submissions,
+                                                     const std::string& tenant, const std::string& request_id,
+                                                     const std::string& request, Moment now, Changes& changes);
 
   // What is asked of a job that is there. NOT_FOUND is the caller's business: it is not here when it has ended. `etag`
   // empty: any; else ABORTED, reason ETAG_MISMATCH, when it is not the job's. FAILED_PRECONDITION, reason WRONG_STATE:
@@ -172,7 +199,11 @@ class Scheduler {
   // stored at all: queue position, why the job waits, progress.
   void Decorate(v1::Job& job, Moment now) const;
   int32_t QueuePosition(const std::string& job_id) const;
+  // How many jobs that could be placed now, but for the lack of a free device, pass the filter; counting ends at
+  // `most`. Takes as long as there are kinds of needs, with a tenant or labels of jobs as there are jobs that wait.
+  int64_t CountQueued(const QueueFilter& filter, int64_t most) const;
   std::vector<v1::Worker> Workers(Moment now) const;
+  FleetSummary Fleet(Moment now) const;
 
  private:
   struct State;

@@ -21,7 +21,7 @@ std::vector<v1::Artifact>::const_iterator FindWanted(const HeldAttempt& held, co
 }  // namespace
 
 std::vector<size_t> Scheduler::State::Deletable(const JobEntry& entry) const {
-  const int32_t keep = entry.job.resolved_spec().training().checkpoint().keep();
+  const int32_t keep = entry.terms.keep_checkpoints;
   std::vector<size_t> deletable =
       DeletableCheckpoints(entry.checkpoints, keep, entry.live ? entry.live->attempt.resumed_from() : "");
   if (auto pinned = pins.find(entry.job.id()); pinned != pins.end()) {

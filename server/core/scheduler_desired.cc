@@ -52,7 +52,7 @@ v1::SynchronizeResponse Scheduler::DesiredState(const std::string& worker_id, Mo
     if (desired.goal() != v1::DesiredAttempt::RUN || entry.live->acknowledged) continue;
 
     v1::Assignment& assignment = *desired.mutable_assignment();
-    *assignment.mutable_spec() = entry.job.resolved_spec();
+    *assignment.mutable_spec() = ResolvedSpec(entry.specs);
     *assignment.mutable_placement() = entry.live->placement();
     assignment.set_world_size(entry.live->attempt.world_size());
     if (!entry.live->attempt.resumed_from().empty()) {
@@ -65,7 +65,7 @@ v1::SynchronizeResponse Scheduler::DesiredState(const std::string& worker_id, Mo
     for (const v1::Checkpoint& checkpoint : entry.checkpoints) committed.add_names(checkpoint.name());
     assignment.set_tenant(entry.job.tenant());
     assignment.set_trace_id(entry.job.trace_id());
-    Set(assignment.mutable_start_timeout(), StartTimeout(entry));
+    Set(assignment.mutable_start_timeout(), entry.terms.timeouts.start);
     Set(assignment.mutable_disconnect_grace(), s.options.disconnect_grace);
   }
   for (const OwedDeletion& owed : worker.deletions) *response.add_deletions() = owed.deletion;

@@ -51,10 +51,12 @@ std::string Words(const v1::Intervention& intervention, const v1::Lineage& linea
 // again, or the job has its new lineage, and any later attempt starts from that. The end is recorded once, because it
 // is recorded like every other (Note [Lease fencing]); the lineage can't grow twice for one report.
 bool Scheduler::State::Intervene(JobEntry& entry, const v1::AttemptReport& report, Moment now, Changes& changes) {
-  const v1::PrecisionSpec& precision = entry.job.resolved_spec().training().precision();
-  const v1::Lineage lineage = spec::LineageOf(entry.job);
+  if (!IsTrouble(report.reason())) return false;
+  const v1::Job job = WithSpecs(entry.job, entry.specs);
+  const v1::PrecisionSpec& precision = job.resolved_spec().training().precision();
+  const v1::Lineage lineage = spec::LineageOf(job);
   const v1::IndexRange& iterations = report.intervention().iterations();
-  if (!IsTrouble(report.reason()) || !spec::IsRunOfIterations(lineage, iterations)) return false;
+  if (!spec::IsRunOfIterations(lineage, iterations)) return false;
   // The worker has asked the same rules; what it made of them is not believed.
   const std::optional<v1::Intervention> intervention =
       spec::ChooseIntervention(precision, lineage, report.reason(), iterations);

@@ -47,7 +47,8 @@ Next AfterEnd(JobEntry& entry, v1::Attempt::State state, const Because& because)
   }
   if (state == v1::Attempt::SUCCEEDED) return {v1::Job::SUCCEEDED, {v1::Reason::COMPLETED, because.message}};
 
-  const bool retried = IsRetried(job.resolved_spec().retry(), because.reason);
+  const v1::RetryPolicy policy = ResolvedSpec(entry.specs).retry();
+  const bool retried = IsRetried(policy, because.reason);
   if (retried && !IsFree(because.reason)) ++entry.counted_ends;
   // As it would have gone back into the queue, whatever the budget: that is asked when it fails again.
   if (job.state() == v1::Job::PAUSING && retried) {
@@ -56,8 +57,8 @@ Next AfterEnd(JobEntry& entry, v1::Attempt::State state, const Because& because)
                                              ? absl::StrCat("paused at iteration ", job.progress().iteration())
                                              : absl::StrCat("paused; ", what, "; goes on from its last checkpoint")}};
   }
-  const RetryDecision decision = DecideRetry(job.resolved_spec().retry(), because.reason, entry.counted_ends,
-                                             BackoffSeed(job.id(), job.attempt()));
+  const RetryDecision decision =
+      DecideRetry(policy, because.reason, entry.counted_ends, BackoffSeed(job.id(), job.attempt()));
   switch (decision.next) {
     case RetryDecision::Next::kRequeue:
       return {v1::Job::QUEUED, {v1::Reason::WAITING_FOR_WORKER, absl::StrCat(what, "; queued again")}};
@@ -123,6 +124,11 @@ void Scheduler::State::Move(JobEntry& entry, JobPosition to, Mover mover, const 
   Require(IsLegalMove(assigns ? JobPosition{from.job, v1::Attempt::STATE_UNSPECIFIED} : from, to, mover),
           "an illegal move of a job");
 
+  // Too late for it to be heard of again (Note [Revival]).
+  if (entry.lost && to.job != v1::Job::QUEUED) {
+    WriteLostTail(entry, *entry.lost, changes);
+    entry.lost.reset();
+  }
   Accrue(entry, now);
   if (entry.live && (assigns || to.attempt != from.attempt)) {
     v1::Attempt& attempt = entry.live->attempt;
@@ -167,15 +173,17 @@ void Scheduler::State::EndAttempt(JobEntry& entry, v1::Attempt::State state, con
   v1::Job& job = entry.job;
   job.mutable_progress()->clear_worker_id();
   job.mutable_progress()->clear_device();
+  const bool told = entry.live->end.has_value();  // how much it has said, too
   entry.live->end.reset();
   placement_due = true;  // a device may be free
 
   const auto [next_state, job_because, wait] = AfterEnd(entry, state, because);
+  // Only silence can turn out to have been none.
+  const bool may_return = next_state == v1::Job::QUEUED && state == v1::Attempt::LOST && mover == Mover::kClock;
+  if (!told && !may_return) WriteLostTail(entry, *entry.live, changes);
   Move(entry, {next_state, state}, mover, job_because, because, now, changes);
   if (next_state == v1::Job::QUEUED) {
-    // Only silence can turn out to have been none.
-    const bool silent = state == v1::Attempt::LOST && mover == Mover::kClock;
-    entry.lost = silent ? std::move(entry.live) : std::nullopt;
+    entry.lost = may_return ? std::move(entry.live) : std::nullopt;
     entry.ready_at = now.steady + wait;
   }
   entry.live.reset();
@@ -196,17 +204,18 @@ void Scheduler::State::Dismiss(JobEntry& entry, v1::Attempt::State state, const 
 // earlier. So the order never changes with time, whoever waits moves up all the same, and nothing starves.
 // Those that may take another's device stand before all that may not: else whoever had to leave, being older, would
 // take it back at once.
-int64_t Scheduler::State::RankOf(const v1::Job& job) const {
+int64_t Scheduler::State::RankOf(const JobEntry& entry) const {
   constexpr int64_t kBeforeAll = int64_t{1} << 60;
-  const int32_t priority = job.resolved_spec().priority();
-  const int64_t submitted = job.create_time().seconds() * 1'000 + job.create_time().nanos() / 1'000'000;
+  const int32_t priority = entry.terms.priority;
+  const google::protobuf::Timestamp& created = entry.job.create_time();
+  const int64_t submitted = created.seconds() * 1'000 + created.nanos() / 1'000'000;
   const bool preempts = options.preempting_priority && priority >= *options.preempting_priority;
   return submitted - priority * options.priority_worth.count() - (preempts ? kBeforeAll : 0);
 }
 
 void Scheduler::State::Enqueue(JobEntry& entry, Moment now) {
   RefreshStorage(entry);
-  queue.Add(entry.job.id(), RankOf(entry.job));
+  queue.Add(entry.job.id(), RankOf(entry), entry.job.tenant());
   if (entry.ready_at <= now.steady) {
     queue.MakeReady(entry.job.id(), entry.needs);
     newly_ready.push_back(entry.job.id());

@@ -24,7 +24,7 @@ void Scheduler::State::Reserve(Moment now) {
   if (!queue.HasReady()) return;
   const auto* head = queue.Heads().front();
   const JobNeeds& needs = head->second.needs;
-  const std::string& id = head->second.ready.begin()->second;
+  const std::string id(head->second.ready.begin()->second);
   const SteadyTime due = jobs.at(id).ready_at + options.reserve_after;
   reserve_for = {id, due};
   // Whether there is a worker at all that it could have changes with the workers alone.
@@ -50,7 +50,7 @@ void Scheduler::State::Preempt(Moment now, Changes& changes) {
   if (!options.preempting_priority) return;
   std::optional<std::vector<WorkerView>> views;
   for (const auto* head : queue.Heads()) {
-    const int32_t priority = jobs.at(head->second.ready.begin()->second).job.resolved_spec().priority();
+    const int32_t priority = jobs.at(std::string(head->second.ready.begin()->second)).terms.priority;
     if (priority < *options.preempting_priority) continue;
     if (!views) views = AllPlacementViews(now);
     const std::optional<Victim> victim =
@@ -91,7 +91,6 @@ void Scheduler::State::Assign(JobEntry& entry, WorkerEntry& worker, const std::s
   v1::Job& job = entry.job;
   queue.Remove(job.id());
   if (reserve_for.first == job.id()) reserve_for = {};  // it may come back with other needs
-  entry.lost.reset();
   LiveAttempt& live = entry.live.emplace();
   live.assigned_at = now.steady;
   live.lease_expiry = now.steady + options.lease;
@@ -156,7 +155,7 @@ void Scheduler::State::ExplainWaits(Moment now, Changes& changes) {
       int told = 0;
       for (const auto& [rank, id] : job_class.ready) {
         if (told++ == kRewrittenPerClass) break;
-        tell(id, wait);
+        tell(std::string(id), wait);
       }
     }
   }

@@ -247,7 +247,7 @@ void Scheduler::State::RecordReportedEnd(JobEntry& entry, Moment now, Changes& c
   WorkerEntry& worker = workers.at(entry.live->placement().worker_id());
   HeldAttempt& held = worker.held.at(entry.key());
   if (report.last_attempt_sequence() > entry.live->durable_through) {
-    WriteGap(entry, report.last_attempt_sequence(), "not delivered by its worker", changes);
+    WriteGap(entry, *entry.live, report.last_attempt_sequence(), "not delivered by its worker", changes);
   }
   if (report.has_result()) *entry.job.mutable_result() = report.result();
   TakePrecision(report, entry);

@@ -88,7 +88,6 @@ absl::StatusOr<v1::Job> Scheduler::Pause(const std::string& job_id, const std::s
   switch (entry.job.state()) {
     case v1::Job::QUEUED:
       s.queue.Remove(job_id);
-      entry.lost.reset();
       s.Move(entry, {v1::Job::PAUSED, kNoAttempt}, Mover::kUser, {v1::Reason::PAUSED_BY_USER, "paused while it waited"},
              {}, now, changes);
       break;
@@ -106,7 +105,7 @@ absl::StatusOr<v1::Job> Scheduler::Pause(const std::string& job_id, const std::s
     default:
       return WrongState(entry, "there is nothing left to pause");
   }
-  return entry.job;
+  return WithSpecs(entry.job, entry.specs);
 }
 
 absl::StatusOr<v1::Job> Scheduler::Resume(const std::string& job_id, const std::string& etag, Moment now,
@@ -136,7 +135,7 @@ absl::StatusOr<v1::Job> Scheduler::Resume(const std::string& job_id, const std::
     default:
       return WrongState(entry, "it cannot be resumed; clone it to train it again");
   }
-  return entry.job;
+  return WithSpecs(entry.job, entry.specs);
 }
 
 absl::StatusOr<v1::Job> Scheduler::Requeue(const std::string& job_id, const std::string& etag, Moment now,
@@ -159,7 +158,7 @@ absl::StatusOr<v1::Job> Scheduler::Requeue(const std::string& job_id, const std:
     default:
       return WrongState(entry, "only a job that runs or waits is put back into the queue; `resume` a paused one");
   }
-  return entry.job;
+  return WithSpecs(entry.job, entry.specs);
 }
 
 absl::StatusOr<v1::Job> Scheduler::Update(const std::string& job_id, const std::string& etag, int32_t revision,
@@ -176,8 +175,8 @@ absl::StatusOr<v1::Job> Scheduler::Update(const std::string& job_id, const std::
   const bool waits = entry.job.state() == v1::Job::QUEUED;
   s.Accrue(entry, now);
   if (waits) s.queue.Remove(job_id);
-  *entry.job.mutable_spec() = spec;
-  *entry.job.mutable_resolved_spec() = resolved;
+  entry.specs = EncodeSpecs(spec, resolved);
+  entry.terms = TermsOf(resolved);
   *entry.job.mutable_labels() = resolved.labels();
   entry.job.set_spec_revision(entry.job.spec_revision() + 1);
   entry.needs = NeedsOf(resolved);
@@ -192,11 +191,11 @@ absl::StatusOr<v1::Job> Scheduler::Update(const std::string& job_id, const std::
   s.AppendSegment(entry, std::move(segment), changes);
 
   s.PutJob(entry, /*new_etag=*/true, now, changes);
-  changes.PutSpecs(entry.job);
+  changes.PutSpecs(job_id, entry.specs);
   s.RefreshStorage(entry);
   if (waits) s.Enqueue(entry, now);
   s.UpdateDeadline(entry);
-  return entry.job;
+  return WithSpecs(entry.job, entry.specs);
 }
 
 }  // namespace mantissa::server

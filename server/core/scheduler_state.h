@@ -60,7 +60,9 @@ struct LiveAttempt {
 
 // A job that has not ended. Entries that have ended stay until Sweep, at the end of the call that ended them.
 struct JobEntry {
-  v1::Job job;
+  v1::Job job;        // without its specs
+  std::string specs;  // EncodeSpecs of them
+  JobTerms terms;
   JobNeeds needs;
   std::optional<LiveAttempt> live;
   std::optional<LiveAttempt> lost;          // its newest attempt, while it waits; Note [Revival]
@@ -169,7 +171,7 @@ struct Scheduler::State {
   void AppendSegment(JobEntry& entry, v1::Segment segment, Changes& changes);
   void Accrue(JobEntry& entry, Moment now);
   void Enqueue(JobEntry& entry, Moment now);
-  int64_t RankOf(const v1::Job& job) const;
+  int64_t RankOf(const JobEntry& entry) const;
   // Marks the worker's desired state as changed and returns its new revision. Whatever changed it is in the entry.
   int64_t Touch(WorkerEntry& worker, Changes& changes);
   void DropHeld(WorkerEntry& worker, const AttemptKey& key, Changes& changes);
@@ -177,7 +179,7 @@ struct Scheduler::State {
   void Sweep();
 
   // scheduler_submit.cc
-  absl::StatusOr<std::vector<const v1::Job*>> Repeat(const IdempotencyWrite& known, const std::string& request) const;
+  absl::StatusOr<std::vector<Submitted>> Repeat(const IdempotencyWrite& known, const std::string& request) const;
   void Remember(const IdempotencyWrite& write);
 
   // scheduler_requests.cc
@@ -194,6 +196,7 @@ struct Scheduler::State {
 
   // scheduler_workers.cc
   bool IsDraining(const WorkerEntry& worker) const;
+  bool IsConnected(const WorkerEntry& worker, Moment now) const;
   v1::Worker View(const WorkerEntry& worker, Moment now) const;
 
   // scheduler_report.cc
@@ -225,7 +228,10 @@ struct Scheduler::State {
   absl::StatusOr<JobEntry*> FindLive(const v1::AttemptRef& ref);
   const HeldAttempt* FindHeld(const v1::AttemptRef& ref) const;
   void MarkRunning(JobEntry& entry, Moment now, Changes& changes);
-  void WriteGap(JobEntry& entry, int64_t through, const std::string& reason, Changes& changes);
+  // Of what `attempt` has not delivered, through `to`; 0: whatever it may be.
+  void WriteGap(JobEntry& entry, LiveAttempt& attempt, int64_t to, const std::string& reason, Changes& changes);
+  // Of an attempt that can say nothing more and has not said how much there was.
+  void WriteLostTail(JobEntry& entry, LiveAttempt& attempt, Changes& changes);
 
   // scheduler_checkpoints.cc
   std::vector<v1::Checkpoint> ResumeFrom(const JobEntry& entry, const WorkerEntry& worker) const;
@@ -290,7 +296,6 @@ bool ReachesRoot(const WorkerEntry& worker, const std::string& storage_id);
 
 OwedDeletion OwedFor(const v1::Checkpoint& checkpoint, const v1::AttemptRef& ref, int64_t revision);
 
-std::chrono::milliseconds StartTimeout(const JobEntry& entry);
 // kNoLimit where there is none.
 std::chrono::milliseconds AttemptLimit(const JobEntry& entry);
 

@@ -61,16 +61,22 @@ void Scheduler::State::MarkRunning(JobEntry& entry, Moment now, Changes& changes
   Move(entry, {next, v1::Attempt::RUNNING}, Mover::kWorker, started, started, now, changes);
 }
 
-void Scheduler::State::WriteGap(JobEntry& entry, int64_t through, const std::string& reason, Changes& changes) {
+void Scheduler::State::WriteGap(JobEntry& entry, LiveAttempt& attempt, int64_t to, const std::string& reason,
+                                Changes& changes) {
   v1::Segment segment;
-  segment.set_attempt(entry.live->attempt.number());
-  segment.set_first_attempt_sequence(entry.live->durable_through + 1);
+  segment.set_attempt(attempt.attempt.number());
+  segment.set_first_attempt_sequence(attempt.durable_through + 1);
   segment.set_count(1);
-  segment.mutable_gap()->set_from(entry.live->durable_through + 1);
-  segment.mutable_gap()->set_to(through);
+  segment.mutable_gap()->set_from(attempt.durable_through + 1);
+  segment.mutable_gap()->set_to(to);
   segment.mutable_gap()->set_reason(reason);
-  entry.live->durable_through = through;
+  attempt.durable_through = LastAttemptSequence(segment);
   AppendSegment(entry, std::move(segment), changes);
+}
+
+void Scheduler::State::WriteLostTail(JobEntry& entry, LiveAttempt& attempt, Changes& changes) {
+  if (!attempt.attempt.has_start_time()) return;  // it never ran and has said nothing
+  WriteGap(entry, attempt, /*to=*/0, "it ended without a word of how many there were", changes);
 }
 
 absl::StatusOr<int64_t> Scheduler::AppendTelemetry(const v1::AttemptRef& ref, std::vector<v1::Segment> segments,

@@ -21,44 +21,29 @@ SteadyTime WhenReached(milliseconds limit, milliseconds so_far, SteadyTime as_of
   return limit >= kLongestDuration ? kNever : as_of + (limit - so_far);
 }
 
-struct Limits {
-  milliseconds queue, attempt, total, start, stall;
-};
-
-Limits LimitsOf(const JobEntry& entry) {
-  const v1::TimeoutSpec& spec = entry.job.resolved_spec().timeouts();
-  return {ToMilliseconds(spec.queue(), kLongestDuration), ToMilliseconds(spec.attempt(), kLongestDuration),
-          ToMilliseconds(spec.total(), kLongestDuration), StartTimeout(entry),
-          ToMilliseconds(spec.stall(), std::chrono::seconds(300))};
-}
-
 // How long a job has waited is stored now and then where that counts, so that a server that dies forgets little of it:
 // a twentieth of the limit, or a second.
-SteadyTime WhenToKeepTimes(const JobEntry& entry, const Limits& limits) {
-  const milliseconds limit = std::min(limits.queue, limits.total);
+SteadyTime WhenToKeepTimes(const JobEntry& entry) {
+  const milliseconds limit = std::min(entry.terms.timeouts.queue, entry.terms.timeouts.total);
   if (limit >= kLongestDuration) return kNever;
   return entry.progress_saved_at + std::max(milliseconds(1'000), limit / 20);
 }
 
 }  // namespace
 
-milliseconds StartTimeout(const JobEntry& entry) {
-  return ToMilliseconds(entry.job.resolved_spec().timeouts().start(), std::chrono::seconds(60));
-}
-
 milliseconds AttemptLimit(const JobEntry& entry) {
-  const v1::TimeoutSpec& timeouts = entry.job.resolved_spec().timeouts();
-  return timeouts.has_attempt() ? ToMilliseconds(timeouts.attempt(), kLongestDuration) : kNoLimit;
+  const milliseconds limit = entry.terms.timeouts.attempt;
+  return limit >= kLongestDuration ? kNoLimit : limit;
 }
 
 SteadyTime Scheduler::State::NextDeadlineOf(const JobEntry& entry) const {
   if (entry.job.state() == v1::Job::PAUSED) return kNever;
-  const Limits limits = LimitsOf(entry);
+  const JobTimeouts& limits = entry.terms.timeouts;
   SteadyTime next = WhenReached(limits.total, entry.times.total, entry.times_at);
   if (entry.job.state() == v1::Job::QUEUED) {
     next = std::min(next, WhenReached(limits.queue, entry.times.queued, entry.times_at));
     if (!queue.IsReady(entry.job.id())) next = std::min(next, entry.ready_at);
-    return std::min(next, WhenToKeepTimes(entry, limits));
+    return std::min(next, WhenToKeepTimes(entry));
   }
   if (!entry.live) return kNever;
   const LiveAttempt& live = *entry.live;
@@ -74,7 +59,7 @@ SteadyTime Scheduler::State::NextDeadlineOf(const JobEntry& entry) const {
 }
 
 void Scheduler::State::CheckTimes(JobEntry& entry, Moment now, Changes& changes) {
-  const Limits limits = LimitsOf(entry);
+  const JobTimeouts& limits = entry.terms.timeouts;
   const SteadyTime total_end = WhenReached(limits.total, entry.times.total, entry.times_at);
   const Because total{v1::Reason::DEADLINE,
                       absl::StrCat("it took longer than timeouts.total (", Seconds(limits.total), ")")};
@@ -88,7 +73,7 @@ void Scheduler::State::CheckTimes(JobEntry& entry, Moment now, Changes& changes)
       return;
     }
     if (!queue.IsReady(entry.job.id()) && now.steady >= entry.ready_at) Enqueue(entry, now);
-    if (now.steady >= WhenToKeepTimes(entry, limits)) PutJob(entry, /*new_etag=*/false, now, changes);
+    if (now.steady >= WhenToKeepTimes(entry)) PutJob(entry, /*new_etag=*/false, now, changes);
     return;
   }
   if (!entry.live) return;

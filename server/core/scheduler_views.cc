@@ -122,7 +122,7 @@ PlacementSnapshot Scheduler::State::Snapshot(Moment now) const {
   std::set<std::string> storage_ids;
   for (const auto* head : queue.Heads()) {
     const JobNeeds& needs = head->second.needs;
-    const std::string& id = head->second.ready.begin()->second;
+    const std::string id(head->second.ready.begin()->second);
     snapshot.jobs.push_back({id, needs, AttemptLimit(jobs.at(id))});
     if (!needs.storage_id.empty()) storage_ids.insert(needs.storage_id);
   }
@@ -137,7 +137,7 @@ RunningView Scheduler::State::Running(const AttemptKey& key, const HeldAttempt& 
   RunningView running;
   running.job_id = key.first;
   running.device = device;
-  running.priority = entry.job.resolved_spec().priority();
+  running.priority = entry.terms.priority;
   running.memory_bytes = held.memory_bytes;
   running.since = entry.live->assigned_at;
   running.leaving = entry.live->stop_wanted || entry.live->end || entry.job.state() == v1::Job::PAUSING ||

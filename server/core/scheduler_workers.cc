@@ -1,4 +1,6 @@
 // What operators ask of workers.
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 
 #include "server/core/scheduler_state.h"
@@ -36,9 +38,28 @@ std::vector<v1::Worker> Scheduler::Workers(Moment now) const {
   return result;
 }
 
+FleetSummary Scheduler::Fleet(Moment now) const {
+  const State& s = *state_;
+  FleetSummary fleet;
+  for (const auto& [id, entry] : s.workers) {
+    if (!s.IsConnected(entry, now)) {
+      ++fleet.disconnected;
+    } else {
+      ++(s.IsDraining(entry) ? fleet.draining : fleet.connected);
+    }
+    if (entry.session_id.empty()) continue;
+    fleet.oldest_report = std::min(fleet.oldest_report.value_or(entry.last_seen), entry.last_seen);
+  }
+  return fleet;
+}
+
+bool Scheduler::State::IsConnected(const WorkerEntry& worker, Moment now) const {
+  return !worker.session_id.empty() && now.steady < worker.last_seen + options.lease;
+}
+
 v1::Worker Scheduler::State::View(const WorkerEntry& entry, Moment now) const {
   v1::Worker worker = entry.worker;
-  worker.set_connected(!entry.session_id.empty() && now.steady < entry.last_seen + options.lease);
+  worker.set_connected(IsConnected(entry, now));
   worker.set_draining(IsDraining(entry));
   worker.set_drain_requested(drained.contains(entry.worker.id()));
   for (const auto& [key, held] : entry.held) {

@@ -1,54 +1,31 @@
 #include "server/core/telemetry_segment.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 
 #include "mantissa/v1/job_service.pb.h"
+#include "proto/spec/column_values.h"
 #include "server/core/encoded_field.h"
 
 namespace mantissa::server {
 namespace {
+
+using spec::FindColumn;
+using spec::IsPresent;
+using spec::NumberAt;
+using spec::ValueCount;
+using spec::ValuesBefore;
 
 constexpr int32_t kMaxRows = 4096;
 constexpr int kMaxColumns = 17 + 64;  // the standard ones and a job's own
 constexpr size_t kMaxBytes = size_t{1} << 20;
 // Leaves room for what comes after.
 constexpr int64_t kMaxSequence = std::numeric_limits<int64_t>::max() - kMaxRows;
-
-bool Bit(const std::string& bits, int32_t i) { return (static_cast<unsigned char>(bits[i / 8]) >> (i % 8)) & 1; }
-
-int32_t BitsBefore(const std::string& bits, int32_t end) {
-  int32_t count = 0;
-  for (int32_t byte = 0; byte < end / 8; ++byte) count += std::popcount(static_cast<unsigned char>(bits[byte]));
-  for (int32_t i = end / 8 * 8; i < end; ++i) count += Bit(bits, i);
-  return count;
-}
-
-// How many values stand before row `row`.
-int32_t ValuesBefore(const v1::Column& column, int32_t row) {
-  return column.present().empty() ? row : BitsBefore(column.present(), row);
-}
-
-int ValueCount(const v1::Column& column) {
-  switch (column.values_case()) {
-    case v1::Column::kFloats:
-      return column.floats().values_size();
-    case v1::Column::kDoubles:
-      return column.doubles().values_size();
-    case v1::Column::kIntegers:
-      return column.integers().values_size();
-    case v1::Column::kBools:
-      return column.bools().values_size();
-    case v1::Column::VALUES_NOT_SET:
-      return 0;
-  }
-  return 0;
-}
 
 bool IsMetricName(const std::string& name) {
   auto letter = [](char c) { return c >= 'a' && c <= 'z'; };
@@ -105,9 +82,31 @@ void KeepRows(v1::Column& column, int32_t from, int32_t to) {
   if (column.present().empty()) return;
   std::string bits((to - from + 7) / 8, '\0');
   for (int32_t i = from; i < to; ++i) {
-    if (Bit(column.present(), i)) bits[(i - from) / 8] |= static_cast<char>(1 << ((i - from) % 8));
+    if (IsPresent(column, i)) bits[(i - from) / 8] |= static_cast<char>(1 << ((i - from) % 8));
   }
   column.set_present(bits);
+}
+
+// How many sequences the first `rows` rows of a segment take: a row is one, and a thinned one as many as its records,
+// up to the last, which ends where the segment does.
+int64_t SequencesOf(const v1::Segment& segment, int32_t rows) {
+  if (segment.through_sequence() == 0) return rows;
+  if (rows >= segment.count()) return segment.through_sequence() - segment.first_sequence() + 1;
+  const v1::Column* const records = FindColumn(segment.records(), v1::Column::RECORDS);
+  if (records == nullptr) return rows;
+  const int32_t values = std::min(ValuesBefore(*records, rows), records->integers().values_size());
+  const auto begin = records->integers().values().begin();
+  return std::accumulate(begin, begin + values, int64_t{0});
+}
+
+// Without its first `rows` entries, 0 <= rows < count, that took so many sequences.
+v1::Segment WithoutFirstRows(const v1::Segment& segment, int32_t rows, int64_t sequences) {
+  v1::Segment rest = segment;
+  if (rest.first_attempt_sequence() > 0) rest.set_first_attempt_sequence(segment.first_attempt_sequence() + sequences);
+  if (rest.first_sequence() > 0) rest.set_first_sequence(segment.first_sequence() + sequences);
+  rest.set_count(segment.count() - rows);
+  for (v1::Column& column : *rest.mutable_records()->mutable_columns()) KeepRows(column, rows, segment.count());
+  return rest;
 }
 
 }  // namespace
@@ -116,6 +115,9 @@ absl::Status CheckSegment(const v1::Segment& segment) {
   if (segment.ByteSizeLong() > kMaxBytes) return absl::InvalidArgumentError("segment: must be at most 1 MiB");
   if (segment.first_attempt_sequence() < 1 || segment.first_attempt_sequence() > kMaxSequence) {
     return absl::InvalidArgumentError(absl::StrCat("segment.first_attempt_sequence: must be 1 to ", kMaxSequence));
+  }
+  if (segment.through_sequence() != 0) {
+    return absl::InvalidArgumentError("segment.through_sequence: is given by the server alone; leave it out");
   }
   switch (segment.body_case()) {
     case v1::Segment::kRecords: {
@@ -148,22 +150,52 @@ absl::Status CheckSegment(const v1::Segment& segment) {
   return absl::InvalidArgumentError("segment: has no records, event or gap that this server knows");
 }
 
+int64_t LastSequence(const v1::Segment& segment) {
+  if (segment.through_sequence() > 0) return segment.through_sequence();
+  return segment.first_sequence() + segment.count() - 1;
+}
+
 int64_t LastAttemptSequence(const v1::Segment& segment) {
-  if (segment.has_gap()) return segment.gap().to();
+  if (segment.has_gap()) return segment.gap().to() > 0 ? segment.gap().to() : kMaxAttemptSequence;
+  // Rows of a store stand for records that followed one another.
+  if (segment.through_sequence() > 0) {
+    return segment.first_attempt_sequence() + segment.through_sequence() - segment.first_sequence();
+  }
   return segment.first_attempt_sequence() + segment.count() - 1;
 }
 
-v1::Segment WithoutFirstRows(const v1::Segment& segment, int32_t rows) {
-  v1::Segment rest = segment;
-  if (rest.first_attempt_sequence() > 0) rest.set_first_attempt_sequence(segment.first_attempt_sequence() + rows);
-  if (rest.first_sequence() > 0) rest.set_first_sequence(segment.first_sequence() + rows);
-  rest.set_count(segment.count() - rows);
-  for (v1::Column& column : *rest.mutable_records()->mutable_columns()) KeepRows(column, rows, segment.count());
+int32_t RowsThrough(const v1::Segment& segment, int64_t sequence) {
+  const int64_t before = sequence - segment.first_sequence();
+  if (segment.through_sequence() == 0) {
+    return static_cast<int32_t>(std::clamp<int64_t>(before, -1, segment.count() - 1)) + 1;
+  }
+  int32_t rows = 0;
+  while (rows < segment.count() && SequencesOf(segment, rows) <= before) ++rows;
+  return rows;
+}
+
+v1::Segment FromSequence(const v1::Segment& segment, int64_t sequence) {
+  const int32_t rows = RowsThrough(segment, sequence) - 1;
+  const int64_t passed = SequencesOf(segment, rows);
+  v1::Segment rest = WithoutFirstRows(segment, rows, passed);
+  const int64_t cut = sequence - rest.first_sequence();
+  if (cut == 0 || segment.through_sequence() == 0) return rest;
+  const int64_t left = SequencesOf(rest, 1) - cut;
+  rest.set_first_sequence(sequence);
+  rest.set_first_attempt_sequence(rest.first_attempt_sequence() + cut);
+  for (v1::Column& column : *rest.mutable_records()->mutable_columns()) {
+    const bool counts = column.standard() == v1::Column::RECORDS || column.standard() == v1::Column::SKIPPED_RECORDS;
+    if (!counts || !IsPresent(column, 0) || column.integers().values_size() == 0) continue;
+    column.mutable_integers()->set_values(0, std::min(column.integers().values(0), left));
+  }
   return rest;
 }
 
 v1::Segment FirstRows(const v1::Segment& segment, int32_t rows) {
   v1::Segment first = segment;
+  if (segment.through_sequence() > 0 && rows < segment.count()) {
+    first.set_through_sequence(segment.first_sequence() + SequencesOf(segment, rows) - 1);
+  }
   first.set_count(rows);
   for (v1::Column& column : *first.mutable_records()->mutable_columns()) KeepRows(column, 0, rows);
   return first;
@@ -171,7 +203,8 @@ v1::Segment FirstRows(const v1::Segment& segment, int32_t rows) {
 
 v1::Segment After(const v1::Segment& segment, int64_t attempt_sequence) {
   if (segment.has_records()) {
-    return WithoutFirstRows(segment, static_cast<int32_t>(attempt_sequence - segment.first_attempt_sequence() + 1));
+    const auto rows = static_cast<int32_t>(attempt_sequence - segment.first_attempt_sequence() + 1);
+    return WithoutFirstRows(segment, rows, rows);
   }
   v1::Segment rest = segment;
   rest.set_first_attempt_sequence(attempt_sequence + 1);
@@ -180,24 +213,11 @@ v1::Segment After(const v1::Segment& segment, int64_t attempt_sequence) {
 }
 
 std::optional<double> ValueAt(const v1::RecordColumns& records, v1::Column::Standard standard, int32_t row) {
-  for (const v1::Column& column : records.columns()) {
-    if (column.id_case() != v1::Column::kStandard || column.standard() != standard) continue;
-    if (!column.present().empty() && !Bit(column.present(), row)) return std::nullopt;
-    const int32_t at = ValuesBefore(column, row);
-    switch (column.values_case()) {
-      case v1::Column::kFloats:
-        return column.floats().values(at);
-      case v1::Column::kDoubles:
-        return column.doubles().values(at);
-      case v1::Column::kIntegers:
-        return static_cast<double>(column.integers().values(at));
-      case v1::Column::kBools:
-        return column.bools().values(at) ? 1.0 : 0.0;
-      case v1::Column::VALUES_NOT_SET:
-        return std::nullopt;
-    }
+  const v1::Column* const column = FindColumn(records, standard);
+  if (column == nullptr || column->values_case() == v1::Column::VALUES_NOT_SET || !IsPresent(*column, row)) {
+    return std::nullopt;
   }
-  return std::nullopt;
+  return NumberAt(*column, ValuesBefore(*column, row));
 }
 
 int32_t TakeProgress(const v1::Segment& segment, v1::JobProgress& progress) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 
@@ -16,12 +17,23 @@ namespace mantissa::server {
 // that counts as three, a gap that ends before it begins, a name that is no name.
 absl::Status CheckSegment(const v1::Segment& segment);
 
-// Attempt sequence of the last entry; of a gap, the last one it covers.
+// Of a segment that the server has numbered: the last sequence that it stands for.
+int64_t LastSequence(const v1::Segment& segment);
+
+// Larger than that of any entry that is taken.
+inline constexpr int64_t kMaxAttemptSequence = std::numeric_limits<int64_t>::max();
+
+// Attempt sequence of the last entry; of a gap, the last one it covers, and kMaxAttemptSequence where its end is not
+// known.
 int64_t LastAttemptSequence(const v1::Segment& segment);
 
-// Without its first `rows` entries, 0 < rows < count: sequences move on, columns are cut. Of records only.
-v1::Segment WithoutFirstRows(const v1::Segment& segment, int32_t rows);
-// These alone. Of records only.
+// Of a numbered segment of records, thinned or not: so many of its first rows begin at `sequence` or before it.
+int32_t RowsThrough(const v1::Segment& segment, int64_t sequence);
+// The part of a numbered segment of records from `sequence` on, which lies within it: sequences move on, columns are
+// cut. A thinned row that begins before it stands for those of its records that are left, though its extremes are those
+// of all.
+v1::Segment FromSequence(const v1::Segment& segment, int64_t sequence);
+// These alone, of a numbered segment of records; 0 < rows.
 v1::Segment FirstRows(const v1::Segment& segment, int32_t rows);
 
 // The part of a segment after `attempt_sequence`, which lies within it.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <chrono>
 #include <optional>
 #include <utility>
 
@@ -28,6 +29,15 @@ bool Ended(v1::Job::State state) {
 bool Ended(v1::Attempt::State state) {
   return state != v1::Attempt::STATE_UNSPECIFIED && state != v1::Attempt::STARTING && state != v1::Attempt::RUNNING;
 }
+
+// Shown at 0 from the start: a counter that appears with its first failure has no increase that an alert could see.
+constexpr v1::Reason::Code kOrdinaryFailures[] = {v1::Reason::BAD_SPEC,        v1::Reason::BAD_DATA,
+                                                  v1::Reason::NUMERIC_FAILURE, v1::Reason::OUT_OF_DEVICE_MEMORY,
+                                                  v1::Reason::DEADLINE,        v1::Reason::CHECKPOINT_FAILED,
+                                                  v1::Reason::INTERNAL_ERROR,  v1::Reason::OOM_KILLED,
+                                                  v1::Reason::KILLED,          v1::Reason::CRASHED,
+                                                  v1::Reason::STALLED,         v1::Reason::START_TIMEOUT,
+                                                  v1::Reason::WORKER_STOPPED,  v1::Reason::TRAINER_LOST};
 
 // The newest value of a column, which may be older than the newest row: a skipped iteration has no grad norm.
 std::optional<double> LastValue(const v1::Column& column) {
@@ -77,7 +87,7 @@ class JobValue {
 class JobMetrics::LiveSeries {
  public:
   LiveSeries(ServerMetrics& metrics, const v1::Job& job)
-      : labels_({{"job", job.id()}, {"name", job.name()}}),
+      : labels_({{"job_id", job.id()}, {"name", job.name()}}),
         step_(metrics.job_step, labels_),
         iteration_(metrics.job_iteration, labels_),
         loss_(metrics.job_loss, labels_),
@@ -90,7 +100,6 @@ class JobMetrics::LiveSeries {
         phase_(metrics.job_phase, labels_),
         stability_ratio_(metrics.job_stability_ratio, labels_),
         window_skipped_ratio_(metrics.job_window_skipped_ratio, labels_),
-        precision_verdict_(metrics.job_precision_verdict, labels_),
         total_iterations_(job.progress().total_iterations()) {}
 
   void SetTotalIterations(int32_t total) {
@@ -100,7 +109,6 @@ class JobMetrics::LiveSeries {
   void SetPrecision(const v1::PrecisionStats& stats) {
     if (stats.has_stability_score()) stability_ratio_->Set(stats.stability_score());
     window_skipped_ratio_->Set(stats.skipped_ratio());
-    precision_verdict_->Set(stats.verdict());
   }
 
   void Add(const v1::RecordColumns& records) {
@@ -154,17 +162,22 @@ class JobMetrics::LiveSeries {
   JobValue<Gauge> step_, iteration_, loss_, loss_scale_;
   JobValue<Counter> overflows_;
   JobValue<Gauge> skipped_ratio_, grad_norm_, samples_per_second_, progress_ratio_, phase_;
-  JobValue<Gauge> stability_ratio_, window_skipped_ratio_, precision_verdict_;
+  JobValue<Gauge> stability_ratio_, window_skipped_ratio_;
   int32_t total_iterations_;
 };
 
 JobMetrics::JobMetrics(ServerMetrics& metrics, JobMetricsOptions options) : metrics_(metrics), options_(options) {
-  for (const v1::Job::State state : {v1::Job::QUEUED, v1::Job::STARTING, v1::Job::RUNNING, v1::Job::CANCELLING}) {
+  for (const v1::Job::State state :
+       {v1::Job::QUEUED, v1::Job::STARTING, v1::Job::RUNNING, v1::Job::PAUSING, v1::Job::PAUSED, v1::Job::CANCELLING}) {
     StateGauge(state);
   }
   for (const v1::Job::State state : {v1::Job::SUCCEEDED, v1::Job::FAILED, v1::Job::CANCELLED}) {
     metrics_.jobs_ended.Add({{"state", LowerCase(v1::Job::State_Name(state))}});
   }
+  EndCounter(v1::Attempt::SUCCEEDED, v1::Reason::COMPLETED);
+  EndCounter(v1::Attempt::CANCELLED, v1::Reason::CANCELLED_BY_USER);
+  EndCounter(v1::Attempt::LOST, v1::Reason::NODE_LOST);
+  for (const v1::Reason::Code reason : kOrdinaryFailures) EndCounter(v1::Attempt::FAILED, reason);
 }
 
 JobMetrics::~JobMetrics() = default;
@@ -173,20 +186,39 @@ Gauge& JobMetrics::StateGauge(v1::Job::State state) {
   return metrics_.jobs.Add({{"state", LowerCase(v1::Job::State_Name(state))}});
 }
 
+Counter& JobMetrics::EndCounter(v1::Attempt::State outcome, v1::Reason::Code reason) {
+  return metrics_.attempts_ended.Add(
+      {{"outcome", LowerCase(v1::Attempt::State_Name(outcome))}, {"reason", LowerCase(v1::Reason::Code_Name(reason))}});
+}
+
 void JobMetrics::Seed(const v1::Job& job) {
   process::MutexLock lock(mutex_);
   SetStateLocked(job);
 }
 
-void JobMetrics::SetStateLocked(const v1::Job& job) {
-  const auto [found, is_new] = jobs_.try_emplace(job.id());
-  Known& known = found->second;
+void JobMetrics::CountStateLocked(Known& known, const v1::Job& job) {
   const v1::Job::State before = known.state;
-  if (before != job.state()) {
-    if (!is_new) StateGauge(before).Decrement();
-    known.state = job.state();
-    if (!Ended(job.state())) StateGauge(job.state()).Increment();
-  }
+  const bool waited = before == v1::Job::QUEUED, waits = job.state() == v1::Job::QUEUED;
+  if (waited) queued_.erase({known.since, &known});
+  known.since = process::WallTime(std::chrono::duration_cast<process::WallTime::duration>(
+      std::chrono::nanoseconds(TimeUtil::TimestampToNanoseconds(job.state_time()))));
+  if (waits) queued_.insert({known.since, &known});
+  if (before == job.state()) return;
+  if (before != v1::Job::STATE_UNSPECIFIED) StateGauge(before).Decrement();
+  known.state = job.state();
+  if (!Ended(job.state())) StateGauge(job.state()).Increment();
+}
+
+std::optional<process::WallTime> JobMetrics::OldestQueued() const {
+  process::MutexLock lock(mutex_);
+  if (queued_.empty()) return std::nullopt;
+  return queued_.begin()->first;
+}
+
+void JobMetrics::SetStateLocked(const v1::Job& job) {
+  const auto found = jobs_.try_emplace(job.id()).first;
+  Known& known = found->second;
+  CountStateLocked(known, job);
 
   const bool runs = job.state() == v1::Job::RUNNING;
   if (runs && !known.series && live_jobs_ < options_.max_live_jobs) {
@@ -241,10 +273,7 @@ void JobMetrics::OnCommitted(const Changes& changes) {
   for (const AttemptWrite& write : changes.attempts) {
     const v1::Attempt& attempt = write.attempt;
     if (!Ended(attempt.state())) continue;
-    metrics_.attempts_ended
-        .Add({{"outcome", LowerCase(v1::Attempt::State_Name(attempt.state()))},
-              {"reason", LowerCase(v1::Reason::Code_Name(attempt.reason()))}})
-        .Increment();
+    EndCounter(attempt.state(), attempt.reason()).Increment();
   }
   metrics_.lease_expiries.Increment(changes.lease_expiries);
   metrics_.checkpoints_committed.Increment(static_cast<double>(changes.checkpoints.size()));

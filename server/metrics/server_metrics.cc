@@ -1,5 +1,6 @@
 #include "server/metrics/server_metrics.h"
 
+#include <limits>
 #include <string>
 
 namespace mantissa::server {
@@ -32,10 +33,12 @@ Family<Histogram>& Histograms(Registry& registry, const std::string& name, const
 }  // namespace
 
 ServerMetrics::ServerMetrics()
-    : registry(std::make_shared<Registry>()),
-      build_info(Gauges(*registry, "mantissa_server_build_info", "Always 1; its labels say which build this is.")),
-      active(
-          Gauges(*registry, "mantissa_server_active", "1 on the server that serves, 0 on one that stands by.").Add({})),
+    : of_every_server(std::make_shared<Registry>()),
+      registry(std::make_shared<Registry>()),
+      build_info(
+          Gauges(*of_every_server, "mantissa_server_build_info", "Always 1; its labels say which build this is.")),
+      active(Gauges(*of_every_server, "mantissa_server_active", "1 on the server that serves, 0 on one that stands by.")
+                 .Add({})),
       jobs(Gauges(*registry, "mantissa_jobs", "Jobs that have not ended, by state.")),
       jobs_ended(Counters(*registry, "mantissa_jobs_ended_total", "Jobs that reached an end, by state.")),
       jobs_submitted(Counters(*registry, "mantissa_jobs_submitted_total", "Jobs stored by submits.").Add({})),
@@ -45,6 +48,9 @@ ServerMetrics::ServerMetrics()
       queue_wait_seconds(
           Histograms(*registry, "mantissa_job_queue_wait_seconds", "From submit to the first assignment of a job.")
               .Add({}, kWaits)),
+      job_oldest_queued_seconds(Gauges(*registry, "mantissa_job_oldest_queued_seconds",
+                                       "How long the job that waits longest has been in the queue; 0 when none waits.")
+                                    .Add({})),
       attempts_ended(
           Counters(*registry, "mantissa_attempts_ended_total", "Attempts that ended, by outcome and reason.")),
       lease_expiries(
@@ -54,10 +60,22 @@ ServerMetrics::ServerMetrics()
                            .Add({})),
       checkpoints_committed(
           Counters(*registry, "mantissa_checkpoints_committed_total", "Checkpoints committed by workers.").Add({})),
+      workers(Gauges(*registry, "mantissa_workers",
+                     "Workers by state: connected, draining (connected and given no work), disconnected (silent for a "
+                     "lease and not yet forgotten).")),
+      worker_oldest_report_seconds(Gauges(*registry, "mantissa_worker_oldest_report_seconds",
+                                          "Since the newest report of the worker that has been silent longest.")
+                                       .Add({})),
       rpcs(Counters(*registry, "mantissa_rpcs_total", "Calls answered, by method and status code.")),
       rpc_seconds(
           Histograms(*registry, "mantissa_rpc_seconds",
                      "From the arrival of a unary call to its answer, by method; calls that hang are left out.")),
+      refused_calls(Counters(*registry, "mantissa_refused_calls_total",
+                             "Calls that were not let in, by reason: who calls is not known, may not, or has had the "
+                             "share of its tenant.")),
+      certificate_expiry(Gauges(*registry, "mantissa_server_certificate_expiry_timestamp_seconds",
+                                "When the API's TLS certificate ends, in Unix time; +Inf without TLS.")
+                             .Add({}, std::numeric_limits<double>::infinity())),
       store_commit_seconds(
           Histograms(*registry, "mantissa_store_commit_seconds", "Time of one transaction of the store.")
               .Add({}, kFast)),
@@ -67,6 +85,11 @@ ServerMetrics::ServerMetrics()
       store_commit_failures(
           Counters(*registry, "mantissa_store_commit_failures_total", "Transactions that did not become durable.")
               .Add({})),
+      store_read_only(Gauges(*registry, "mantissa_store_read_only",
+                             "1 while nothing can be stored and only what changes nothing is answered.")
+                          .Add({})),
+      store_wal_bytes(Gauges(*registry, "mantissa_store_wal_bytes",
+                             "Size of SQLite's write-ahead log; one that only grows is never checkpointed.")),
       watchers(Gauges(*registry, "mantissa_watchers", "Open watches of jobs.").Add({})),
       telemetry_entries_stored(
           Counters(*registry, "mantissa_telemetry_entries_stored_total", "Records, events and gaps made durable.")
@@ -95,8 +118,6 @@ ServerMetrics::ServerMetrics()
                                  "Iterations of a running job's statistics window in which the loss scale did not "
                                  "back off, 0 to 1; from a full window on.")),
       job_window_skipped_ratio(Gauges(*registry, "mantissa_job_window_skipped_ratio",
-                                      "Iterations of a running job's statistics window that were skipped, 0 to 1.")),
-      job_precision_verdict(Gauges(*registry, "mantissa_job_precision_verdict",
-                                   "Precision of a running job: 1 insufficient data, 2 stable, 3 unstable.")) {}
+                                      "Iterations of a running job's statistics window that were skipped, 0 to 1.")) {}
 
 }  // namespace mantissa::server

@@ -17,9 +17,11 @@ namespace mantissa::server {
 struct ServerMetrics {
   ServerMetrics();
 
+  // What a server shows while it stands by, too; `registry` has the rest.
+  std::shared_ptr<prometheus::Registry> of_every_server;
   std::shared_ptr<prometheus::Registry> registry;
 
-  prometheus::Family<prometheus::Gauge>& build_info;
+  prometheus::Family<prometheus::Gauge>& build_info;  // version, grpc
   prometheus::Gauge& active;
 
   // Jobs and attempts.
@@ -28,19 +30,30 @@ struct ServerMetrics {
   prometheus::Counter& jobs_submitted;
   prometheus::Histogram& submit_seconds;
   prometheus::Histogram& queue_wait_seconds;
+  prometheus::Gauge& job_oldest_queued_seconds;
   prometheus::Family<prometheus::Counter>& attempts_ended;  // outcome, reason
   prometheus::Counter& lease_expiries;
   prometheus::Counter& fence_rejections;
   prometheus::Counter& checkpoints_committed;
 
+  // Workers, as the server knows them.
+  prometheus::Family<prometheus::Gauge>& workers;  // state
+  prometheus::Gauge& worker_oldest_report_seconds;
+
   // Calls.
   prometheus::Family<prometheus::Counter>& rpcs;           // method, code
   prometheus::Family<prometheus::Histogram>& rpc_seconds;  // method
+  prometheus::Family<prometheus::Counter>& refused_calls;  // reason
+
+  // Access.
+  prometheus::Gauge& certificate_expiry;
 
   // Store.
   prometheus::Histogram& store_commit_seconds;
   prometheus::Histogram& store_commit_commands;
   prometheus::Counter& store_commit_failures;
+  prometheus::Gauge& store_read_only;
+  prometheus::Family<prometheus::Gauge>& store_wal_bytes;  // no labels; of SQLite only
 
   // Telemetry.
   prometheus::Gauge& watchers;
@@ -48,7 +61,7 @@ struct ServerMetrics {
   prometheus::Counter& telemetry_entries_sent;
   prometheus::Counter& telemetry_gaps;
 
-  // Of each running job: job, name.
+  // Of each running job: job_id, name. At most 12 (P21).
   prometheus::Family<prometheus::Gauge>& job_step;
   prometheus::Family<prometheus::Gauge>& job_iteration;
   prometheus::Family<prometheus::Gauge>& job_loss;
@@ -61,7 +74,6 @@ struct ServerMetrics {
   prometheus::Family<prometheus::Gauge>& job_phase;
   prometheus::Family<prometheus::Gauge>& job_stability_ratio;
   prometheus::Family<prometheus::Gauge>& job_window_skipped_ratio;
-  prometheus::Family<prometheus::Gauge>& job_precision_verdict;
 };
 
 }  // namespace mantissa::server

@@ -11,18 +11,25 @@
 #include <utility>
 #include <vector>
 
+#include "grpcpp/grpcpp.h"
+
 #include "process/file_descriptor.h"
 #include "process/ids.h"
 #include "process/log.h"
 #include "process/mutex.h"
 #include "server/core/scheduler.h"
 #include "server/metrics/job_metrics.h"
+#include "server/metrics/metrics_page.h"
 #include "server/metrics/rpc_metrics.h"
 #include "server/metrics/server_metrics.h"
+#include "server/program/job_log.h"
 #include "server/program/metrics_endpoint.h"
+#include "server/rpc/access/access.h"
+#include "server/rpc/access/credential_watch.h"
 #include "server/rpc/backend.h"
 #include "server/rpc/commit_wakes.h"
 #include "server/rpc/grpc_server.h"
+#include "server/rpc/health_endpoint.h"
 #include "server/rpc/listen_address.h"
 #include "server/rpc/standby_server.h"
 #include "server/store/active_lock.h"
@@ -31,6 +38,7 @@
 #include "server/store/job_sweeper.h"
 #include "server/store/postgres_store.h"
 #include "server/store/sqlite_store.h"
+#include "server/store/telemetry_compactor.h"
 #include "server/telemetry/jobs_feed.h"
 #include "server/telemetry/telemetry_hub.h"
 
@@ -45,6 +53,8 @@ struct RunningServer::Parts {
   Parts(const ServerOptions& options, const process::Clock& clock) : options(options), clock(clock) {}
 
   absl::Status OpenMetrics();
+  absl::Status OpenHealth();
+  absl::Status OpenAccess();
   absl::Status OpenStore();
   // Serves only health and refusals until the lock of the active server is ours, then all of it; on threads of its own.
   absl::Status StandBy();
@@ -56,6 +66,7 @@ struct RunningServer::Parts {
   absl::Status StartServing();
   absl::StatusOr<int> SeedJobMetrics();
   void AfterTransaction(const TransactionReport& report);
+  std::string DatabaseFile() const { return options.data_dir + "/mantissa.db"; }
 
   const ServerOptions options;
   const process::Clock& clock;
@@ -72,12 +83,19 @@ struct RunningServer::Parts {
   WakeSignal worker_signal;
   CommitWakes commit_wakes{worker_signal, log_signal};
   JobMetrics job_metrics{metrics};
+  JobLog job_log;
   OpenCalls open_calls;
   BlockingPool pool;
   std::unique_ptr<JobSweeper> sweeper;
+  std::unique_ptr<TelemetryCompactor> compactor;
   std::unique_ptr<GroupCommit> commit;
+  std::shared_ptr<TokenTable> tokens;  // null where none are taken
+  std::unique_ptr<CredentialWatch> credential_watch;
+  std::unique_ptr<Access> access;
   std::unique_ptr<Backend> backend;
+  std::shared_ptr<MetricsPage> metrics_page;
   std::unique_ptr<MetricsEndpoint> metrics_endpoint;
+  std::unique_ptr<HealthEndpoint> health;
   std::unique_ptr<GrpcServer> grpc;
 
   std::string address, metrics_address;  // as bound
@@ -118,7 +136,7 @@ absl::Status RunningServer::Parts::OpenStore() {
     store = *std::move(opened);
     identity.store = "postgresql";
   } else {
-    auto opened = SqliteStore::Open(options.data_dir + "/mantissa.db", clock);
+    auto opened = SqliteStore::Open(DatabaseFile(), clock);
     if (!opened.ok()) return opened.status();
     store = *std::move(opened);
   }
@@ -149,6 +167,7 @@ absl::StatusOr<int> RunningServer::Parts::SeedJobMetrics() {
     if (!page.ok()) return page.status();
     for (const v1::Job& job : page->jobs) {
       job_metrics.Seed(job);
+      job_log.Seed(job);
       before = job.id();
       ++seeded;
     }
@@ -165,6 +184,7 @@ absl::Status RunningServer::Parts::StartCommits() {
   scheduler_options.next_call = options.next_call;
   scheduler_options.disconnect_grace = options.disconnect_grace;
   scheduler_options.max_queued_jobs = static_cast<int32_t>(options.max_queued_jobs);
+  scheduler_options.max_queued_jobs_per_tenant = static_cast<int32_t>(options.tenant_max_queued_jobs);
   scheduler_options.priority_worth = options.priority_worth;
   scheduler_options.reserve_after = options.reserve_after;
   if (options.preempting_priority <= 1'000) {
@@ -176,7 +196,10 @@ absl::Status RunningServer::Parts::StartCommits() {
   sweeper = std::make_unique<JobSweeper>(
       *store, *blobs, clock,
       JobSweeperOptions{.keep_for = options.retention_time, .keep_jobs = options.retention_jobs});
-  const std::vector<CommitListener*> listeners = {&telemetry, &jobs_feed, &job_metrics, &commit_wakes, sweeper.get()};
+  compactor = std::make_unique<TelemetryCompactor>(
+      *store, clock, TelemetryCompactorOptions{.full_records = options.telemetry_full_records});
+  const std::vector<CommitListener*> listeners = {&telemetry,    &jobs_feed,    &job_metrics,   &job_log,
+                                                  &commit_wakes, sweeper.get(), compactor.get()};
   commit = std::make_unique<GroupCommit>(
       *store, [scheduler_options, ids] { return std::make_unique<Scheduler>(scheduler_options, ids); }, clock,
       listeners,
@@ -188,10 +211,12 @@ absl::Status RunningServer::Parts::StartCommits() {
                          .on_transaction = [this](const TransactionReport& report) { AfterTransaction(report); }});
   const absl::Status started = commit->Start();
   if (started.ok()) sweeper->Start(*commit);
+  if (started.ok()) compactor->Start(*commit);
   return started;
 }
 
 void RunningServer::Parts::AfterTransaction(const TransactionReport& report) {
+  metrics.store_read_only.Set(report.read_only ? 1 : 0);
   if (report.status.ok()) {
     metrics.store_commit_seconds.Observe(std::chrono::duration<double>(report.took).count());
     metrics.store_commit_commands.Observe(static_cast<double>(report.commands));
@@ -206,28 +231,59 @@ void RunningServer::Parts::AfterTransaction(const TransactionReport& report) {
 }
 
 absl::Status RunningServer::Parts::OpenMetrics() {
-  metrics.build_info.Add({{"version", MANTISSA_VERSION}}).Set(1);
+  metrics.build_info.Add({{"version", MANTISSA_VERSION}, {"grpc", grpc::Version()}}).Set(1);
+  metrics_page = std::make_shared<MetricsPage>(metrics, clock);
   if (options.metrics_listen.empty()) return absl::OkStatus();
   const absl::StatusOr<ListenAddress> listen = ParseListenAddress(options.metrics_listen);
   if (!listen.ok()) return listen.status();
-  auto started = MetricsEndpoint::Start(*listen, metrics.registry);
+  auto started = MetricsEndpoint::Start(*listen, metrics_page);
   if (!started.ok()) return started.status();
   metrics_endpoint = *std::move(started);
   metrics_address = metrics_endpoint->address();
   return absl::OkStatus();
 }
 
+absl::Status RunningServer::Parts::OpenHealth() {
+  if (options.health_listen.empty()) return absl::OkStatus();
+  auto started = HealthEndpoint::Start(options.health_listen);
+  if (!started.ok()) return started.status();
+  health = *std::move(started);
+  return absl::OkStatus();
+}
+
+absl::Status RunningServer::Parts::OpenAccess() {
+  const process::TlsFiles tls = TlsFilesOf(options);
+  const absl::StatusOr<process::TlsPems> pems = process::ReadTlsFiles(tls, clock.WallNow());
+  if (!pems.ok()) return absl::InvalidArgumentError(pems.status().message());
+  if (!options.tokens.empty()) {
+    tokens = std::make_shared<TokenTable>(options.tokens);
+    const absl::Status loaded = tokens->Load();
+    if (!loaded.ok()) return absl::InvalidArgumentError(loaded.message());
+  }
+  if (!tls.certificate.empty()) credential_watch = std::make_unique<CredentialWatch>(tls, tokens, clock, metrics);
+  access = std::make_unique<Access>(
+      Authenticates(options), tokens,
+      TenantLimitOptions{.calls_per_second = static_cast<double>(options.tenant_calls_per_second),
+                         .streams = options.tenant_max_streams},
+      metrics);
+  return absl::OkStatus();
+}
+
 absl::Status RunningServer::Parts::StartServing() {
   backend.reset(new Backend{*store, *commit, *blobs, telemetry, jobs_feed, log_signal, worker_signal, pool, open_calls,
-                            metrics, rpc_metrics, clock});
+                            metrics, rpc_metrics, *access, clock});
   if (lock) backend->is_active = [this] { return lock->IsFresh(); };
   GrpcServerOptions grpc_options;
   grpc_options.listen = address.empty() ? options.listen : address;
+  grpc_options.tls = TlsFilesOf(options);
+  grpc_options.authenticates = Authenticates(options);
   auto started = GrpcServer::Start(grpc_options, *backend, identity);
   if (!started.ok()) return started.status();
   grpc = *std::move(started);
   if (address.empty()) address = grpc->address();
   metrics.active.Set(1);
+  if (health) health->SetReady(true);
+  metrics_page->Serve({*commit, job_metrics, lock ? "" : DatabaseFile() + "-wal"});
   process::MutexLock held(mutex);
   serving = true;
   changed.NotifyAll();
@@ -243,7 +299,7 @@ absl::Status RunningServer::Parts::StartServing() {
 // answers nobody, and the epoch keeps it from writing (Note [Epoch fencing]).
 absl::Status RunningServer::Parts::StandBy() {
   lock = std::make_unique<ActiveLock>(options.postgres);
-  auto started = StandbyServer::Start(options.listen);
+  auto started = StandbyServer::Start(options.listen, TlsFilesOf(options));
   if (!started.ok()) return started.status();
   standby = *std::move(started);
   address = standby->address();
@@ -309,7 +365,9 @@ absl::StatusOr<std::unique_ptr<RunningServer>> RunningServer::Start(const Server
   absl::Status status = CheckOptions(options);
   if (!status.ok()) return status;
   std::unique_ptr<RunningServer> server(new RunningServer(std::make_unique<Parts>(options, clock)));
-  status = server->parts_->OpenMetrics();
+  status = server->parts_->OpenAccess();
+  if (status.ok()) status = server->parts_->OpenMetrics();
+  if (status.ok()) status = server->parts_->OpenHealth();
   if (!status.ok()) return status;
   if (!options.postgres.empty()) {
     status = server->parts_->StandBy();
@@ -327,6 +385,8 @@ const std::string& RunningServer::address() const { return parts_->address; }
 
 const std::string& RunningServer::metrics_address() const { return parts_->metrics_address; }
 
+std::string RunningServer::health_address() const { return parts_->health ? parts_->health->address() : ""; }
+
 bool RunningServer::serving() const {
   process::MutexLock held(parts_->mutex);
   return parts_->serving;
@@ -342,9 +402,11 @@ void RunningServer::Drain(std::chrono::milliseconds grace) {
   if (parts.lock) parts.lock->Cancel();
   if (parts.takes_over.joinable()) parts.takes_over.join();
   parts.standby.reset();
+  if (parts.health) parts.health->SetReady(false);
   if (parts.grpc) parts.grpc->Drain(grace);
   parts.grpc.reset();
   if (parts.sweeper) parts.sweeper->Stop();
+  if (parts.compactor) parts.compactor->Stop();
   if (parts.commit) parts.commit->Stop();
   {
     process::MutexLock held(parts.mutex);

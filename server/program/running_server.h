@@ -25,6 +25,8 @@ class RunningServer {
   // host:port as bound; the second is empty when metrics are not served.
   const std::string& address() const;
   const std::string& metrics_address() const;
+  // Empty when health has no address of its own.
+  std::string health_address() const;
 
   // False while it stands by.
   bool serving() const;

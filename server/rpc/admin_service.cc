@@ -28,13 +28,19 @@ v1::Worker WithoutTokens(v1::Worker worker) {
 
 }  // namespace
 
-grpc::ServerUnaryReactor* AdminService::ListWorkers(Context*, const v1::ListWorkersRequest* request,
+grpc::ServerUnaryReactor* AdminService::ListWorkers(Context* context, const v1::ListWorkersRequest* request,
                                                     v1::ListWorkersResponse* response) {
-  auto* const call = new UnaryCall(backend_, "AdminService/ListWorkers");
-  call->ReplyFromState([request, response](const Scheduler& scheduler, Moment now) {
+  auto* const call = new UnaryCall(backend_, *context, "AdminService/ListWorkers");
+  if (!call->admitted()) return call;
+  // What runs on a worker may be anybody's.
+  const bool shows_attempts = call->caller().anyone || call->caller().reach.empty();
+  call->ReplyFromState([request, response, shows_attempts](const Scheduler& scheduler, Moment now) {
     std::vector<v1::Worker> workers = scheduler.Workers(now);
     std::sort(workers.begin(), workers.end(), [](const v1::Worker& a, const v1::Worker& b) { return a.id() < b.id(); });
-    for (v1::Worker& worker : workers) worker = WithoutTokens(std::move(worker));
+    for (v1::Worker& worker : workers) {
+      if (!shows_attempts) worker.clear_attempts();
+      worker = WithoutTokens(std::move(worker));
+    }
     return TakePage(
         *request, workers, [](const v1::Worker& worker) { return worker.id(); }, *response->mutable_workers(),
         *response->mutable_next_page_token());
@@ -42,9 +48,10 @@ grpc::ServerUnaryReactor* AdminService::ListWorkers(Context*, const v1::ListWork
   return call;
 }
 
-grpc::ServerUnaryReactor* AdminService::GetServerInfo(Context*, const v1::GetServerInfoRequest*,
+grpc::ServerUnaryReactor* AdminService::GetServerInfo(Context* context, const v1::GetServerInfoRequest*,
                                                       v1::ServerInfo* response) {
-  auto* const call = new UnaryCall(backend_, "AdminService/GetServerInfo");
+  auto* const call = new UnaryCall(backend_, *context, "AdminService/GetServerInfo");
+  if (!call->admitted()) return call;
   response->set_version(MANTISSA_VERSION);
   response->set_grpc_version(grpc::Version());
   response->set_store(identity_.store);
@@ -57,9 +64,10 @@ grpc::ServerUnaryReactor* AdminService::GetServerInfo(Context*, const v1::GetSer
   return call;
 }
 
-grpc::ServerUnaryReactor* AdminService::DrainWorker(Context*, const v1::DrainWorkerRequest* request,
+grpc::ServerUnaryReactor* AdminService::DrainWorker(Context* context, const v1::DrainWorkerRequest* request,
                                                     v1::Worker* worker) {
-  auto* const call = new UnaryCall(backend_, "AdminService/DrainWorker");
+  auto* const call = new UnaryCall(backend_, *context, "AdminService/DrainWorker");
+  if (!call->admitted()) return call;
   call->ReplyAfterCommit([request, worker](Scheduler& scheduler, Moment now, Changes& changes) {
     absl::StatusOr<v1::Worker> drained = scheduler.DrainWorker(request->worker_id(), request->undo(), now, changes);
     if (absl::IsNotFound(drained.status())) {
@@ -72,8 +80,10 @@ grpc::ServerUnaryReactor* AdminService::DrainWorker(Context*, const v1::DrainWor
   return call;
 }
 
-grpc::ServerUnaryReactor* AdminService::RequeueJob(Context*, const v1::RequeueJobRequest* request, v1::Job* job) {
-  auto* const call = new UnaryCall(backend_, "AdminService/RequeueJob");
+grpc::ServerUnaryReactor* AdminService::RequeueJob(Context* context, const v1::RequeueJobRequest* request,
+                                                   v1::Job* job) {
+  auto* const call = new UnaryCall(backend_, *context, "AdminService/RequeueJob");
+  if (!call->admitted()) return call;
   ChangeJob(backend_, call, request->job_id(), request->etag(), &Scheduler::Requeue, OnEnded::kRefuse, *job);
   return call;
 }

@@ -23,12 +23,13 @@ class AdminService final : public v1::AdminService::CallbackService {
 
   using Context = grpc::CallbackServerContext;
 
-  grpc::ServerUnaryReactor* ListWorkers(Context*, const v1::ListWorkersRequest* request,
+  grpc::ServerUnaryReactor* ListWorkers(Context* context, const v1::ListWorkersRequest* request,
                                         v1::ListWorkersResponse* response) override;
-  grpc::ServerUnaryReactor* GetServerInfo(Context*, const v1::GetServerInfoRequest* request,
+  grpc::ServerUnaryReactor* GetServerInfo(Context* context, const v1::GetServerInfoRequest* request,
                                           v1::ServerInfo* response) override;
-  grpc::ServerUnaryReactor* DrainWorker(Context*, const v1::DrainWorkerRequest* request, v1::Worker* worker) override;
-  grpc::ServerUnaryReactor* RequeueJob(Context*, const v1::RequeueJobRequest* request, v1::Job* job) override;
+  grpc::ServerUnaryReactor* DrainWorker(Context* context, const v1::DrainWorkerRequest* request,
+                                        v1::Worker* worker) override;
+  grpc::ServerUnaryReactor* RequeueJob(Context* context, const v1::RequeueJobRequest* request, v1::Job* job) override;
 
  private:
   Backend& backend_;

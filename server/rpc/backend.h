@@ -8,6 +8,7 @@
 #include "process/clock.h"
 #include "server/metrics/rpc_metrics.h"
 #include "server/metrics/server_metrics.h"
+#include "server/rpc/access/access.h"
 #include "server/rpc/call/blocking_pool.h"
 #include "server/rpc/call/open_calls.h"
 #include "server/store/blob_files.h"
@@ -32,14 +33,12 @@ struct Backend {
   OpenCalls& open_calls;
   ServerMetrics& metrics;
   RpcMetrics& rpc_metrics;
+  Access& access;
   const process::Clock& clock;
   // Whether this server may rely on being the active one; null where there is no other.
   std::function<bool()> is_active = nullptr;
 
   bool MayAnswer() const { return !is_active || is_active(); }
 };
-
-// Everybody's, until calls carry an identity.
-inline constexpr char kDefaultTenant[] = "default";
 
 }  // namespace mantissa::server

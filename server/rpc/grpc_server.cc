@@ -6,9 +6,11 @@
 #include "grpc/support/time.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/resource_quota.h"
 #include "grpcpp/server_builder.h"
 
 #include "process/log.h"
+#include "server/rpc/access/tls.h"
 #include "server/rpc/listen_address.h"
 #include "server/rpc/status.h"
 
@@ -34,6 +36,9 @@ void SetLimits(const GrpcServerOptions& options, grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   // On, as it is by default, a second server would share the port and take half of the calls.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  grpc::ResourceQuota quota("mantissa-server");
+  quota.Resize(options.max_transport_bytes);
+  builder.SetResourceQuota(quota);
   // Reflection is the one synchronous service; it needs no more than a thread at a time.
   builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
@@ -53,7 +58,7 @@ void SetUpGrpcOnce() {
 }
 
 GrpcServer::GrpcServer(Backend& backend, ServerIdentity identity)
-    : backend_(backend), jobs_(backend), workers_(backend), admin_(backend, std::move(identity)) {}
+    : backend_(backend), jobs_(backend), workers_(backend), admin_(backend, std::move(identity)), scaler_(backend) {}
 
 GrpcServer::~GrpcServer() {
   if (server_) Drain(std::chrono::milliseconds(0));
@@ -68,10 +73,13 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions 
   grpc::ServerBuilder builder;
   SetLimits(options, builder);
   int port = 0;
-  builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
+  const std::shared_ptr<grpc::ServerCredentials> credentials = MakeServerCredentials(options.tls);
+  if (options.authenticates) GuardBy(backend.access, backend.metrics, *credentials);
+  builder.AddListeningPort(options.listen, credentials, &port);
   builder.RegisterService(&server->jobs_);
   builder.RegisterService(&server->workers_);
   builder.RegisterService(&server->admin_);
+  builder.RegisterService(&server->scaler_);
   server->server_ = builder.BuildAndStart();
   if (!server->server_ || port == 0) {
     server->server_.reset();

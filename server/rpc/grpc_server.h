@@ -7,9 +7,11 @@
 #include "absl/status/statusor.h"
 #include "grpcpp/server.h"
 
+#include "process/tls_files.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/backend.h"
 #include "server/rpc/job/job_service.h"
+#include "server/rpc/scaler/external_scaler.h"
 #include "server/rpc/worker/worker_service.h"
 
 namespace mantissa::server {
@@ -23,6 +25,12 @@ void SetUpGrpcOnce();
 struct GrpcServerOptions {
   // host:port; port 0 takes a free one.
   std::string listen = "127.0.0.1:50051";
+  // Plain text where there is no certificate.
+  process::TlsFiles tls;
+  // Asks who calls; then only the method table lets anybody in.
+  bool authenticates = false;
+  // Of the transport: what is being received and sent. Beyond it connections are refused, and reads wait.
+  size_t max_transport_bytes = size_t{96} << 20;
   int max_receive_bytes = 4 << 20;
   int max_metadata_bytes = 64 << 10;
   int max_streams_per_connection = 100;
@@ -57,6 +65,7 @@ class GrpcServer {
   JobService jobs_;
   WorkerService workers_;
   AdminService admin_;
+  ExternalScaler scaler_;
   std::string address_;
   std::unique_ptr<grpc::Server> server_;
 };

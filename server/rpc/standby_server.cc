@@ -6,6 +6,7 @@
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/server_builder.h"
 
+#include "server/rpc/access/tls.h"
 #include "server/rpc/grpc_server.h"
 #include "server/rpc/listen_address.h"
 #include "server/rpc/status.h"
@@ -22,7 +23,8 @@ grpc::ServerGenericBidiReactor* StandbyServer::Service::CreateReactor(grpc::Gene
   return new Refusal;
 }
 
-absl::StatusOr<std::unique_ptr<StandbyServer>> StandbyServer::Start(const std::string& listen) {
+absl::StatusOr<std::unique_ptr<StandbyServer>> StandbyServer::Start(const std::string& listen,
+                                                                    const process::TlsFiles& tls) {
   SetUpGrpcOnce();
   const absl::StatusOr<ListenAddress> address = ParseListenAddress(listen);
   if (!address.ok()) return address.status();
@@ -35,7 +37,7 @@ absl::StatusOr<std::unique_ptr<StandbyServer>> StandbyServer::Start(const std::s
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   int port = 0;
-  builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(listen, MakeServerCredentials(tls), &port);
   builder.RegisterCallbackGenericService(&standby->service_);
   standby->server_ = builder.BuildAndStart();
   if (!standby->server_ || port == 0) {

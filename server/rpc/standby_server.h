@@ -7,6 +7,8 @@
 #include "grpcpp/generic/async_generic_service.h"
 #include "grpcpp/server.h"
 
+#include "process/tls_files.h"
+
 namespace mantissa::server {
 
 // What a server answers while another one is active: it lives (health ""), it is not ready (health
@@ -15,7 +17,8 @@ namespace mantissa::server {
 class StandbyServer {
  public:
   // Serves when it returns; port 0 takes a free one. UNAVAILABLE, saying why, when the address can't be had.
-  static absl::StatusOr<std::unique_ptr<StandbyServer>> Start(const std::string& listen);
+  // `tls` is the active server's: a client asks each of them before it knows which that is.
+  static absl::StatusOr<std::unique_ptr<StandbyServer>> Start(const std::string& listen, const process::TlsFiles& tls);
   // Gives the address up at once.
   ~StandbyServer();
 

@@ -4,6 +4,7 @@
 
 #include "server/core/job_state.h"
 #include "server/core/telemetry_segment.h"
+#include "server/store/telemetry_chunk.h"
 
 namespace mantissa::server {
 namespace {
@@ -22,6 +23,19 @@ bool Matches(const v1::Job& job, const v1::JobFilter& filter) {
   }
   if (filter.has_created_after() && Nanos(job.create_time()) <= Nanos(filter.created_after())) return false;
   return !filter.has_created_before() || Nanos(job.create_time()) < Nanos(filter.created_before());
+}
+
+// In the place of the records that they stand for.
+void PutThinned(const TelemetryCompaction& compaction, std::vector<v1::Segment>& telemetry) {
+  std::vector<v1::Segment> thinned;
+  if (!DecodeTelemetryChunk(compaction.chunk, thinned).ok()) return;
+  std::erase_if(telemetry, [&](const v1::Segment& segment) {
+    return !segment.has_event() && segment.first_sequence() >= compaction.first_sequence &&
+           LastSequence(segment) <= compaction.last_sequence;
+  });
+  telemetry.insert(telemetry.end(), thinned.begin(), thinned.end());
+  std::stable_sort(telemetry.begin(), telemetry.end(),
+                   [](const v1::Segment& a, const v1::Segment& b) { return a.first_sequence() < b.first_sequence(); });
 }
 
 }  // namespace
@@ -130,11 +144,28 @@ absl::Status FakeStore::Apply(const Changes& changes, Records& records, Requests
     auto record = records.find(write.job_id);
     if (record == records.end()) return absl::AbortedError("telemetry without a job");
     if (write.segment.first_sequence() != LastSequence(record->second) + 1) return absl::AbortedError("sequence");
+    if (!write.segment.has_event()) record->second.uncompacted = true;
     record->second.telemetry.push_back(write.segment);
   }
   for (const IdempotencyWrite& write : changes.idempotency) {
     if (!requests.emplace(std::pair(write.tenant, write.request_id), write).second)
       return absl::AbortedError("request");
+  }
+  for (const TelemetryCompaction& compaction : changes.compactions) {
+    auto record = records.find(compaction.job_id);
+    if (record == records.end()) continue;
+    const std::vector<TelemetryRun> runs = RunsOf(record->second);
+    const auto within = [&](const TelemetryRun& run) {
+      return run.first_sequence >= compaction.first_sequence && run.last_sequence <= compaction.last_sequence;
+    };
+    if (std::count_if(runs.begin(), runs.end(), within) != compaction.rows) continue;
+    auto& chunks = record->second.chunks;
+    chunks.erase(chunks.lower_bound(compaction.first_sequence), chunks.upper_bound(compaction.last_sequence));
+    chunks[compaction.first_sequence] = compaction;
+    if (IsThinnedChunk(compaction.chunk)) PutThinned(compaction, record->second.telemetry);
+  }
+  for (const std::string& job_id : changes.compacted_jobs) {
+    if (auto record = records.find(job_id); record != records.end()) record->second.uncompacted = false;
   }
   for (const JobDeletion& deletion : changes.deletions) {
     auto record = records.find(deletion.job_id);
@@ -157,7 +188,26 @@ absl::Status FakeStore::Apply(const Changes& changes, Records& records, Requests
 
 int64_t FakeStore::LastSequence(const Record& record) {
   if (record.telemetry.empty()) return 0;
-  return record.telemetry.back().first_sequence() + record.telemetry.back().count() - 1;
+  return server::LastSequence(record.telemetry.back());
+}
+
+std::vector<TelemetryRun> FakeStore::RunsOf(const Record& record) {
+  std::vector<TelemetryRun> runs;
+  for (const v1::Segment& segment : record.telemetry) {
+    if (segment.has_event()) continue;
+    auto chunk = record.chunks.upper_bound(segment.first_sequence());
+    const bool in_chunk =
+        chunk != record.chunks.begin() && std::prev(chunk)->second.last_sequence >= segment.first_sequence();
+    if (!in_chunk) {
+      runs.push_back({segment.first_sequence(), server::LastSequence(segment),
+                      static_cast<int64_t>(segment.ByteSizeLong()), false, false});
+    } else if (const TelemetryCompaction& of = std::prev(chunk)->second;
+               of.first_sequence == segment.first_sequence()) {
+      runs.push_back(
+          {of.first_sequence, of.last_sequence, static_cast<int64_t>(of.chunk.size()), true, IsThinnedChunk(of.chunk)});
+    }
+  }
+  return runs;
 }
 
 absl::StatusOr<StoredState> FakeStore::Load() {
@@ -287,10 +337,8 @@ absl::StatusOr<TelemetryPage> FakeStore::ReadTelemetry(std::string_view job_id, 
   page.last_sequence = LastSequence(record->second);
   int64_t bytes = 0;
   for (const v1::Segment& segment : record->second.telemetry) {
-    if (segment.first_sequence() + segment.count() <= from) continue;
-    page.segments.push_back(segment.first_sequence() >= from
-                                ? segment
-                                : WithoutFirstRows(segment, static_cast<int32_t>(from - segment.first_sequence())));
+    if (server::LastSequence(segment) < from) continue;
+    page.segments.push_back(segment.first_sequence() >= from ? segment : FromSequence(segment, from));
     bytes += static_cast<int64_t>(segment.ByteSizeLong());
     if (bytes >= max_bytes) break;
   }
@@ -312,6 +360,38 @@ absl::StatusOr<TelemetryPage> FakeStore::ListEvents(std::string_view job_id, int
   return page;
 }
 
+absl::StatusOr<int64_t> FakeStore::CountEvents(std::string_view job_id, int64_t from, int64_t through) {
+  process::MutexLock lock(mutex_);
+  auto record = records_.find(job_id);
+  if (record == records_.end()) return 0;
+  return std::count_if(record->second.telemetry.begin(), record->second.telemetry.end(), [&](const v1::Segment& entry) {
+    return entry.has_event() && entry.first_sequence() >= from && entry.first_sequence() <= through;
+  });
+}
+
+absl::StatusOr<std::vector<TelemetryRun>> FakeStore::ListTelemetryRuns(std::string_view job_id, int64_t from,
+                                                                       int32_t limit) {
+  process::MutexLock lock(mutex_);
+  auto record = records_.find(job_id);
+  if (record == records_.end()) return std::vector<TelemetryRun>();
+  std::vector<TelemetryRun> runs = RunsOf(record->second);
+  std::erase_if(runs, [&](const TelemetryRun& run) { return run.first_sequence < from; });
+  if (static_cast<int32_t>(runs.size()) > limit) runs.resize(limit);
+  return runs;
+}
+
+absl::StatusOr<std::vector<std::string>> FakeStore::ListUncompactedJobs(std::string_view after_id, int32_t limit) {
+  process::MutexLock lock(mutex_);
+  std::vector<std::string> ids;
+  for (auto record = records_.upper_bound(after_id); record != records_.end(); ++record) {
+    if (static_cast<int32_t>(ids.size()) == limit) break;
+    if (record->second.uncompacted && !record->second.deleted && IsTerminal(record->second.job.state())) {
+      ids.push_back(record->first);
+    }
+  }
+  return ids;
+}
+
 absl::StatusOr<std::vector<DeletedJob>> FakeStore::ListDeletedJobs(std::string_view after_id, int32_t limit) {
   process::MutexLock lock(mutex_);
   std::vector<DeletedJob> deleted;
@@ -328,7 +408,7 @@ absl::StatusOr<std::vector<JobDeletion>> FakeStore::ListExpiredJobs(const Retent
   std::multimap<int64_t, JobDeletion> ended;  // oldest first
   for (const auto& [id, record] : records_) {
     if (record.deleted || !IsTerminal(record.job.state())) continue;
-    ended.emplace(Nanos(record.job.end_time()) / 1'000, JobDeletion{id, record.job.etag()});
+    ended.emplace(Nanos(record.job.end_time()) / 1'000, JobDeletion{id, record.job.etag(), record.job.tenant()});
   }
   int64_t before = query.ended_before_micros;
   if (query.keep_newest > 0 && static_cast<int64_t>(ended.size()) >= query.keep_newest) {

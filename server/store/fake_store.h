@@ -40,6 +40,10 @@ class FakeStore final : public JobStore {
   absl::StatusOr<TelemetryPage> ReadTelemetry(std::string_view job_id, int64_t from, int64_t max_bytes) override;
   absl::StatusOr<TelemetryPage> ListEvents(std::string_view job_id, int64_t from, v1::JobEvent::Severity min_severity,
                                            int32_t limit) override;
+  absl::StatusOr<int64_t> CountEvents(std::string_view job_id, int64_t from, int64_t through) override;
+  absl::StatusOr<std::vector<TelemetryRun>> ListTelemetryRuns(std::string_view job_id, int64_t from,
+                                                              int32_t limit) override;
+  absl::StatusOr<std::vector<std::string>> ListUncompactedJobs(std::string_view after_id, int32_t limit) override;
   absl::StatusOr<std::vector<DeletedJob>> ListDeletedJobs(std::string_view after_id, int32_t limit) override;
   absl::StatusOr<std::vector<JobDeletion>> ListExpiredJobs(const RetentionQuery& query, int32_t limit) override;
 
@@ -51,6 +55,8 @@ class FakeStore final : public JobStore {
     std::map<std::tuple<int32_t, int32_t, std::string>, v1::Checkpoint> checkpoints;  // (attempt, step, name)
     std::map<std::pair<int32_t, std::string>, ArtifactWrite> artifacts;               // (attempt, name)
     std::vector<v1::Segment> telemetry;
+    std::map<int64_t, TelemetryCompaction> chunks;  // by their first sequence; what they hold stays in `telemetry`
+    bool uncompacted = false;
     bool deleted = false;
   };
   using Records = std::map<std::string, Record, std::less<>>;
@@ -59,6 +65,7 @@ class FakeStore final : public JobStore {
   const Record* FindLocked(std::string_view job_id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   static absl::Status Apply(const Changes& changes, Records& records, Requests& requests);
   static int64_t LastSequence(const Record& record);
+  static std::vector<TelemetryRun> RunsOf(const Record& record);
   std::vector<ArtifactWrite> ArtifactsLocked(std::string_view job_id, ArtifactWrite::Kind kind) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

@@ -26,6 +26,12 @@ absl::Status ForCaller(const absl::Status& status) {
   return absl::UnavailableError("the server could not store this; try again with the same request_id");
 }
 
+absl::Status Stopping() { return absl::UnavailableError("the server is stopping"); }
+
+bool CertainlyRolledBack(const absl::Status& status) {
+  return absl::IsResourceExhausted(status) || absl::IsUnavailable(status);
+}
+
 }  // namespace
 
 struct GroupCommit::Impl {
@@ -42,6 +48,7 @@ struct GroupCommit::Impl {
   void Run();
   // Commands that wait, or none when a deadline has come, or nothing at all when it is time to stop.
   bool Take(std::deque<Command>& batch);
+  void RunQueries();
   void RunBatch(std::deque<Command>& batch);
   void RunReadOnly(std::deque<Command>& batch);
   void Probe();
@@ -68,6 +75,7 @@ struct GroupCommit::Impl {
   mutable process::Mutex mutex;
   process::CondVar wake;
   std::deque<Command> waiting ABSL_GUARDED_BY(mutex);
+  std::deque<Query> queries ABSL_GUARDED_BY(mutex);
   bool stopping ABSL_GUARDED_BY(mutex) = false;
   bool running ABSL_GUARDED_BY(mutex) = false;
 };
@@ -92,16 +100,19 @@ absl::Status GroupCommit::Start() {
 
 void GroupCommit::Stop() {
   std::deque<Command> left;
+  std::deque<Query> unseen;
   {
     process::MutexLock lock(impl_->mutex);
     impl_->stopping = true;
     impl_->wake.NotifyAll();
     if (!impl_->running) left.swap(impl_->waiting);
+    if (!impl_->running) unseen.swap(impl_->queries);
   }
   if (impl_->thread.joinable()) impl_->thread.join();
   for (Command& command : left) {
-    if (command.done) command.done(absl::UnavailableError("the server is stopping"));
+    if (command.done) command.done(Stopping());
   }
+  for (Query& query : unseen) query.done(Stopping());
 }
 
 void GroupCommit::Submit(Command command) {
@@ -113,7 +124,35 @@ void GroupCommit::Submit(Command command) {
       return;
     }
   }
-  if (command.done) command.done(absl::UnavailableError("the server is stopping"));
+  if (command.done) command.done(Stopping());
+}
+
+void GroupCommit::Read(Query query) {
+  {
+    process::MutexLock lock(impl_->mutex);
+    if (!impl_->stopping) {
+      impl_->queries.push_back(std::move(query));
+      impl_->wake.NotifyOne();
+      return;
+    }
+  }
+  query.done(Stopping());
+}
+
+absl::Status GroupCommit::Commit(std::function<void(Scheduler&, Moment, Changes&)> decide) {
+  process::Mutex mutex;
+  process::CondVar done;
+  bool answered = false;
+  absl::Status outcome;
+  Submit({std::move(decide), [&](const absl::Status& status) {
+            process::MutexLock lock(mutex);
+            outcome = status;
+            answered = true;
+            done.NotifyAll();
+          }});
+  process::MutexLock lock(mutex);
+  while (!answered) done.Wait(mutex);
+  return outcome;
 }
 
 absl::Status GroupCommit::Impl::Load() {
@@ -129,6 +168,7 @@ void GroupCommit::Impl::Run() {
   while (Take(batch)) {
     if (scheduler == nullptr && clock.Now() >= next_load) LoadAgain();
     if (scheduler != nullptr && read_only && clock.Now() >= next_probe) Probe();
+    RunQueries();
     if (scheduler != nullptr && read_only) {
       RunReadOnly(batch);
     } else if (scheduler != nullptr) {
@@ -141,14 +181,29 @@ void GroupCommit::Impl::Run() {
     batch.clear();
   }
   for (Command& command : batch) {
-    if (command.done) command.done(absl::UnavailableError("the server is stopping"));
+    if (command.done) command.done(Stopping());
+  }
+  RunQueries();
+}
+
+void GroupCommit::Impl::RunQueries() {
+  std::deque<Query> asked;
+  {
+    process::MutexLock lock(mutex);
+    asked.swap(queries);
+  }
+  const Moment now = Now();
+  for (Query& query : asked) {
+    if (scheduler != nullptr) query.look(*scheduler, now);
+    query.done(scheduler != nullptr ? absl::OkStatus()
+                                    : absl::UnavailableError("the server reads its store; try again"));
   }
 }
 
 bool GroupCommit::Impl::Take(std::deque<Command>& batch) {
   const auto deadline = scheduler == nullptr ? next_load : read_only ? next_probe : scheduler->NextDeadline();
   process::MutexLock lock(mutex);
-  while (waiting.empty() && !stopping) {
+  while (waiting.empty() && queries.empty() && !stopping) {
     const auto now = clock.Now();
     if (deadline <= now) return true;
     if (deadline == std::chrono::steady_clock::time_point::max()) {
@@ -178,6 +233,7 @@ void GroupCommit::Impl::RunBatch(std::deque<Command>& batch) {
   MANTISSA_FAILPOINT("commit.stored");
   if (status.ok()) {
     for (CommitListener* listener : listeners) listener->OnCommitted(changes);
+    RunQueries();
   } else {
     Reload(status);
     status = ForCaller(status);
@@ -195,8 +251,7 @@ void GroupCommit::Impl::Reload(const absl::Status& why) {
   revision_floor = std::max(revision_floor, scheduler->LastRevision());
   scheduler.reset();
   next_load = unreadable_since = clock.Now();
-  const bool certain = absl::IsResourceExhausted(why) || absl::IsUnavailable(why);
-  read_only = certain;
+  read_only = CertainlyRolledBack(why);
   next_probe = clock.Now() + options.probe_interval;
   if (read_only) Log(Level::kError, "nothing can be stored; reads go on, and it is tried again until it can");
 }
@@ -218,7 +273,7 @@ void GroupCommit::Impl::Probe() {
   probe.probe = true;
   const absl::Status status = Commit(probe, 0);
   next_probe = clock.Now() + options.probe_interval;
-  if (absl::IsResourceExhausted(status) || absl::IsUnavailable(status)) return;
+  if (CertainlyRolledBack(status)) return;
   if (!status.ok()) return Reload(status);
   read_only = false;
   Log(Level::kInfo, "what changes can be stored again");
@@ -230,15 +285,11 @@ void GroupCommit::Impl::Probe() {
 }
 
 void GroupCommit::Impl::RunReadOnly(std::deque<Command>& batch) {
-  const Moment now = Now();
   for (Command& command : batch) {
     absl::Status status;
     if (command.when_read_only == WhenReadOnly::kRefuse) {
       status = absl::ResourceExhaustedError(
           "the server cannot store anything now, its disk may be full; nothing was changed");
-    } else if (command.when_read_only == WhenReadOnly::kRun && command.decide) {
-      Changes none;
-      command.decide(*scheduler, now, none);
     }
     if (command.done) command.done(status);
   }
@@ -248,7 +299,8 @@ absl::Status GroupCommit::Impl::Commit(const Changes& changes, size_t commands) 
   const auto start = std::chrono::steady_clock::now();
   absl::Status status = store.Commit(changes);
   if (options.on_transaction) {
-    options.on_transaction({status, static_cast<int64_t>(commands), std::chrono::steady_clock::now() - start});
+    options.on_transaction({status, static_cast<int64_t>(commands), std::chrono::steady_clock::now() - start,
+                            CertainlyRolledBack(status)});
   }
   return status;
 }

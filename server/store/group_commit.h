@@ -27,6 +27,8 @@ struct TransactionReport {
   absl::Status status;
   int64_t commands = 0;  // that shared it
   std::chrono::nanoseconds took{0};
+  // It certainly did not happen, and nothing can be stored until one that does (Note [Read-only]).
+  bool read_only = false;
 };
 
 struct GroupCommitOptions {
@@ -47,7 +49,6 @@ struct GroupCommitOptions {
 // What becomes of a command while nothing can be stored (Note [Read-only]).
 enum class WhenReadOnly {
   kRefuse,  // RESOURCE_EXHAUSTED
-  kRun,     // it changes nothing
   kSkip,    // it is as good as done: whoever sent it says the same again, soon
 };
 
@@ -60,8 +61,17 @@ struct Command {
   WhenReadOnly when_read_only = WhenReadOnly::kRefuse;
 };
 
+// A look at the scheduler's state, between two transactions: what it sees is durable. `done` follows at once; not OK
+// where there is no state to see, which is being loaded anew.
+struct Query {
+  std::function<void(const Scheduler&, Moment)> look;
+  std::function<void(const absl::Status&)> done;
+};
+
 // The one thread that owns the Scheduler and writes the store: takes whatever commands are waiting, lets each decide,
-// places jobs, commits once, tells the listeners, then releases the replies. Ticks the scheduler at its deadlines.
+// places jobs, commits once, tells the listeners, then releases the replies. Queries that wait come before a batch and
+// again before its replies: a worker that waits for work has its assignment first, for that is what the commit was for.
+// Ticks the scheduler at its deadlines.
 //
 // Note [Read-only]
 //
@@ -84,8 +94,11 @@ class GroupCommit {
   absl::Status Start();
   void Stop();
 
-  // Never blocks. Commands run in the order they came.
+  // Neither of these blocks. Commands run in the order they came, and so do queries; a query may pass a command.
   void Submit(Command command);
+  void Read(Query query);
+  // Submits and waits for the outcome of the commit; never from the writer's thread.
+  absl::Status Commit(std::function<void(Scheduler&, Moment, Changes&)> decide);
 
  private:
   struct Impl;

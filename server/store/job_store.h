@@ -23,6 +23,15 @@ struct JobPage {
   bool more = false;
 };
 
+// One stored row of a job's records and gaps.
+struct TelemetryRun {
+  int64_t first_sequence = 0;
+  int64_t last_sequence = 0;  // events may lie between, in rows of their own
+  int64_t bytes = 0;
+  bool compact = false;
+  bool thinned = false;  // a compact one whose records are gone, but for rows that stand for many
+};
+
 struct TelemetryPage {
   std::vector<v1::Segment> segments;  // in order, numbered
   int64_t last_sequence = 0;          // newest stored entry of the job at the time of the read
@@ -79,6 +88,14 @@ class JobStore {
   // Segments that are events, from sequence `from` on.
   virtual absl::StatusOr<TelemetryPage> ListEvents(std::string_view job_id, int64_t from,
                                                    v1::JobEvent::Severity min_severity, int32_t limit) = 0;
+  // Events with a sequence from `from` through `through`.
+  virtual absl::StatusOr<int64_t> CountEvents(std::string_view job_id, int64_t from, int64_t through) = 0;
+
+  // Rows of records and gaps that begin at sequence `from` or later, in order; see Note [Compaction].
+  virtual absl::StatusOr<std::vector<TelemetryRun>> ListTelemetryRuns(std::string_view job_id, int64_t from,
+                                                                      int32_t limit) = 0;
+  // Jobs that have ended whose telemetry nobody has seen to yet, in order of their ids, after this one.
+  virtual absl::StatusOr<std::vector<std::string>> ListUncompactedJobs(std::string_view after_id, int32_t limit) = 0;
 
   // In order of their ids, after this one.
   virtual absl::StatusOr<std::vector<DeletedJob>> ListDeletedJobs(std::string_view after_id, int32_t limit) = 0;

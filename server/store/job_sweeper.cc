@@ -104,7 +104,7 @@ absl::Status JobSweeper::DeleteExpired(GroupCommit& commit) {
       jobs.emplace_back(std::move(deletion), *std::move(checkpoints));
     }
     int64_t gone = 0;
-    const absl::Status committed = Commit(commit, [&](Scheduler& scheduler, Moment now, Changes& changes) {
+    const absl::Status committed = commit.Commit([&](Scheduler& scheduler, Moment now, Changes& changes) {
       // One that a live job begins from stays until that has ended.
       for (const auto& [deletion, checkpoints] : jobs) {
         gone += scheduler.Delete(deletion, checkpoints, now, changes).ok();
@@ -122,7 +122,7 @@ absl::Status JobSweeper::TakeAway(GroupCommit& commit, const std::string& after_
   const std::string id = job.job_id;
   while (job.has_telemetry) {
     if (stopping()) return absl::OkStatus();
-    absl::Status swept = Commit(commit, [&id](Scheduler&, Moment, Changes& changes) {
+    absl::Status swept = commit.Commit([&id](Scheduler&, Moment, Changes& changes) {
       changes.sweeps.push_back({id, false});
     });
     if (!swept.ok()) return swept;
@@ -136,23 +136,7 @@ absl::Status JobSweeper::TakeAway(GroupCommit& commit, const std::string& after_
   absl::Status removed = blobs_.RemoveJob(id);
   MANTISSA_FAILPOINT("sweep.after_files");
   if (!removed.ok() || job.has_checkpoints) return removed;
-  return Commit(commit, [&id](Scheduler&, Moment, Changes& changes) { changes.sweeps.push_back({id, true}); });
-}
-
-absl::Status JobSweeper::Commit(GroupCommit& commit, std::function<void(Scheduler&, Moment, Changes&)> decide) {
-  process::Mutex mutex;
-  process::CondVar done;
-  bool answered = false;
-  absl::Status outcome;
-  commit.Submit({std::move(decide), [&](const absl::Status& status) {
-                   process::MutexLock lock(mutex);
-                   outcome = status;
-                   answered = true;
-                   done.NotifyAll();
-                 }});
-  process::MutexLock lock(mutex);
-  while (!answered) done.Wait(mutex);
-  return outcome;
+  return commit.Commit([&id](Scheduler&, Moment, Changes& changes) { changes.sweeps.push_back({id, true}); });
 }
 
 }  // namespace mantissa::server

@@ -2,7 +2,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <functional>
 #include <set>
 #include <string>
 #include <thread>
@@ -50,8 +49,6 @@ class JobSweeper final : public CommitListener {
  private:
   absl::Status DeleteExpired(GroupCommit& commit);
   absl::Status TakeAway(GroupCommit& commit, const std::string& after_id, DeletedJob job);
-  // The outcome of a commit of what `decide` appends.
-  absl::Status Commit(GroupCommit& commit, std::function<void(Scheduler&, Moment, Changes&)> decide);
   bool stopping();
   void Run(GroupCommit& commit);
 

@@ -353,7 +353,8 @@ bool PostgresConnection::FlushAll() {
   while (PQflush(connection_) == 1) {
     if (!Wait(/*for_room=*/true, deadline)) return false;
   }
-  return PQstatus(connection_) == CONNECTION_OK;
+  // A write that fails is kept by libpq until something is read, and PQflush calls it done.
+  return Alive();
 }
 
 // True: PQgetResult has something to give. False: it never will.

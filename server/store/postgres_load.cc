@@ -142,7 +142,8 @@ absl::Status PostgresStore::LoadTelemetry(PostgresConnection& connection, const 
                                    "WHERE job_id = wanted.id ORDER BY first_sequence DESC LIMIT 1) AS newest",
                                    ids, index, [&](LiveJob& live, const PostgresRows& rows, int row) {
                                      live.last_sequence = rows.Integer(row, 2);
-                                     const absl::StatusOr<bool> found = TakeAttemptSequence(rows.Bytes(row, 3), live);
+                                     const absl::StatusOr<bool> found = TakeAttemptSequence(
+                                         {live.job.id(), rows.Integer(row, 1), rows.Bytes(row, 3)}, live);
                                      if (found.ok() && !*found) unsaid.emplace_back(&live, rows.Integer(row, 1));
                                      return found.status();
                                    });
@@ -156,7 +157,8 @@ absl::Status PostgresStore::LoadTelemetry(PostgresConnection& connection, const 
       if (!rows.ok()) return rows.status();
       if (rows->size() == 0) break;
       for (int i = 0; i < rows->size() && !found; ++i) {
-        const absl::StatusOr<bool> taken = TakeAttemptSequence(rows->Bytes(i, 1), *live);
+        const absl::StatusOr<bool> taken =
+            TakeAttemptSequence({live->job.id(), rows->Integer(i, 0), rows->Bytes(i, 1)}, *live);
         if (!taken.ok()) return taken.status();
         found = *taken;
         before = rows->Integer(i, 0);

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "server/store/postgres_store.h"
@@ -31,5 +33,9 @@ class PostgresStore::Reader {
   PostgresStore* store_;  // null: moved from
   std::unique_ptr<PostgresConnection> connection_;
 };
+
+// An answer of PostgreSQL comes whole, so what may be large is cut there: `page`, rows in order with the bytes of each
+// as `size`, only as far as the rows before have no more than the limit. `total` is how many the page would have had.
+std::string CutByBytes(std::string_view columns, std::string_view page, std::string_view order, std::string_view limit);
 
 }  // namespace mantissa::server

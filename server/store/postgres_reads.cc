@@ -12,7 +12,6 @@ namespace mantissa::server {
 namespace {
 
 constexpr int64_t kPageBytes = int64_t{2} << 20;
-constexpr int64_t kPageRows = 4096;
 
 // The first column of every row, a message each.
 template <typename Message>
@@ -24,16 +23,6 @@ absl::StatusOr<std::vector<Message>> Parse(const absl::StatusOr<PostgresRows>& r
     if (!status.ok()) return status;
   }
   return messages;
-}
-
-// An answer of PostgreSQL comes whole, so what may be large is cut there: `page`, rows in order with the bytes of each
-// as `size`, only as far as the rows before have no more than the limit. `total` is how many the page would have had.
-std::string CutByBytes(std::string_view columns, std::string_view page, std::string_view order,
-                       std::string_view limit) {
-  auto text = [](std::string_view part) { return absl::string_view(part.data(), part.size()); };
-  return absl::StrCat("SELECT ", text(columns), ", total FROM (SELECT *, count(*) OVER () AS total, sum(size) OVER (",
-                      text(order), " ROWS UNBOUNDED PRECEDING) - size AS before FROM (", text(page),
-                      ") AS page) AS cut WHERE before ", text(limit), " ", text(order));
 }
 
 PostgresStatement ListStatement(std::string_view tenant, const v1::JobFilter& filter, std::string_view before_id,
@@ -73,6 +62,14 @@ PostgresStatement ListStatement(std::string_view tenant, const v1::JobFilter& fi
 }
 
 }  // namespace
+
+std::string CutByBytes(std::string_view columns, std::string_view page, std::string_view order,
+                       std::string_view limit) {
+  auto text = [](std::string_view part) { return absl::string_view(part.data(), part.size()); };
+  return absl::StrCat("SELECT ", text(columns), ", total FROM (SELECT *, count(*) OVER () AS total, sum(size) OVER (",
+                      text(order), " ROWS UNBOUNDED PRECEDING) - size AS before FROM (", text(page),
+                      ") AS page) AS cut WHERE before ", text(limit), " ", text(order));
+}
 
 absl::StatusOr<v1::Job> PostgresStore::GetJob(std::string_view job_id, std::string_view tenant) {
   Reader reader = Read();
@@ -157,59 +154,6 @@ absl::StatusOr<std::vector<ArtifactWrite>> PostgresStore::ListWantedArtifacts(st
   return ReadArtifacts(job_id, /*stored=*/false);
 }
 
-absl::StatusOr<int64_t> PostgresStore::LastSequence(Reader& reader, std::string_view job_id) {
-  PostgresStatement statement(
-      "SELECT last_sequence FROM telemetry WHERE job_id = $1 ORDER BY first_sequence DESC LIMIT 1");
-  auto rows = reader.Query(statement.Bind(job_id));
-  if (!rows.ok()) return rows.status();
-  return rows->size() == 0 ? 0 : rows->Integer(0, 0);
-}
-
-absl::StatusOr<TelemetryPage> PostgresStore::ReadTelemetry(std::string_view job_id, int64_t from, int64_t max_bytes) {
-  Reader reader = Read();
-  const auto last = LastSequence(reader, job_id);
-  if (!last.ok()) return last.status();
-  TelemetryPage page;
-  page.last_sequence = *last;
-  // A row that a commit adds between the two statements is left for the next read.
-  static const std::string kSql = CutByBytes(
-      "segments",
-      absl::StrCat(
-          "SELECT first_sequence, segments, octet_length(segments) AS size FROM telemetry WHERE job_id = $1 AND "
-          "last_sequence <= $3 AND first_sequence >= COALESCE((SELECT MAX(first_sequence) FROM telemetry WHERE "
-          "job_id = $1 AND first_sequence <= $2), $2) ORDER BY first_sequence LIMIT ",
-          kPageRows),
-      "ORDER BY first_sequence", "< $4");
-  PostgresStatement statement(kSql);
-  auto rows =
-      reader.Query(statement.Bind(job_id).Bind(from).Bind(page.last_sequence).Bind(std::max<int64_t>(max_bytes, 1)));
-  if (!rows.ok()) return rows.status();
-  for (int i = 0; i < rows->size(); ++i) {
-    absl::Status parsed = AppendSegments(rows->Bytes(i, 0), from, page.segments);
-    if (!parsed.ok()) return parsed;
-  }
-  return page;
-}
-
-absl::StatusOr<TelemetryPage> PostgresStore::ListEvents(std::string_view job_id, int64_t from,
-                                                        v1::JobEvent::Severity min_severity, int32_t limit) {
-  Reader reader = Read();
-  PostgresStatement statement(
-      "SELECT segments FROM telemetry WHERE job_id = $1 AND first_sequence >= $2 AND severity > 0 AND severity >= $3 "
-      "ORDER BY first_sequence LIMIT $4");
-  auto rows = reader.Query(statement.Bind(job_id).Bind(from).Bind(min_severity).Bind(limit));
-  if (!rows.ok()) return rows.status();
-  TelemetryPage page;
-  for (int i = 0; i < rows->size(); ++i) {
-    absl::Status parsed = AppendSegments(rows->Bytes(i, 0), from, page.segments);
-    if (!parsed.ok()) return parsed;
-  }
-  const auto last = LastSequence(reader, job_id);
-  if (!last.ok()) return last.status();
-  page.last_sequence = *last;
-  return page;
-}
-
 absl::StatusOr<std::vector<DeletedJob>> PostgresStore::ListDeletedJobs(std::string_view after_id, int32_t limit) {
   Reader reader = Read();
   PostgresStatement statement(
@@ -236,12 +180,13 @@ absl::StatusOr<std::vector<JobDeletion>> PostgresStore::ListExpiredJobs(const Re
     if (row->size() > 0) before = std::max(before, row->Integer(0, 0));
   }
   PostgresStatement statement(
-      "SELECT id, etag FROM jobs WHERE state IN (7, 8, 9) AND end_micros < $1 ORDER BY end_micros, id LIMIT $2");
+      "SELECT id, etag, tenant FROM jobs WHERE state IN (7, 8, 9) AND end_micros < $1 "
+      "ORDER BY end_micros, id LIMIT $2");
   auto rows = reader.Query(statement.Bind(before).Bind(int64_t{limit}));
   if (!rows.ok()) return rows.status();
   std::vector<JobDeletion> jobs;
   for (int i = 0; i < rows->size(); ++i) {
-    jobs.push_back({std::string(rows->Bytes(i, 0)), std::string(rows->Bytes(i, 1))});
+    jobs.push_back({std::string(rows->Bytes(i, 0)), std::string(rows->Bytes(i, 1)), std::string(rows->Bytes(i, 2))});
   }
   return jobs;
 }

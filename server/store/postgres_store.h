@@ -17,6 +17,7 @@
 #include "server/store/active_lock.h"
 #include "server/store/job_store.h"
 #include "server/store/postgres.h"
+#include "server/store/stored_rows.h"
 
 namespace mantissa::server {
 
@@ -63,6 +64,10 @@ class PostgresStore final : public JobStore {
   absl::StatusOr<TelemetryPage> ReadTelemetry(std::string_view job_id, int64_t from, int64_t max_bytes) override;
   absl::StatusOr<TelemetryPage> ListEvents(std::string_view job_id, int64_t from, v1::JobEvent::Severity min_severity,
                                            int32_t limit) override;
+  absl::StatusOr<int64_t> CountEvents(std::string_view job_id, int64_t from, int64_t through) override;
+  absl::StatusOr<std::vector<TelemetryRun>> ListTelemetryRuns(std::string_view job_id, int64_t from,
+                                                              int32_t limit) override;
+  absl::StatusOr<std::vector<std::string>> ListUncompactedJobs(std::string_view after_id, int32_t limit) override;
   absl::StatusOr<std::vector<DeletedJob>> ListDeletedJobs(std::string_view after_id, int32_t limit) override;
   absl::StatusOr<std::vector<JobDeletion>> ListExpiredJobs(const RetentionQuery& query, int32_t limit) override;
 
@@ -94,6 +99,8 @@ class PostgresStore final : public JobStore {
   int64_t epoch_ = 0;  // 0: none was begun
   // A commit's outcome is unknown, and its transaction may still be running.
   bool suspect_ = false;
+
+  RecentChunks chunks_;
 
   process::Mutex mutex_;
   process::CondVar reader_back_;

@@ -152,7 +152,34 @@ void AddTelemetry(const std::vector<TelemetryWrite>& writes, Statements& stateme
         .Bind(row.severity)
         .BindBlob(std::move(row.segments))
         .About(absl::StrCat("telemetry of job ", std::string(row.job_id)));
+    if (row.severity > 0) continue;
+    statements.emplace_back("INSERT INTO telemetry_uncompacted (job_id) VALUES ($1) ON CONFLICT DO NOTHING")
+        .Bind(row.job_id);
   }
+}
+
+// See Note [Compaction].
+void AddCompaction(const TelemetryCompaction& compaction, Statements& statements) {
+  statements
+      .emplace_back(
+          "UPDATE telemetry SET last_sequence = $3, segments = $4 WHERE job_id = $1 AND first_sequence = $2 AND $5 = "
+          "(SELECT count(*) FROM telemetry WHERE job_id = $1 AND first_sequence BETWEEN $2 AND $3 AND "
+          "last_sequence <= $3 AND severity = 0)")
+      .Bind(compaction.job_id)
+      .Bind(compaction.first_sequence)
+      .Bind(compaction.last_sequence)
+      .BindBlob(compaction.chunk)
+      .Bind(compaction.rows)
+      .About(absl::StrCat("telemetry of job ", compaction.job_id));
+  // Where the first did nothing, its row does not reach as far.
+  statements
+      .emplace_back(
+          "DELETE FROM telemetry WHERE job_id = $1 AND first_sequence > $2 AND first_sequence <= $3 AND severity = 0 "
+          "AND "
+          "EXISTS (SELECT 1 FROM telemetry WHERE job_id = $1 AND first_sequence = $2 AND last_sequence = $3)")
+      .Bind(compaction.job_id)
+      .Bind(compaction.first_sequence)
+      .Bind(compaction.last_sequence);
 }
 
 void AddDrain(const DrainWrite& write, Statements& statements) {
@@ -182,7 +209,7 @@ void AddSweep(const JobSweep& sweep, Statements& statements) {
   static const std::string kGone =
       "id = $1 AND state = 0 AND NOT EXISTS (SELECT 1 FROM checkpoints WHERE job_id = $1) AND NOT EXISTS "
       "(SELECT 1 FROM telemetry WHERE job_id = $1)";
-  for (const char* table : {"job_labels", "artifacts", "attempts"}) {
+  for (const char* table : {"job_labels", "artifacts", "attempts", "telemetry_uncompacted"}) {
     statements
         .emplace_back(
             absl::StrCat("DELETE FROM ", table, " WHERE job_id = $1 AND EXISTS (SELECT 1 FROM jobs WHERE ", kGone, ")"))
@@ -243,6 +270,10 @@ absl::StatusOr<std::vector<PostgresStatement>> PostgresStore::Statements(const C
   for (const DrainWrite& write : changes.drains) AddDrain(write, statements);
   AddTelemetry(changes.telemetry, statements);
   AddIdempotency(changes.idempotency, clock_.WallNow(), options_.keep_idempotency, statements);
+  for (const TelemetryCompaction& compaction : changes.compactions) AddCompaction(compaction, statements);
+  for (const std::string& job_id : changes.compacted_jobs) {
+    statements.emplace_back("DELETE FROM telemetry_uncompacted WHERE job_id = $1").Bind(job_id);
+  }
   // Last: what was just said of a job goes with it.
   for (const JobDeletion& deletion : changes.deletions) AddDeletion(deletion, statements);
   for (const JobSweep& sweep : changes.sweeps) AddSweep(sweep, statements);

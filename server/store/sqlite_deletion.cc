@@ -34,7 +34,7 @@ absl::Status SqliteStore::SweepJob(const JobSweep& sweep) {
       kSweptAtOnce, ")"));
   if (!status.ok() || writer_->changes() > 0 || !sweep.last) return status;
   // A checkpoint's row goes when its files have gone.
-  for (const char* table : {"job_labels", "artifacts", "attempts"}) {
+  for (const char* table : {"job_labels", "artifacts", "attempts", "telemetry_uncompacted"}) {
     status = run(absl::StrCat("DELETE FROM ", table,
                               " WHERE job_id IN (SELECT id FROM jobs WHERE id = ? AND state = 0 AND NOT EXISTS "
                               "(SELECT 1 FROM checkpoints WHERE job_id = jobs.id))"));
@@ -83,12 +83,13 @@ absl::StatusOr<std::vector<JobDeletion>> SqliteStore::ListExpiredJobs(const Rete
     if (*row) before = std::max(before, oldest_kept->Integer(0));
   }
   auto statement = reader->connection().Prepare(
-      "SELECT id, etag FROM jobs WHERE state >= 7 AND state <= 9 AND end_micros < ? ORDER BY end_micros, id LIMIT ?");
+      "SELECT id, etag, tenant FROM jobs WHERE state >= 7 AND state <= 9 AND end_micros < ? "
+      "ORDER BY end_micros, id LIMIT ?");
   if (!statement.ok()) return statement.status();
   statement->Bind(before).Bind(limit);
   std::vector<JobDeletion> jobs;
   absl::Status status = ForEachRow(*statement, [&](SqliteStatement& row) -> absl::StatusOr<bool> {
-    jobs.push_back({std::string(row.Bytes(0)), std::string(row.Bytes(1))});
+    jobs.push_back({std::string(row.Bytes(0)), std::string(row.Bytes(1)), std::string(row.Bytes(2))});
     return true;
   });
   if (!status.ok()) return status;

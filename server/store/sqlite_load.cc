@@ -100,13 +100,14 @@ absl::StatusOr<LiveJob> SqliteStore::LoadJob(const std::string& job_id) {
   });
   if (!status.ok()) return status;
 
-  status = for_each("SELECT last_sequence, segments FROM telemetry WHERE job_id = ? ORDER BY first_sequence DESC",
-                    [&](SqliteStatement& row) -> absl::StatusOr<bool> {
-                      if (live.last_sequence == 0) live.last_sequence = row.Integer(0);
-                      const absl::StatusOr<bool> found = TakeAttemptSequence(row.Bytes(1), live);
-                      if (!found.ok()) return found.status();
-                      return !*found;
-                    });
+  status = for_each(
+      "SELECT last_sequence, segments, first_sequence FROM telemetry WHERE job_id = ? ORDER BY first_sequence DESC",
+      [&](SqliteStatement& row) -> absl::StatusOr<bool> {
+        if (live.last_sequence == 0) live.last_sequence = row.Integer(0);
+        const absl::StatusOr<bool> found = TakeAttemptSequence({job_id, row.Integer(2), row.Bytes(1)}, live);
+        if (!found.ok()) return found.status();
+        return !*found;
+      });
   if (!status.ok()) return status;
   return live;
 }

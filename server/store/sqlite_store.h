@@ -17,6 +17,7 @@
 #include "process/mutex.h"
 #include "server/store/job_store.h"
 #include "server/store/sqlite.h"
+#include "server/store/stored_rows.h"
 
 namespace mantissa::server {
 
@@ -62,6 +63,10 @@ class SqliteStore final : public JobStore {
   absl::StatusOr<TelemetryPage> ReadTelemetry(std::string_view job_id, int64_t from, int64_t max_bytes) override;
   absl::StatusOr<TelemetryPage> ListEvents(std::string_view job_id, int64_t from, v1::JobEvent::Severity min_severity,
                                            int32_t limit) override;
+  absl::StatusOr<int64_t> CountEvents(std::string_view job_id, int64_t from, int64_t through) override;
+  absl::StatusOr<std::vector<TelemetryRun>> ListTelemetryRuns(std::string_view job_id, int64_t from,
+                                                              int32_t limit) override;
+  absl::StatusOr<std::vector<std::string>> ListUncompactedJobs(std::string_view after_id, int32_t limit) override;
   absl::StatusOr<std::vector<DeletedJob>> ListDeletedJobs(std::string_view after_id, int32_t limit) override;
   absl::StatusOr<std::vector<JobDeletion>> ListExpiredJobs(const RetentionQuery& query, int32_t limit) override;
 
@@ -80,6 +85,8 @@ class SqliteStore final : public JobStore {
   absl::Status DeleteCheckpoint(std::string_view job_and_name);
   absl::Status WriteArtifact(const ArtifactWrite& write);
   absl::Status WriteTelemetry(const std::vector<TelemetryWrite>& writes);
+  absl::Status CompactTelemetry(const TelemetryCompaction& compaction);
+  absl::Status ForgetUncompacted(const std::string& job_id);
   absl::Status WriteIdempotency(const std::vector<IdempotencyWrite>& writes);
   absl::Status WriteDrain(const DrainWrite& write);
   absl::Status HideJob(const JobDeletion& deletion);
@@ -88,6 +95,7 @@ class SqliteStore final : public JobStore {
   absl::StatusOr<LiveJob> LoadJob(const std::string& job_id);
   absl::Status LoadDrained(StoredState& stored);
   absl::Status LoadOrphans(StoredState& stored);
+  absl::StatusOr<int64_t> LastSequence(Reader& reader, std::string_view job_id);
   absl::StatusOr<std::vector<ArtifactWrite>> ReadArtifacts(std::string_view job_id, bool stored);
   absl::StatusOr<Reader> Read();
 
@@ -97,6 +105,8 @@ class SqliteStore final : public JobStore {
   std::unique_ptr<SqliteConnection> writer_;
   // A commit's outcome is unknown, and the log is not known to agree with the file.
   bool suspect_ = false;
+
+  RecentChunks chunks_;
 
   process::Mutex mutex_;
   process::CondVar reader_back_;

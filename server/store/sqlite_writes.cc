@@ -50,6 +50,13 @@ absl::Status SqliteStore::WriteAll(const Changes& changes) {
   MANTISSA_FAILPOINT("store.after_telemetry");
   if (status.ok()) status = WriteIdempotency(changes.idempotency);
   MANTISSA_FAILPOINT("store.after_idempotency");
+  for (const TelemetryCompaction& compaction : changes.compactions) {
+    if (status.ok()) status = CompactTelemetry(compaction);
+    MANTISSA_FAILPOINT("compact.written");
+  }
+  for (const std::string& job_id : changes.compacted_jobs) {
+    if (status.ok()) status = ForgetUncompacted(job_id);
+  }
   // Last: what was just said of a job goes with it.
   for (const JobDeletion& deletion : changes.deletions) {
     if (status.ok()) status = HideJob(deletion);
@@ -209,22 +216,6 @@ absl::Status SqliteStore::WriteArtifact(const ArtifactWrite& write) {
       .Bind(write.kind == ArtifactWrite::Kind::kStored ? 1 : 0)
       .BindBlob(bytes)
       .Run();
-}
-
-absl::Status SqliteStore::WriteTelemetry(const std::vector<TelemetryWrite>& writes) {
-  for (const TelemetryRow& row : ToTelemetryRows(writes)) {
-    auto insert = writer_->Prepare(
-        "INSERT INTO telemetry (job_id, first_sequence, last_sequence, severity, segments) VALUES (?, ?, ?, ?, ?)");
-    if (!insert.ok()) return insert.status();
-    absl::Status status = insert->Bind(row.job_id)
-                              .Bind(row.first_sequence)
-                              .Bind(row.last_sequence)
-                              .Bind(row.severity)
-                              .BindBlob(row.segments)
-                              .Run();
-    if (!status.ok()) return status;
-  }
-  return absl::OkStatus();
 }
 
 absl::Status SqliteStore::WriteIdempotency(const std::vector<IdempotencyWrite>& writes) {

@@ -1,17 +1,37 @@
 #include "server/store/stored_rows.h"
 
+#include <algorithm>
+#include <iterator>
 #include <map>
 
 #include "absl/strings/str_cat.h"
 
 #include "mantissa/v1/job_service.pb.h"
 #include "server/core/telemetry_segment.h"
+#include "server/store/telemetry_chunk.h"
 
 namespace mantissa::server {
 namespace {
 
 // A run of records ends beyond this.
 constexpr size_t kRowBytes = size_t{256} << 10;
+
+absl::StatusOr<std::vector<v1::Segment>> SegmentsOf(const StoredTelemetry& row) {
+  std::vector<v1::Segment> segments;
+  absl::Status status;
+  if (IsTelemetryChunk(row.bytes)) {
+    status = DecodeTelemetryChunk(row.bytes, segments);
+  } else {
+    v1::WatchJobResponse message;
+    status = ParseRow(row.bytes, message);
+    segments.assign(std::make_move_iterator(message.mutable_segments()->begin()),
+                    std::make_move_iterator(message.mutable_segments()->end()));
+  }
+  if (status.ok()) return segments;
+  const auto text = [](std::string_view part) { return absl::string_view(part.data(), part.size()); };
+  return absl::Status(status.code(), absl::StrCat(status.message(), " (job ", text(row.job_id), ", sequence ",
+                                                  row.first_sequence, ")"));
+}
 
 }  // namespace
 
@@ -65,35 +85,78 @@ std::vector<TelemetryRow> ToTelemetryRows(const std::vector<TelemetryWrite>& wri
     }
     Run& row = open[write.job_id];
     if (row.segments.empty()) row.first = segment.first_sequence();
-    row.last = segment.first_sequence() + segment.count() - 1;
+    row.last = LastSequence(segment);
     AppendEncoded(segment, row.segments);
   }
   for (auto& [job_id, run] : open) add(job_id, run, 0);
   return rows;
 }
 
-absl::Status AppendSegments(std::string_view row, int64_t from, std::vector<v1::Segment>& segments) {
-  v1::WatchJobResponse message;
-  absl::Status status = ParseRow(row, message);
-  if (!status.ok()) return status;
-  for (v1::Segment& segment : *message.mutable_segments()) {
-    if (segment.first_sequence() + segment.count() <= from) continue;
-    if (segment.first_sequence() < from) {
-      segments.push_back(WithoutFirstRows(segment, static_cast<int32_t>(from - segment.first_sequence())));
-    } else {
-      segments.push_back(std::move(segment));
-    }
+namespace {
+
+// Chunks are not written twice; the end of one is a sum over all of it.
+std::string KeyOf(const StoredTelemetry& row) {
+  constexpr size_t kTail = 16;
+  std::string key(row.job_id);
+  absl::StrAppend(&key, "/", row.first_sequence, "/", row.bytes.size(), "/");
+  return key.append(row.bytes.substr(row.bytes.size() - std::min(kTail, row.bytes.size())));
+}
+
+}  // namespace
+
+RecentChunks::Segments RecentChunks::Find(const StoredTelemetry& row) {
+  const std::string key = KeyOf(row);
+  process::MutexLock lock(mutex_);
+  for (const Entry& entry : entries_) {
+    if (entry.key == key) return entry.segments;
   }
-  return status;
+  return nullptr;
+}
+
+void RecentChunks::Keep(const StoredTelemetry& row, Segments segments) {
+  Entry entry{KeyOf(row), std::move(segments)};
+  process::MutexLock lock(mutex_);
+  entries_.push_front(std::move(entry));
+  if (entries_.size() > kMost) entries_.pop_back();
+}
+
+absl::Status TelemetryRows::Add(const StoredTelemetry& row) {
+  const bool is_chunk = IsTelemetryChunk(row.bytes);
+  RecentChunks::Segments stored = is_chunk ? recent_.Find(row) : nullptr;
+  if (stored == nullptr) {
+    absl::StatusOr<std::vector<v1::Segment>> read = SegmentsOf(row);
+    if (!read.ok()) return read.status();
+    stored = std::make_shared<const std::vector<v1::Segment>>(*std::move(read));
+    if (is_chunk) recent_.Keep(row, stored);
+  }
+  for (const v1::Segment& segment : *stored) {
+    if (LastSequence(segment) < from_) continue;
+    if (!Wants(segment.first_sequence())) break;
+    segments_.push_back(segment.first_sequence() < from_ ? FromSequence(segment, from_) : segment);
+    bytes_ += static_cast<int64_t>(segments_.back().ByteSizeLong());
+    through_ = std::max(through_, LastSequence(segment));
+  }
+  if (is_chunk) chunks_through_ = through_;
+  return absl::OkStatus();
+}
+
+std::vector<v1::Segment> TelemetryRows::Take() {
+  // An event that lies in a chunk comes behind it.
+  const auto before = [](const v1::Segment& a, const v1::Segment& b) {
+    return a.first_sequence() < b.first_sequence();
+  };
+  if (!std::is_sorted(segments_.begin(), segments_.end(), before)) {
+    std::stable_sort(segments_.begin(), segments_.end(), before);
+  }
+  return std::move(segments_);
 }
 
 // Attempts follow one another, so the newest entry that is not the server's own belongs to the newest attempt that has
 // said anything.
-absl::StatusOr<bool> TakeAttemptSequence(std::string_view row, LiveJob& live) {
-  v1::WatchJobResponse message;
-  absl::Status status = ParseRow(row, message);
-  if (!status.ok()) return status;
-  for (auto segment = message.segments().rbegin(); segment != message.segments().rend(); ++segment) {
+absl::StatusOr<bool> TakeAttemptSequence(const StoredTelemetry& row, LiveJob& live) {
+  const absl::StatusOr<std::vector<v1::Segment>> segments = SegmentsOf(row);
+  if (!segments.ok()) return segments.status();
+  for (auto segment = segments->rbegin(); segment != segments->rend(); ++segment) {
     if (segment->attempt() == 0) continue;
     live.durable_attempt_sequences.push_back({segment->attempt(), LastAttemptSequence(*segment)});
     return true;

@@ -34,6 +34,7 @@ void JobsFeed::OnCommitted(const Changes& changes) {
   for (const JobDeletion& deletion : changes.deletions) {
     auto gone = std::make_shared<v1::Job>();
     gone->set_id(deletion.job_id);
+    gone->set_tenant(deletion.tenant);
     add(std::move(gone));
   }
   {

@@ -45,8 +45,9 @@ class JobsFeed : public CommitListener {
     Follower& operator=(const Follower&) = delete;
 
     // The next jobs that have changed, in BASIC view, those first that have changed least lately: at most `max_jobs`,
-    // and no more once `max_bytes` are reached; none when there is nothing new. A deleted job has its id and nothing
-    // else. UNAVAILABLE, reason LEFT_BEHIND: some are no longer kept; begin again with a new follower.
+    // and no more once `max_bytes` are reached; none when there is nothing new. A deleted job has its id and
+    // its tenant and nothing else. UNAVAILABLE, reason LEFT_BEHIND: some are no longer kept; begin again with a new
+    // follower.
     absl::StatusOr<std::vector<SharedJob>> Take(size_t max_jobs, size_t max_bytes);
 
    private:

@@ -16,6 +16,8 @@ constexpr int32_t kLot = 32;
 // As the stores compare instants.
 int64_t Micros(const google::protobuf::Timestamp& time) { return time.seconds() * 1'000'000 + time.nanos() / 1'000; }
 
+bool IsGone(const v1::Job& changed) { return changed.state() == v1::Job::STATE_UNSPECIFIED; }
+
 void AppendJob(const v1::Job& job, std::string& frame) {
   AppendEncodedField(v1::WatchJobsResponse::kJobsFieldNumber, job, frame);
 }
@@ -71,15 +73,22 @@ absl::StatusOr<bool> JobsWatch::TakeChanged(std::string& frame) {
   const auto changed = follower_.Take(static_cast<size_t>(options_.frame_jobs), options_.frame_bytes);
   if (!changed.ok()) return changed.status();
   for (const JobsFeed::SharedJob& job : *changed) {
-    if (Passes(*job)) AppendJob(*job, frame);
+    if (!Passes(*job)) continue;
+    if (!IsGone(*job)) {
+      AppendJob(*job, frame);
+    } else {
+      v1::Job gone;
+      gone.set_id(job->id());
+      AppendJob(gone, frame);
+    }
   }
   return !changed->empty();
 }
 
 bool JobsWatch::Passes(const v1::Job& changed) const {
-  // Of a job that is gone nothing is known but that: whoever has it can forget it.
-  if (changed.state() == v1::Job::STATE_UNSPECIFIED) return true;
-  if (changed.tenant() != tenant_) return false;
+  if (!tenant_.empty() && changed.tenant() != tenant_) return false;
+  // Of a job that is gone nothing else is known: whoever has it can forget it.
+  if (IsGone(changed)) return true;
   if (!filter_.name().empty() && filter_.name() != changed.name()) return false;
   for (const auto& [name, value] : filter_.labels()) {
     const auto label = changed.labels().find(name);

@@ -13,8 +13,7 @@ using process::MutexLock;
 EncodedSegment EncodeSegment(const v1::Segment& segment) {
   auto bytes = std::make_shared<std::string>();
   AppendEncoded(segment, *bytes);
-  const int64_t from = segment.first_sequence();
-  return {from, from + segment.count() - 1, segment.has_records(), std::move(bytes)};
+  return {segment.first_sequence(), LastSequence(segment), segment.has_records(), std::move(bytes)};
 }
 
 bool HasEnded(v1::Job::State state) {
@@ -33,6 +32,13 @@ void TelemetryHub::Ring::SetJob(const v1::Job& changed) {
                     job->attempt() == changed.attempt();
   job = std::make_shared<const v1::Job>(BasicView(changed));
   if (!same) ++job_version;
+}
+
+std::deque<EncodedSegment>::const_iterator TelemetryHub::Ring::At(int64_t from) const {
+  const auto next =
+      std::lower_bound(segments.begin(), segments.end(), from,
+                       [](const EncodedSegment& segment, int64_t sequence) { return segment.from < sequence; });
+  return next == segments.end() || next->from != from ? segments.end() : next;
 }
 
 void TelemetryHub::OnCommitted(const Changes& changes) {
@@ -109,6 +115,12 @@ void TelemetryHub::Follower::Learn(const v1::Job& job, int64_t last_sequence) {
   if (!ring.job || (HasEnded(job.state()) && !HasEnded(ring.job->state()))) ring.SetJob(job);
 }
 
+bool TelemetryHub::Follower::Has(int64_t from) const {
+  MutexLock lock(hub_.mutex_);
+  const Ring& ring = hub_.rings_.find(job_id_)->second;
+  return from > ring.last || ring.At(from) != ring.segments.end();
+}
+
 TelemetryHub::View TelemetryHub::Follower::Look(int64_t from, int max_segments, int64_t max_bytes) const {
   View view;
   MutexLock lock(hub_.mutex_);
@@ -116,11 +128,9 @@ TelemetryHub::View TelemetryHub::Follower::Look(int64_t from, int max_segments, 
   view.last = ring.last;
   view.job = ring.job;
   view.job_version = ring.job_version;
-  auto next = std::lower_bound(ring.segments.begin(), ring.segments.end(), from,
-                               [](const EncodedSegment& segment, int64_t sequence) { return segment.from < sequence; });
-  if (next == ring.segments.end() || next->from != from) return view;
   int64_t bytes = 0;
-  for (; next != ring.segments.end() && static_cast<int>(view.segments.size()) < max_segments && bytes < max_bytes;
+  for (auto next = ring.At(from);
+       next != ring.segments.end() && static_cast<int>(view.segments.size()) < max_segments && bytes < max_bytes;
        ++next) {
     bytes += static_cast<int64_t>(next->frame->size());
     view.segments.push_back(*next);

@@ -63,6 +63,8 @@ class TelemetryHub : public CommitListener {
     // What was read from the store after construction: first the job, then its newest sequence.
     void Learn(const v1::Job& job, int64_t last_sequence);
     View Look(int64_t from, int max_segments, int64_t max_bytes) const;
+    // Whether the ring has the entries beyond `from`, or there are none.
+    bool Has(int64_t from) const;
     const std::string& job_id() const { return job_id_; }
 
    private:
@@ -83,6 +85,8 @@ class TelemetryHub : public CommitListener {
     int64_t job_version = 0;
 
     void SetJob(const v1::Job& changed);
+    // The segment that begins there, or the end.
+    std::deque<EncodedSegment>::const_iterator At(int64_t from) const;
   };
 
   const TelemetryHubOptions options_;

@@ -47,6 +47,17 @@ absl::StatusOr<std::unique_ptr<Watch>> Watch::Open(const v1::WatchJobRequest& re
                                "; leave it out to start from the beginning");
   }
   watch->next_ = watch->covered_from_ = from;
+  if (!request.filter().events_only()) {
+    const StoredRange range{from, watch->replay_through_};
+    absl::StatusOr<std::optional<ThinningPlan>> plan = PlanReplay(store, request.job_id(), range, request.max_points());
+    if (!plan.ok()) return plan.status();
+    if (plan->has_value()) {
+      for (const int column : request.filter().columns()) {
+        (*plan)->columns.push_back(static_cast<v1::Column::Standard>(column));
+      }
+      watch->thinned_.emplace(store, request.job_id(), range, **std::move(plan), ThinnedReplay::Options{});
+    }
+  }
   return watch;
 }
 
@@ -62,13 +73,37 @@ void Watch::Append(EncodedSegment segment, WatchFrame& frame) {
   frame.segments.push_back(std::move(segment.frame));
 }
 
+absl::StatusOr<bool> Watch::TakeThinned(WatchFrame& frame) {
+  absl::StatusOr<std::vector<v1::Segment>> segments = thinned_->Next();
+  if (!segments.ok()) return segments.status();
+  for (const v1::Segment& segment : *segments) {
+    frame.rows += segment.count();
+    frame.segments.push_back(EncodeSegment(segment).frame);
+  }
+  next_ = thinned_->next();
+  if (thinned_->done()) thinned_.reset();
+  return true;
+}
+
 absl::StatusOr<bool> Watch::Take(TelemetryHub::View& view, WatchFrame& frame) {
+  if (thinned_) {
+    view = follower_.Look(next_, 0, 0);
+    return TakeThinned(frame);
+  }
   view = follower_.Look(next_, static_cast<int>(options_.frame_rows), options_.frame_bytes);
   if (next_ > view.last) return false;
   if (view.segments.empty()) {
-    absl::StatusOr<TelemetryPage> page = store_.ReadTelemetry(follower_.job_id(), next_, options_.frame_bytes);
+    absl::StatusOr<TelemetryPage> page = store_.ReadTelemetry(follower_.job_id(), next_, options_.stored_frame_bytes);
     if (!page.ok()) return page.status();
-    for (const v1::Segment& segment : page->segments) view.segments.push_back(EncodeSegment(segment));
+    // Of what a chunk holds only what this frame may take.
+    int64_t rows = 0, bytes = 0;
+    for (const v1::Segment& segment : page->segments) {
+      rows += segment.count();
+      EncodedSegment encoded = EncodeSegment(segment);
+      bytes += static_cast<int64_t>(encoded.frame->size());
+      if (!view.segments.empty() && (rows > options_.frame_rows || bytes > options_.stored_frame_bytes)) break;
+      view.segments.push_back(std::move(encoded));
+    }
     if (view.segments.empty() || view.segments.front().from != next_) {
       return absl::InternalError(
           absl::StrCat("job ", follower_.job_id(), " has no stored entry ", next_, " of ", view.last));

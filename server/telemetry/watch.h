@@ -12,6 +12,7 @@
 #include "mantissa/v1/job_service.pb.h"
 #include "server/store/job_store.h"
 #include "server/telemetry/telemetry_hub.h"
+#include "server/telemetry/thinned_replay.h"
 
 namespace mantissa::server {
 
@@ -24,13 +25,17 @@ struct WatchFrame {
 };
 
 struct WatchOptions {
-  int64_t frame_rows = 256;
-  int64_t frame_bytes = 32 << 10;
+  // What has gathered while a write was under way goes in one frame.
+  int64_t frame_rows = 1024;
+  int64_t frame_bytes = 64 << 10;
+  // Of what is read from the store: nobody else has it, so each reader who has stopped reading keeps such a frame
+  // alone.
+  int64_t stored_frame_bytes = 16 << 10;
 };
 
-// Replays what is stored, then follows; every entry once and in order, whichever it came from. Holds a position and
-// nothing else, so a slow reader costs nobody anything: what has left the ring is read from the store when its turn
-// comes.
+// Replays what is stored, thinned where that was asked for, then follows; every entry once and in order, whichever it
+// came from. Holds a position and a frame, so a slow reader costs nobody anything: what has left the ring is read from
+// the store when its turn comes.
 //
 // Open and Next may read the store and so block. Not thread-safe: one call at a time; the sleeper may be woken from any
 // thread.
@@ -45,12 +50,16 @@ class Watch {
   // Nothing when there is nothing to send until the sleeper is woken.
   absl::StatusOr<std::optional<WatchFrame>> Next();
 
+  // Whether Next would read the store, as things are now.
+  bool ReadsStore() const { return thinned_.has_value() || !follower_.Has(next_); }
+
  private:
   Watch(const v1::WatchJobRequest& request, JobStore& store, TelemetryHub& hub, std::shared_ptr<Wakeable> sleeper,
         WatchOptions options);
 
   // Takes entries from next_ on into `frame`. False when the job has no more for now.
   absl::StatusOr<bool> Take(TelemetryHub::View& view, WatchFrame& frame);
+  absl::StatusOr<bool> TakeThinned(WatchFrame& frame);
   void Append(EncodedSegment segment, WatchFrame& frame);
 
   JobStore& store_;
@@ -59,6 +68,8 @@ class Watch {
   const bool filtered_;
   const bool replay_only_;
   TelemetryHub::Follower follower_;
+
+  std::optional<ThinnedReplay> thinned_;  // while what was stored is replayed, where it is to be thinned
 
   int64_t next_ = 1;            // first sequence not yet taken
   int64_t covered_from_ = 1;    // first sequence no frame has answered for

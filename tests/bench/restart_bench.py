@@ -58,7 +58,7 @@ def make(binaries, folder, finished, live):
         for process in (service.server, service.worker):  # so that it goes on running, as far as is written
             process.kill()
             process.wait()
-        for file in pathlib.Path(service.folder.name, "server").glob("mantissa.db*"):
+        for file in (service.folder / "server").glob("mantissa.db*"):
             shutil.copy(file, folder)
     finally:
         service.close()

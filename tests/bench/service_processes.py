@@ -30,15 +30,16 @@ def measured(server, client, warm_up, arguments):
 
 
 class Service:
-    def __init__(self, binaries, worker=True, on="disk"):
+    def __init__(self, binaries, worker=True, on="disk", data=None):
+        """`data`: a server's folder that is there already, and stays."""
         self.binaries = binaries
         self.temporary = tempfile.TemporaryDirectory(prefix="mantissa-bench-", dir=FOLDERS[on])
         self.folder = pathlib.Path(self.temporary.name)
         address_file = self.folder / "address"
         self.log = open(self.folder / "log", "w")
         self.server = subprocess.Popen([str(binaries / "mantissa-server"), "--listen", "127.0.0.1:0", "--metrics-listen",
-                                        "127.0.0.1:0", "--data-dir", str(self.folder / "server"), "--address-file",
-                                        str(address_file)], stderr=self.log)
+                                        "127.0.0.1:0", "--data-dir", str(data or self.folder / "server"),
+                                        "--address-file", str(address_file)], stderr=self.log)
         # The API's line; metrics have the second.
         self.address = _until(lambda: address_file.exists() and address_file.read_text().split()).pop(0)
         self.channel = grpc.insecure_channel(self.address)

@@ -15,7 +15,8 @@ GRAFANA, PROMETHEUS, RUNBOOKS = ROOT / "deploy/grafana", ROOT / "deploy/promethe
 RULES = PROMETHEUS / "rules/mantissa.yml"
 CASES = ROOT / "tests/deploy/alerts.yml"
 DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in sorted((GRAFANA / "dashboards").glob("*.json"))}
-DECLARED = ("server/metrics/server_metrics.cc", "worker/agent/worker_metrics.cc")
+DECLARED = ("server/metrics/server_metrics.cc", "worker/agent/worker_metrics.cc",
+            "worker/agent/devices/device_metrics.cc")
 METRIC = re.compile(r"\bmantissa_[a-z0-9_]+")
 
 
@@ -42,6 +43,13 @@ def declared():
         names.update(re.findall(r'"(mantissa_[a-z0-9_]+)"', (ROOT / file).read_text()))
     return names | {name + part for name in names if name.endswith(("_seconds", "_commands"))
                     for part in ("_bucket", "_sum", "_count")}
+
+
+def test_the_page_of_families_has_each_once_and_no_other():
+    """tests/integration checks what it says of each against a live server and worker."""
+    listed = re.findall(r"^\| `(mantissa_[a-z0-9_]+)`", (PROMETHEUS / "README.md").read_text(), re.MULTILINE)
+    sources = "".join((ROOT / file).read_text() for file in DECLARED)
+    assert sorted(listed) == sorted(set(re.findall(r'"(mantissa_[a-z0-9_]+)"', sources)))
 
 
 def test_the_committed_dashboards_are_those_that_the_script_makes(tmp_path):
@@ -129,7 +137,8 @@ def test_queries_and_rules_name_metrics_that_exist():
 
 def test_no_family_is_without_a_panel():
     """What is worth measuring is worth a place, or a reason."""
-    elsewhere = {"mantissa_server_build_info"}  # for a person with a question about versions
+    # For a person with a question about versions.
+    elsewhere = {"mantissa_server_build_info", "mantissa_worker_build_info"}
     shown = {metric for board in DASHBOARDS.values() for metric in METRIC.findall(json.dumps(board))}
     families = {name for name in declared() if not re.search(r"_(seconds|commands)_(bucket|sum|count)$", name)}
     dark = {name for name in families if not shown & {name, f"{name}_bucket", f"{name}_count"}}

@@ -8,7 +8,8 @@ bin=${MANTISSA_BUILD_DIR:-$root/build/release}/bin
 pack=$root/build/gpu-pack
 rm -rf "$pack"
 mkdir -p "$pack/bin" "$pack/lib"
-for file in mantissa-server mantissa-worker mantissa-trainer mantissa libmantissa_cuda.so mantissa_gpu_test; do
+for file in mantissa-server mantissa-worker mantissa-trainer mantissa libmantissa_cuda.so mantissa_gpu_test \
+  mantissa_nvml_test; do
   [[ -f $bin/$file ]] || { echo "pack: $bin/$file is not built" >&2; exit 1; }
   strip -o "$pack/bin/$file" "$bin/$file"
 done
@@ -21,6 +22,8 @@ for file in "$pack"/bin/*; do
   ldd "$bin/$(basename "$file")" 2>/dev/null | awk '$3 ~ /^\// {print $3}'
 done | sort -u | grep -vE "$theirs|$systems" | while read -r library; do cp -L "$library" "$pack/lib/"; done
 strip --strip-unneeded "$pack"/lib/*
+tar -C "$pack" -czf "$pack/lib.tar.gz" lib
+rm -r "${pack:?}/lib"
 megabytes=$(du -sm "$pack" | cut -f1)
 echo "pack: $pack holds $megabytes MB, commit $(<"$pack/commit")" >&2
 if ((megabytes > 50)); then

@@ -11,14 +11,19 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 pack=$root/build/gpu-pack
 device=${1:-CUDA}
 
+[[ -d $pack/lib ]] || tar -C "$pack" -xzf "$pack/lib.tar.gz"
 torch_lib=${MANTISSA_TORCH_LIB:-$(python3 -c \
   'import importlib.util as u; print(u.find_spec("torch").submodule_search_locations[0] + "/lib")')}
 export LD_LIBRARY_PATH=$torch_lib:$pack/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 
 # The jobs are worth a look even when a test fails; the exit code tells.
 tests=0
-"$pack/bin/mantissa_gpu_test" --gtest_brief=1 || tests=$?
-if [[ $tests == 77 && $device == CPU ]]; then tests=0; fi
+for test in "mantissa_gpu_test --gtest_brief=1" mantissa_nvml_test; do
+  code=0
+  # shellcheck disable=SC2086 # a program and its flags
+  "$pack/bin/"$test || code=$?
+  if [[ $code != 0 && ! ($code == 77 && $device == CPU) ]]; then tests=$code; fi
+done
 jobs=0
 python3 -B "$root/tests/gpu/first_job.py" --bin "$pack/bin" --device "$device" --commit "$(<"$pack/commit")" \
   --results "${OUT:-$root/tests/gpu/results}" "${@:2}" || jobs=$?

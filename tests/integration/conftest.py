@@ -1,4 +1,5 @@
 """Real programs on loopback: every test gets its own server, workers and folders, on ports the system chose."""
+import contextlib
 import os
 import pathlib
 import shutil
@@ -103,19 +104,20 @@ class Cluster:
         lines = path.read_text().split() if path.exists() else []
         return lines if len(lines) >= 2 else None
 
-    def start_worker(self, name="ws-1", server=None):
+    def start_worker(self, name="ws-1", server=None, **variables):
         """`server`: the address that the worker is given, where that is not the server's own."""
-        worker = self.launch_worker(name, server)
+        worker = self.launch_worker(name, server, **variables)
         until(lambda: any(w.id == name and w.connected for w in self.admin().ListWorkers(
             self.pb("admin_service").ListWorkersRequest()).workers), f"worker {name} is connected")
         return worker
 
-    def launch_worker(self, name, server=None):
+    def launch_worker(self, name, server=None, **variables):
         """The same without waiting for it."""
         self.workers[name] = Program(name, ["mantissa-worker", "--server", server or self.address, "--metrics-listen",
                                             "127.0.0.1:0", "--state-dir", self.folder / name, "--worker-id", name,
                                             "--root", f"data={self.data}", "--root",
-                                            f"checkpoints={self.checkpoints}"], self.folder)
+                                            f"checkpoints={self.checkpoints}"], self.folder,
+                                     **variables)
         return self.workers[name]
 
     @staticmethod
@@ -147,6 +149,15 @@ class Cluster:
         spec.training.iterations = iterations
         spec.training.checkpoint.every_steps = training.get("checkpoint_every", 0)
         spec.retry.initial_backoff.nanos = 100_000_000
+        return spec
+
+    def diverging(self):
+        """A learning rate of 1000 drives four layers to NaN within a few steps, and the job fails of it."""
+        spec = self.digits(iterations=200, precision="FP32")
+        spec.training.model.mlp.hidden[:] = [64, 64, 64, 64]
+        spec.training.optimizer.sgd.learning_rate = 1000
+        spec.training.optimizer.sgd.momentum = 0.9
+        spec.training.max_grad_norm = 0
         return spec
 
     def submit(self, spec):
@@ -202,18 +213,24 @@ class Cluster:
                 program.kill()
 
 
+@contextlib.contextmanager
+def closing(cluster):
+    """Closes it at the end, and shows the end of what its programs said."""
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+        for program in [cluster.server, *cluster.workers.values()]:
+            if program is not None:
+                print(f"---- {program.name}\n{program.log_text()[-6000:]}")
+
+
 @pytest.fixture
 def cluster(tmp_path, request):
     """A running server without workers."""
-    it = Cluster(tmp_path)
-    try:
+    with closing(Cluster(tmp_path)) as it:
         it.start_server()
         yield it
-    finally:
-        it.close()
-        for program in [it.server, *it.workers.values()]:
-            if program is not None:
-                print(f"---- {program.name}\n{program.log_text()[-6000:]}")
 
 
 def watch(cluster, job_id, **request):

@@ -1,6 +1,7 @@
 """Two servers on one PostgreSQL: the active one is killed, or stopped and woken, in the middle of the work; the other
 serves, nothing that was acknowledged is lost, and no attempt is stopped by it."""
 import os
+import re
 import signal
 import threading
 import time
@@ -9,6 +10,7 @@ import grpc
 import pytest
 
 from conftest import iterations, until, watch
+from observed import text_of, value_in
 from standby_pair import POSTGRES, Pair
 
 LONG = 60_000
@@ -60,6 +62,26 @@ def pair(tmp_path):
         yield it
     finally:
         it.close()
+
+
+def families(server):
+    """Ours that a server shows."""
+    address = re.search(r'"metrics":"([^"]+)"', server.log_text()).group(1)
+    return set(re.findall(r"^# TYPE (mantissa_\w+)", text_of(address), re.MULTILINE)), text_of(address)
+
+
+def test_who_stands_by_shows_that_and_its_process_and_all_the_rest_once_it_serves(pair):
+    active = pair.active()
+    shown, text = families(pair.servers[1 - active])
+    assert shown == {"mantissa_server_active", "mantissa_server_build_info"}
+    assert value_in(text, "mantissa_server_active") == 0 and value_in(text, "process_resident_memory_bytes") > 0
+    shown, text = families(pair.servers[active])
+    assert value_in(text, "mantissa_server_active") == 1 and "mantissa_jobs" in shown
+    assert "mantissa_store_wal_bytes" not in shown, "that is SQLite's"
+    pair.servers[active].kill()
+    until(lambda: pair.answers(1 - active), "the standby serves", 10)
+    shown, text = families(pair.servers[1 - active])
+    assert value_in(text, "mantissa_server_active") == 1 and "mantissa_jobs" in shown
 
 
 def stored_jobs(cluster):

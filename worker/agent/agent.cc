@@ -10,6 +10,7 @@
 #include "process/log.h"
 #include "worker/agent/forward/checkpoint_deletion.h"
 #include "worker/agent/forward/telemetry_segment.h"
+#include "worker/agent/tenant_roots.h"
 
 namespace mantissa::agent {
 namespace {
@@ -46,6 +47,7 @@ Agent::Agent(AgentOptions options, AgentWorld world)
       telemetry_(options_.telemetry, world.link, world.inbox),
       logs_(options_.logs, world.link, world.inbox),
       commits_(world.link, world.inbox),
+      job_mapping_(options_.dcgm_job_mapping_dir),
       uploads_(checkpoints_, world.link, world.inbox) {}
 
 Agent::~Agent() { world_.link.Shutdown(); }  // an upload that is under way would hold up the end
@@ -75,7 +77,7 @@ bool Agent::Finished() const {
   if (!draining_) return false;
   if (now_ >= drain_deadline_) return true;
   const bool told = sync_.answered_number() >= drain_report_ || !sync_.connected();
-  return attempts_.empty() && told && telemetry_.Drained() && logs_.Drained() && !uploads_.busy();
+  return attempts_.empty() && told && telemetry_.Drained() && logs_.Drained() && !uploads_.busy() && open_shows_ == 0;
 }
 
 bool Agent::LeftUndone() const { return !attempts_.empty() || !telemetry_.Drained(); }
@@ -139,6 +141,7 @@ void Agent::Settle() {
   telemetry_.Tick(now_);
   logs_.Tick(now_);
   LookAtSpace();
+  ShowJobsOfGpus();
   Synchronize();
   UpdateMetrics();
 }
@@ -167,9 +170,11 @@ void Agent::OnReported(AttemptReported reported) {
       break;
     case v1::TrainerReport::kTelemetry: {
       for (const v1::Segment& segment : reported.report.telemetry().segments()) {
+        if (segment.has_event()) Count(segment.event());
         const Progress progress = ProgressOf(segment);
         attempts_.Progressed(key, progress.iteration, progress.step);
       }
+      world_.exports.Add(key, reported.report.telemetry());
       const std::int64_t newest = telemetry_.Append(key, std::move(*reported.report.mutable_telemetry()));
       attempts_.Received(key, newest);
       break;
@@ -196,13 +201,16 @@ void Agent::OnStopDeclined(const AttemptKey& key, const v1::StopDeclined& declin
   if (!attempts_.StopDeclined(key, now_)) return;
   trainers_.LetGoOn(key);
   Log(Level::kWarning, "an attempt that was to stop goes on: its checkpoint could not be written",
-      {{"job", key.job_id}, {"attempt", key.attempt}, {"error", declined.message()}});
+      {{"job", key.job_id}, {"attempt", key.attempt}, {"trace_id", TraceOf(key)}, {"error", declined.message()}});
   sync_.Changed();
 }
 
 void Agent::OnLost(const AttemptLost& lost) {
   Log(lost.as_asked ? Level::kInfo : Level::kWarning, "an attempt lost its trainer",
-      {{"job", lost.key.job_id}, {"attempt", lost.key.attempt}, {"reason", lost.reason.message}});
+      {{"job", lost.key.job_id},
+       {"attempt", lost.key.attempt},
+       {"trace_id", TraceOf(lost.key)},
+       {"reason", lost.reason.message}});
   telemetry_.Complete(lost.key);
   OnOver(lost.key, attempts_.Lost(lost.key, lost.reason, lost.as_asked, now_));
 }
@@ -211,10 +219,11 @@ void Agent::OnOver(const AttemptKey& key, bool tell) {
   if (!tell) return;
   const HeldAttempt& attempt = *attempts_.Find(key);
   Count(attempt);
+  world_.exports.End(key, attempt.end_state);
   Log(Level::kInfo, "attempt ended",
       {{"job", key.job_id},
        {"attempt", key.attempt},
-       {"trace", attempt.assignment.trace_id()},
+       {"trace_id", attempt.assignment.trace_id()},
        {"state", v1::Attempt::State_Name(attempt.end_state)},
        {"reason", v1::Reason::Code_Name(attempt.end_reason.code)},
        {"iteration", attempt.iteration}});
@@ -233,6 +242,14 @@ void Agent::OnCheckpointSaved(const AttemptKey& key, v1::Checkpoint checkpoint) 
 
 void Agent::TakeCommitAnswers() {
   for (CommitAnswered& answer : commits_.TakeAnswers()) {
+    if (!answer.committed.error().empty()) {
+      Log(Level::kWarning, "the server refused a checkpoint",
+          {{"job", answer.key.job_id},
+           {"attempt", answer.key.attempt},
+           {"trace_id", TraceOf(answer.key)},
+           {"checkpoint", answer.committed.name()},
+           {"error", answer.committed.error()}});
+    }
     trainers_.Tell(answer.key, std::move(answer.committed));
     OnOver(answer.key, attempts_.CommitAnswered(answer.key));
   }
@@ -310,10 +327,11 @@ void Agent::StartAttempt(const v1::DesiredAttempt& desired) {
   Log(Level::kInfo, "attempt assigned",
       {{"job", key.job_id},
        {"attempt", key.attempt},
-       {"trace", assignment.trace_id()},
+       {"trace_id", assignment.trace_id()},
        {"device", assignment.placement().device_ids().empty() ? "" : assignment.placement().device_ids(0)}});
   attempts_.Add(desired.ref(), assignment);
-  telemetry_.Open(desired.ref());
+  telemetry_.Open(desired.ref(), assignment.trace_id());
+  world_.exports.Begin(key, assignment);
   absl::Status run = absl::UnimplementedError("this worker runs attempts of one rank on one device only");
   if (assignment.placement().device_ids_size() == 1 && assignment.world_size() <= 1) {
     RunOrder order;
@@ -333,9 +351,20 @@ void Agent::StartAttempt(const v1::DesiredAttempt& desired) {
       *order.command.mutable_init_from() = assignment.init_from();
     }
     if (assignment.has_committed()) *order.command.mutable_committed() = assignment.committed();
-    run = trainers_.Run(std::move(order), now_);
+    absl::StatusOr<std::vector<v1::BoundRoot>> roots =
+        RootsOfTenant(world_.roots, options_.bound_roots, assignment.tenant());
+    run = roots.status();
+    if (roots.ok()) {
+      order.roots = *std::move(roots);
+      run = trainers_.Run(std::move(order), now_);
+    }
   }
   if (!run.ok()) OnLost({key, {v1::Reason::TRAINER_LOST, std::string(run.message())}, /*as_asked=*/false});
+}
+
+std::string Agent::TraceOf(const AttemptKey& key) const {
+  const HeldAttempt* attempt = attempts_.Find(key);
+  return attempt == nullptr ? "" : attempt->assignment.trace_id();
 }
 
 void Agent::StopAttempt(const AttemptKey& key, StopCause cause) {
@@ -345,15 +374,16 @@ void Agent::StopAttempt(const AttemptKey& key, StopCause cause) {
   order.or_go_on = cause == StopCause::kMoveOn;
   order.grace = StopGrace(key, cause);
   Log(Level::kInfo, "attempt is asked to stop",
-      {{"job", key.job_id}, {"attempt", key.attempt}, {"checkpoint", order.checkpoint}});
+      {{"job", key.job_id}, {"attempt", key.attempt}, {"trace_id", TraceOf(key)}, {"checkpoint", order.checkpoint}});
   trainers_.Stop(key, order, now_);
 }
 
 void Agent::Abandon(const AttemptKey& key) {
   Log(Level::kWarning, "the server no longer has this attempt here; it is ended",
-      {{"job", key.job_id}, {"attempt", key.attempt}});
+      {{"job", key.job_id}, {"attempt", key.attempt}, {"trace_id", TraceOf(key)}});
   attempts_.RequestStop(key, StopCause::kAbandoned, now_);
   trainers_.Kill(key, now_);
+  world_.exports.End(key, v1::Attempt::LOST);
   Forget(key);
 }
 
@@ -368,7 +398,10 @@ void Agent::Delete(const v1::CheckpointDeletion& deletion) {
   if (deletion.storage_id() != StorageIdOf(options_.roots)) return;  // another worker's to do
   ++open_deletions_;
   disk_.Post([this, deletion] {
-    absl::Status deleted = DeleteCheckpoint(checkpoints_, deletion.path());
+    absl::Status deleted = absl::OkStatus();
+    for (const std::string& path : InEveryTenant(checkpoints_, deletion.path())) {
+      deleted.Update(DeleteCheckpoint(checkpoints_, path));
+    }
     world_.inbox.Post([this, deletion, deleted = std::move(deleted)] {
       --open_deletions_;
       if (deleted.ok()) {
@@ -378,7 +411,10 @@ void Agent::Delete(const v1::CheckpointDeletion& deletion) {
       // Not asked for again for ever: its files stay, and an operator is told.
       world_.metrics.checkpoint_deletion_failures.Increment();
       Log(Level::kError, "a checkpoint could not be deleted",
-          {{"job", deletion.ref().job_id()}, {"checkpoint", deletion.name()}, {"error", deleted}});
+          {{"job", deletion.ref().job_id()},
+           {"trace_id", TraceOf(KeyOf(deletion.ref()))},
+           {"checkpoint", deletion.name()},
+           {"error", deleted}});
     });
   });
 }
@@ -388,7 +424,8 @@ void Agent::Upload(const v1::ArtifactRequest& request) {
   if (attempt == nullptr) return;
   for (std::size_t i = 0; i < attempt->artifacts.size(); ++i) {
     if (attempt->artifacts[i].name() == request.artifact().name()) {
-      return uploads_.Want(request, attempt->artifact_paths[i], now_);
+      return uploads_.Want(request, {attempt->assignment.tenant(), attempt->artifact_paths[i]},
+                           attempt->assignment.trace_id(), now_);
     }
   }
 }
@@ -432,7 +469,31 @@ void Agent::LookAtSpace() {
         space[root.name()] = static_cast<std::int64_t>(info.f_bavail) * static_cast<std::int64_t>(info.f_frsize);
       }
     }
-    world_.inbox.Post([this, space = std::move(space)] { free_bytes_ = space; });
+    world_.inbox.Post([this, space = std::move(space)] {
+      free_bytes_ = space;
+      for (const auto& [root, bytes] : space) world_.metrics.SetRootFreeBytes(root, bytes);
+    });
+  });
+}
+
+void Agent::ShowJobsOfGpus() {
+  if (options_.dcgm_job_mapping_dir.empty()) return;
+  std::map<unsigned, std::string> jobs = JobsByGpu(trainers_.devices(), attempts_, options_.gpu_index);
+  if (jobs == shown_jobs_ && now_ < show_jobs_at_) return;
+  shown_jobs_ = jobs;
+  show_jobs_at_ = now_ + options_.space_interval;
+  ++open_shows_;
+  disk_.Post([this, jobs = std::move(jobs)] {
+    absl::Status shown = job_mapping_.Show(jobs);
+    world_.inbox.Post([this, shown = std::move(shown)] {
+      --open_shows_;
+      if (!shown.ok() && !shows_fail_) {
+        Log(Level::kWarning,
+            "dcgm-exporter can't be told which jobs its GPUs work for; jobs go on, and it is tried again",
+            {{"error", shown}});
+      }
+      shows_fail_ = !shown.ok();
+    });
   });
 }
 
@@ -447,41 +508,16 @@ void Agent::SayConnection(const absl::Status& failure) {
   was_connected_ = false;
   if (said_unreachable_at_ != SteadyTime::min() && now_ < said_unreachable_at_ + kSayUnreachable) return;
   said_unreachable_at_ = now_;
+  if (absl::IsUnauthenticated(failure) || absl::IsPermissionDenied(failure)) {
+    Log(Level::kError, "the server does not let this worker in; running attempts go on, and it is tried again",
+        {{"server", options_.server},
+         {"remedy",
+          "give --tls-certificate for spiffe://mantissa/worker/" + options_.worker_id + ", and its --tls-key"},
+         {"error", failure}});
+    return;
+  }
   Log(Level::kWarning, "the server can't be reached; running attempts go on, and it is tried again until it answers",
       {{"server", options_.server}, {"remedy", "start mantissa-server, or correct --server"}, {"error", failure}});
-}
-
-void Agent::UpdateMetrics() {
-  WorkerMetrics& metrics = world_.metrics;
-  metrics.connected.Set(sync_.connected() ? 1 : 0);
-  int cpu = 0, cuda = 0;
-  for (const v1::Device& device : trainers_.devices()) ++(device.kind() == v1::Device::CUDA ? cuda : cpu);
-  metrics.devices_cpu.Set(cpu);
-  metrics.devices_cuda.Set(cuda);
-  metrics.attempts.Set(static_cast<double>(attempts_.all().size()));
-  metrics.telemetry_buffered_bytes.Set(static_cast<double>(telemetry_.buffered_bytes()));
-  RaiseTo(metrics.trainers_started, trainers_.counts().started);
-  RaiseTo(metrics.trainer_restarts, trainers_.counts().replaced);
-  RaiseTo(metrics.telemetry_acknowledged, telemetry_.counts().acknowledged);
-  RaiseTo(metrics.telemetry_gaps, telemetry_.counts().gaps);
-  RaiseTo(metrics.checkpoints_committed, commits_.counts().committed);
-  RaiseTo(metrics.checkpoints_refused, commits_.counts().refused);
-  RaiseTo(metrics.checkpoint_commit_retries, commits_.counts().retries);
-  RaiseTo(metrics.artifacts_uploaded, uploads_.uploaded());
-  RaiseTo(metrics.artifact_upload_failures, uploads_.failed());
-}
-
-void Agent::Count(const HeldAttempt& attempt) {
-  WorkerMetrics& metrics = world_.metrics;
-  if (attempt.end_state == v1::Attempt::SUCCEEDED) {
-    metrics.attempts_succeeded.Increment();
-  } else if (attempt.end_state == v1::Attempt::CANCELLED) {
-    metrics.attempts_cancelled.Increment();
-  } else if (attempt.end_reason.code == v1::Reason::WORKER_STOPPED) {
-    metrics.attempts_stopped.Increment();
-  } else {
-    metrics.attempts_failed.Increment();
-  }
 }
 
 }  // namespace mantissa::agent

@@ -3,7 +3,9 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <optional>
 #include <poll.h>
 #include <string>
 #include <vector>
@@ -14,6 +16,8 @@
 #include "process/clock.h"
 #include "process/roots.h"
 #include "worker/agent/desired_state.h"
+#include "worker/agent/devices/dcgm_job_mapping.h"
+#include "worker/agent/exporters/export_hub.h"
 #include "worker/agent/forward/artifact_uploader.h"
 #include "worker/agent/forward/checkpoint_forwarder.h"
 #include "worker/agent/forward/log_forwarder.h"
@@ -37,6 +41,7 @@ struct AgentOptions {
   std::string version;
   std::map<std::string, std::string> labels;
   std::vector<v1::Root> roots;                       // name, storage id, writable
+  std::vector<v1::BoundRoot> bound_roots;            // the same, whole, as trainers are told of them
   std::chrono::milliseconds space_interval{30'000};  // between looks at how much room the roots have
 
   std::string server;                                 // for messages
@@ -47,6 +52,11 @@ struct AgentOptions {
   std::chrono::milliseconds last_words_grace{5'000};  // from the end of an attempt to its output being stored
   // For attempts whose assignment does not say.
   std::chrono::milliseconds disconnect_grace{600'000};
+
+  // Where dcgm-exporter looks for the job of each GPU; empty: it is not told.
+  std::string dcgm_job_mapping_dir;
+  // The index that the machine has for the CUDA device with an ordinal; absent where that is not known.
+  std::function<std::optional<unsigned>(unsigned)> gpu_index = [](unsigned ordinal) { return ordinal; };
 
   SyncOptions sync;
   TrainerPoolOptions trainers;
@@ -62,6 +72,7 @@ struct AgentWorld {
   Inbox& inbox;
   const process::Clock& clock;
   WorkerMetrics& metrics;
+  ExportHub& exports;
 };
 
 // Note [One thread]
@@ -94,6 +105,8 @@ class Agent {
 
   const HeldAttempts& attempts() const { return attempts_; }
   bool connected() const { return sync_.connected(); }
+  // The server answered last, and there is a device that it may give work to.
+  bool ready() const { return connected() && !trainers_.devices().empty(); }
 
  private:
   void BeginDrain();
@@ -116,6 +129,8 @@ class Agent {
   void OnSynchronized(std::int64_t number, const absl::StatusOr<v1::SynchronizeResponse>& answer);
   void Apply(const v1::SynchronizeResponse& response);
   void StartAttempt(const v1::DesiredAttempt& desired);
+  // Empty for one that is not held any more.
+  std::string TraceOf(const AttemptKey& key) const;
   void StopAttempt(const AttemptKey& key, StopCause cause);
   void Abandon(const AttemptKey& key);
   void Forget(const AttemptKey& key);
@@ -127,8 +142,10 @@ class Agent {
   std::chrono::milliseconds StopGrace(const AttemptKey& key, StopCause cause) const;
   void CheckDisconnectGrace();
   void LookAtSpace();
+  void ShowJobsOfGpus();
   void SayConnection(const absl::Status& failure);
   void UpdateMetrics();
+  void Count(const v1::JobEvent& event);
   void Count(const HeldAttempt& attempt);
 
   const AgentOptions options_;
@@ -154,8 +171,14 @@ class Agent {
   std::map<std::string, std::int64_t> free_bytes_;  // by root
   process::SteadyTime look_at_space_at_ = process::SteadyTime::min();
 
+  DcgmJobMapping job_mapping_;                                     // of disk_'s thread
+  std::map<unsigned, std::string> shown_jobs_;                     // by GPU, as job_mapping_ was last told
+  process::SteadyTime show_jobs_at_ = process::SteadyTime::min();  // whether or not they have changed
+  int open_shows_ = 0;
+  bool shows_fail_ = false;
+
   ArtifactUploader uploads_;
-  WorkThread disk_;  // deletions, free space; last: its work ends before the rest goes
+  WorkThread disk_;  // deletions, free space, jobs of GPUs; last: its work ends before the rest goes
 };
 
 }  // namespace mantissa::agent

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "prometheus/counter.h"
 #include "prometheus/family.h"
 #include "prometheus/gauge.h"
+#include "prometheus/histogram.h"
 #include "prometheus/registry.h"
 
 namespace mantissa::agent {
@@ -15,6 +17,9 @@ class WorkerMetrics {
  public:
   explicit WorkerMetrics(prometheus::Registry& registry);
 
+  void SetRootFreeBytes(const std::string& root, std::int64_t bytes);
+
+  prometheus::Family<prometheus::Gauge>& build_info;  // version, grpc
   prometheus::Gauge& connected;
   prometheus::Gauge& devices_cpu;
   prometheus::Gauge& devices_cuda;
@@ -28,6 +33,9 @@ class WorkerMetrics {
   prometheus::Gauge& telemetry_buffered_bytes;
   prometheus::Counter& telemetry_acknowledged;
   prometheus::Counter& telemetry_gaps;
+  prometheus::Histogram& checkpoint_seconds;
+  prometheus::Counter& checkpoint_save_failures;
+  prometheus::Counter& checkpoint_fallbacks;
   prometheus::Counter& checkpoints_committed;
   prometheus::Counter& checkpoints_refused;
   prometheus::Counter& checkpoint_commit_retries;
@@ -36,6 +44,10 @@ class WorkerMetrics {
   prometheus::Counter& artifacts_uploaded;
   prometheus::Counter& artifact_upload_failures;
   prometheus::Counter& synchronize_failures;
+  prometheus::Family<prometheus::Gauge>& root_free_bytes;  // root: as many as were configured
+  // By exporter: those that are set up, two at most.
+  prometheus::Family<prometheus::Counter>& export_failures;
+  prometheus::Family<prometheus::Counter>& export_dropped_records;
 };
 
 // Brings a counter up to a total that is kept elsewhere.

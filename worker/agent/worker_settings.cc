@@ -98,6 +98,26 @@ absl::StatusOr<std::string> FindTrainer(const std::string& given) {
   return path.string();
 }
 
+absl::Status CheckSandbox(process::SandboxLevel required, process::SandboxLevel kernel) {
+  if (process::Satisfies(kernel, required)) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "--require-sandbox: ", std::string(process::SandboxLevelName(required)), " is required, and this kernel offers ",
+      std::string(process::SandboxLevelName(kernel)),
+      "; run the worker where Landlock (Linux 5.13, lsm=landlock) and seccomp are there, or require less"));
+}
+
+absl::Status CheckJobMappingDir(const std::string& folder) {
+  if (folder.empty()) return absl::OkStatus();
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (!fs::is_directory(folder, error) || ::access(folder.c_str(), W_OK | X_OK) != 0) {
+    return absl::FailedPreconditionError(absl::StrCat("--dcgm-job-mapping-dir: ", folder,
+                                                      " can't be written to; make it a folder of the user who runs ",
+                                                      "the worker, or leave the setting out"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 process::Settings DeclareSettings(WorkerSettings& values) {
@@ -106,6 +126,14 @@ process::Settings DeclareSettings(WorkerSettings& values) {
       "mantissa-worker",
       {{"server", "Address of mantissa-server; of several on one PostgreSQL, ipv4:HOST:PORT,HOST:PORT.",
         &values.server},
+       {"tls-ca", "PEM file of the CA that signs the server's certificate. Default: plain text.", &values.tls_ca},
+       {"tls-certificate",
+        "PEM file of this worker's certificate, for spiffe://mantissa/worker/ID, its worker-id; read again when it "
+        "changes.",
+        &values.tls_certificate},
+       {"tls-key", "PEM file of its private key, without a passphrase.", &values.tls_key},
+       {"tls-server-name", "Name in the server's certificate, where it is not what --server says.",
+        &values.tls_server_name},
        {"metrics-listen", "Address that /metrics is served on; port 0: any.", &values.metrics_listen},
        {"state-dir", "Folder of what the worker keeps: its id, and checkpoints by default.", &values.state_dir},
        {"worker-id", "Name of this worker, kept in the state folder. Default: the kept one, or the host's name.",
@@ -119,8 +147,43 @@ process::Settings DeclareSettings(WorkerSettings& values) {
         &values.threads,
         {.min = 0, .max = 1024}},
        {"trainer", "Path of mantissa-trainer. Default: beside this program.", &values.trainer},
+       {"require-sandbox",
+        "Least that a trainer must be shut in: none, seccomp (no sockets, programs or other processes), landlock "
+        "(files "
+        "only beneath the roots), full (both). Whatever the kernel has is used in any case.",
+        &values.require_sandbox,
+        {.choices = {"none", "seccomp", "landlock", "full"}}},
+       {"dcgm-job-mapping-dir",
+        "A folder where dcgm-exporter, given the same as --hpc-job-mapping-dir, finds the job of each GPU. Default: "
+        "none.",
+        &values.dcgm_job_mapping_dir},
        {"drain-grace", "How long running jobs may take to write a checkpoint when the worker is told to stop.",
         &values.drain_grace},
+       {"pilot",
+        "Work for as long as an allocation lasts, such as Slurm's or a pod's: leave, with exit code 0, before its end "
+        "(--pilot-end), or when there has been nothing to do for --pilot-idle.",
+        &values.pilot},
+       {"pilot-end",
+        "With --pilot: when the allocation ends, in seconds since 1970 or as 2026-11-27T21:50:00Z. Default: "
+        "SLURM_JOB_END_TIME; without it, never.",
+        &values.pilot_end},
+       {"pilot-margin",
+        "With --pilot: so long before the end no more work is taken, and what runs is saved and given back; at least "
+        "--drain-grace.",
+        &values.pilot_margin},
+       {"pilot-idle", "With --pilot: how long to wait for work.", &values.pilot_idle},
+       {"tensorboard-dir", "Folder of TensorBoard event files, DIR/JOB/attempt-N. Default: none are written.",
+        &values.tensorboard_dir},
+       {"mlflow-uri",
+        "MLflow tracking server that attempts are logged to, http[s]://HOST[:PORT]; a token comes from "
+        "MLFLOW_TRACKING_TOKEN. Default: none.",
+        &values.mlflow_uri},
+       {"mlflow-experiment", "Experiment that runs are put into; made where it is not there.",
+        &values.mlflow_experiment},
+       {"export-interval",
+        "For TensorBoard and MLflow: after the first 1000 records of an attempt, one is exported each of these; 0: "
+        "every one.",
+        &values.export_interval},
        {"log-level",
         "debug, info, warning or error.",
         &values.log_level,
@@ -137,12 +200,20 @@ absl::StatusOr<WorkerSetup> Prepare(const WorkerSettings& settings) {
     return absl::InvalidArgumentError(
         absl::StrCat("--server: '", settings.server, "' must be host:port, for example 127.0.0.1:50051"));
   }
+  setup.tls = {.certificate = settings.tls_certificate, .key = settings.tls_key, .ca = settings.tls_ca};
+  const absl::StatusOr<process::TlsPems> pems =
+      process::ReadCallersTlsFiles(setup.tls, /*secret_flag=*/"", std::chrono::system_clock::now());
+  if (!pems.ok()) return pems.status();
   absl::StatusOr<std::vector<process::Root>> roots = ParseRoots(settings);
   if (!roots.ok()) return roots.status();
   absl::StatusOr<std::map<std::string, std::string>> labels = ParseLabels(settings.labels);
   if (!labels.ok()) return labels.status();
   absl::StatusOr<std::string> trainer = FindTrainer(settings.trainer);
   if (!trainer.ok()) return trainer.status();
+  if (absl::Status mapping = CheckJobMappingDir(settings.dcgm_job_mapping_dir); !mapping.ok()) return mapping;
+  setup.required_sandbox = *process::ParseSandboxLevel(settings.require_sandbox);
+  setup.kernel_sandbox = process::KernelSandboxLevel();
+  if (absl::Status shut = CheckSandbox(setup.required_sandbox, setup.kernel_sandbox); !shut.ok()) return shut;
   setup.roots = std::move(*roots);
   setup.labels = std::move(*labels);
   setup.trainer = std::move(*trainer);

@@ -69,8 +69,7 @@ void CommandControl::Handle(const v1::TrainerCommand& command) {
       shutdown_ = true;
       return;
     default:
-      process::Log(process::Level::kWarning, "a command that does not belong into an attempt was dropped",
-                   {{"job", job_id_}, {"attempt", attempt_}});
+      process::Log(process::Level::kWarning, "a command that does not belong into an attempt was dropped");
   }
 }
 

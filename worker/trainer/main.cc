@@ -22,6 +22,7 @@
 #include "worker/trainer/machine/device_plugin.h"
 #include "worker/trainer/machine/host.h"
 #include "worker/trainer/machine/process_globals.h"
+#include "worker/trainer/sandbox/sandbox.h"
 #include "worker/trainer/trainer.h"
 
 namespace mantissa::trainer {
@@ -145,6 +146,7 @@ int Run(const Arguments& arguments) {
   std::signal(SIGINT, SIG_IGN);
   FrameChannel channel{process::FileDescriptor(arguments.frames_fd)};
   if (!channel.error().ok()) return Fail(channel.error(), kUsageError);
+  options->enter_sandbox = &EnterSandbox;
   const process::RealClock clock;
   const absl::Status ended = Trainer(channel, clock, *options).Run();
   return ended.ok() ? 0 : Fail(ended, 1);

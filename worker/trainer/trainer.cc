@@ -14,6 +14,7 @@
 #include "worker/checkpoint/checkpoint_store.h"
 #include "worker/trainer/attempt.h"
 #include "worker/trainer/command_control.h"
+#include "worker/trainer/machine/host.h"
 #include "worker/trainer/machine/process_globals.h"
 
 namespace mantissa::trainer {
@@ -21,10 +22,10 @@ namespace {
 
 using process::Level;
 using process::Log;
+using process::SandboxLevel;
 
 constexpr std::chrono::milliseconds kIdleWait(1000);
 constexpr char kCheckpointsRoot[] = "checkpoints";
-constexpr char kNoSandbox[] = "none";
 
 }  // namespace
 
@@ -95,37 +96,54 @@ absl::Status Trainer::OnHello(const v1::Hello& hello) {
 
 void Trainer::OnBind(const v1::Bind& bind) {
   v1::TrainerReport report;
-  report.mutable_bound()->set_sandbox_level(kNoSandbox);
-  report.mutable_bound()->set_error(TryBind(bind));
+  const absl::StatusOr<SandboxLevel> level = TryBind(bind);
+  report.mutable_bound()->set_sandbox_level(
+      std::string(process::SandboxLevelName(level.value_or(SandboxLevel::kNone))));
+  if (!level.ok()) report.mutable_bound()->set_error(std::string(level.status().message()));
   channel_.Send(report);
 }
 
-std::string Trainer::TryBind(const v1::Bind& bind) {
-  if (bind_) return "this trainer is bound already";
-  if (!bind.required_sandbox_level().empty() && bind.required_sandbox_level() != kNoSandbox) {
-    return absl::StrCat("sandbox level ", bind.required_sandbox_level(),
-                        " is required, and this trainer has none; require none, or use a release that has it");
+absl::StatusOr<SandboxLevel> Trainer::TryBind(const v1::Bind& bind) {
+  if (bind_) return absl::FailedPreconditionError("this trainer is bound already");
+  SandboxLevel required = SandboxLevel::kNone;
+  if (const std::string& text = bind.required_sandbox_level(); !text.empty()) {
+    const auto known = process::ParseSandboxLevel(text);
+    if (!known) {
+      return absl::InvalidArgumentError(absl::StrCat("sandbox level ", text,
+                                                     " is required, which this trainer does not ",
+                                                     "know; install trainer and worker of the same release"));
+    }
+    required = *known;
   }
   std::vector<process::Root> roots;
   for (const v1::BoundRoot& root : bind.roots()) roots.push_back({root.name(), root.path(), root.writable()});
   auto opened = process::Roots::Open(roots);
-  if (!opened.ok()) return std::string(opened.status().message());
+  if (!opened.ok()) return opened.status();
+  SandboxLevel reached = SandboxLevel::kNone;
+  if (options_.enter_sandbox) {
+    ResetPeakMemory(options_.device);  // opens, while it may, what it needs later
+    auto entered = options_.enter_sandbox(roots);
+    if (!entered.ok()) return entered.status();
+    reached = *entered;
+  }
+  if (!process::Satisfies(reached, required)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "sandbox level ", std::string(process::SandboxLevelName(required)), " is required, and this trainer reached ",
+        std::string(process::SandboxLevelName(reached)), "; use a kernel that has it, or require less"));
+  }
   roots_ = *std::move(opened);
   bind_ = bind;
-  return "";
+  return reached;
 }
 
 void Trainer::OnRun(const v1::RunAttempt& run) {
   job_id_ = run.job_id();
+  process::SetLogFields({{"job", run.job_id()}, {"attempt", run.attempt()}, {"trace_id", run.trace_id()}});
   v1::TrainerReport report;
   *report.mutable_ended() = RunBound(run);
   ++attempts_;
   if (attempts_ >= options_.max_attempts) report.mutable_ended()->set_reusable(false);
-  Log(Level::kInfo, "attempt ended",
-      {{"job", run.job_id()},
-       {"attempt", run.attempt()},
-       {"reason", v1::Reason::Code_Name(report.ended().reason())},
-       {"trace", run.trace_id()}});
+  Log(Level::kInfo, "attempt ended", {{"reason", v1::Reason::Code_Name(report.ended().reason())}});
   if (channel_.Send(report)) return;
   // Whatever else the agent has not read, the end must arrive.
   channel_.Drain();
@@ -173,14 +191,13 @@ v1::AttemptEnded Trainer::RunBound(const v1::RunAttempt& run) {
 void Trainer::OnCheckpointCommitted(const v1::CheckpointCommitted& committed) {
   if (!committed.error().empty()) {
     Log(Level::kWarning, "the server refused a checkpoint",
-        {{"job", job_id_}, {"checkpoint", committed.name()}, {"error", committed.error()}});
+        {{"checkpoint", committed.name()}, {"error", committed.error()}});
   }
   const process::OpenRoot* root = roots_ ? roots_->Find(kCheckpointsRoot) : nullptr;
   if (root == nullptr) return;
   for (const std::string& path : committed.deletions()) {
     if (absl::Status deleted = CheckpointStore(*root, job_id_).Delete(path); !deleted.ok()) {
-      Log(Level::kWarning, "a checkpoint was not deleted",
-          {{"job", job_id_}, {"path", path}, {"error", std::string(deleted.message())}});
+      Log(Level::kWarning, "a checkpoint was not deleted", {{"path", path}, {"error", std::string(deleted.message())}});
     }
   }
 }

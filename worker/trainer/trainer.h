@@ -2,15 +2,19 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include <c10/core/Device.h>
 
 #include "mantissa/v1/trainer_frame.pb.h"
 #include "process/clock.h"
 #include "process/roots.h"
+#include "process/sandbox_level.h"
 #include "worker/trainer/report/frame_channel.h"
 
 namespace mantissa::trainer {
@@ -23,6 +27,8 @@ struct TrainerOptions {
   std::string version;
   // After so many a fresh process is cheaper than wondering what has gathered in this one.
   int max_attempts = 1000;
+  // Shuts the process in when it is bound, and says how far. None: it is not, as in a test, which goes on afterwards.
+  std::function<absl::StatusOr<process::SandboxLevel>(const std::vector<process::Root>&)> enter_sandbox;
 };
 
 // Not thread-safe.
@@ -39,7 +45,7 @@ class Trainer {
   absl::Status Handle(const v1::TrainerCommand& command);
   absl::Status OnHello(const v1::Hello& hello);
   void OnBind(const v1::Bind& bind);
-  std::string TryBind(const v1::Bind& bind);  // what went wrong, or nothing
+  absl::StatusOr<process::SandboxLevel> TryBind(const v1::Bind& bind);
   void OnRun(const v1::RunAttempt& run);
   void OnCheckpointCommitted(const v1::CheckpointCommitted& committed);
   v1::AttemptEnded RunBound(const v1::RunAttempt& run);

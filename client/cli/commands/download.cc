@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
-#include <sys/stat.h>
 #include <thread>
-#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -17,6 +15,7 @@
 #include "client/cli/job_reference.h"
 #include "client/cli/output/display_text.h"
 #include "client/cli/output/number_text.h"
+#include "client/cli/output/whole_file.h"
 
 namespace mantissa::cli {
 namespace {
@@ -77,11 +76,6 @@ absl::StatusOr<std::string> LocalName(const std::string& artifact) {
   return base;
 }
 
-bool Exists(const std::string& path) {
-  struct stat found;
-  return ::lstat(path.c_str(), &found) == 0;
-}
-
 }  // namespace
 
 int Download(const Context& context, const DownloadOptions& options) {
@@ -98,16 +92,7 @@ int Download(const Context& context, const DownloadOptions& options) {
   absl::StatusOr<std::string> file = options.file;
   if (options.file.empty()) file = LocalName(artifact->name());
   if (!file.ok()) return console.Fail(file.status());
-  if (Exists(*file) && !options.force) {
-    return console.Fail(absl::AlreadyExistsError(
-        absl::StrCat(ForTerminal(*file), " is already there; replace it with --force, or choose another with -O")));
-  }
-  // What is downloaded takes the place of what is there: of a device, for root, that would be the end.
-  struct stat info {};
-  if (::stat(file->c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
-    return console.Fail(absl::InvalidArgumentError(
-        absl::StrCat("-O: ", ForTerminal(*file), " is no regular file; -O - writes to stdout, which may be anything")));
-  }
+  if (const absl::Status may = MayReplace(*file, options.force, "-O"); !may.ok()) return console.Fail(may);
   const absl::Status written = FetchToFile(context, job->id(), *artifact, *file);
   if (!written.ok()) return console.Fail(written);
   if (IsStructured(context.format)) {

@@ -12,6 +12,9 @@
 namespace mantissa::cli {
 namespace {
 
+// Several for each column of the widest terminal: the block shows the course of the run, and events come whole.
+constexpr std::int32_t kPicturePoints = 2'000;
+
 absl::StatusOr<v1::Job> FullJob(const Context& context, const std::string& reference) {
   absl::StatusOr<v1::Job> found = FindJob(context.connection, reference);
   if (!found.ok()) return found;
@@ -34,6 +37,7 @@ std::unique_ptr<WatchDisplay> DisplayFor(const Console& console, Output& events)
 WatchOptions OptionsOf(const Context& context, const FollowOptions& options) {
   return {.from_now = options.from_now,
           .cursor = options.cursor,
+          .max_points = options.max_points.value_or(IsStructured(context.format) ? 0 : kPicturePoints),
           .retry_for = options.retry_for,
           .timeout = options.timeout,
           .address_flag = context.address_flag};

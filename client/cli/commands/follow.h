@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -15,6 +16,8 @@ struct FollowOptions {
   std::string job;
   bool from_now = false;
   std::string cursor;
+  // Nothing: as many as a picture of the run needs, or for -o json and yaml every record.
+  std::optional<std::int32_t> max_points;
   std::optional<std::chrono::milliseconds> timeout;
   std::chrono::milliseconds retry_for = std::chrono::minutes(10);
 };

@@ -176,6 +176,7 @@ std::string JobText(const Job& job) {
   if (job.has_lineage()) rows.emplace_back("lineage", LineageText(job.lineage()));
   AddProgress(job, rows);
   AddResult(job.result(), rows);
+  if (!job.trace_id().empty()) rows.emplace_back("trace id", job.trace_id());
   std::string text;
   for (const auto& [key, value] : rows) absl::StrAppend(&text, PadRight(key, 17), ForTerminal(value), "\n");
   return text;

@@ -1,5 +1,7 @@
 #include "client/cli/commands/records.h"
 
+#include <cstddef>
+#include <cstdint>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -10,6 +12,7 @@
 #include "client/cli/job_reference.h"
 #include "client/cli/output/display_text.h"
 #include "client/cli/watch/record_cells.h"
+#include "client/cli/watch/record_rows.h"
 
 namespace mantissa::cli {
 namespace {
@@ -18,27 +21,49 @@ using v1::JobService;
 
 constexpr int kPage = 65'536;
 
-std::string NameOf(v1::Column::Standard column) { return absl::AsciiStrToLower(v1::Column::Standard_Name(column)); }
+using Standard = v1::Column::Standard;
 
-// Every column there is, in the order of the API.
-std::vector<v1::Column::Standard> AllColumns() {
-  std::vector<v1::Column::Standard> all;
+std::string NameOf(Standard column) { return absl::AsciiStrToLower(v1::Column::Standard_Name(column)); }
+
+std::string NameOf(const RecordColumn& column) {
+  switch (column.statistic) {
+    case v1::Column::MINIMUM:
+      return NameOf(column.standard) + "_min";
+    case v1::Column::MAXIMUM:
+      return NameOf(column.standard) + "_max";
+    default:
+      return NameOf(column.standard);
+  }
+}
+
+// What only a thinned row has.
+bool IsOfThinned(Standard column) { return column == v1::Column::RECORDS || column == v1::Column::SKIPPED_RECORDS; }
+
+bool HasEnds(Standard column) {
+  return column == v1::Column::LOSS || column == v1::Column::LOSS_SCALE || column == v1::Column::GRAD_NORM ||
+         column == v1::Column::ITERATION_SECONDS;
+}
+
+// Every quantity a record has, in the order of the API.
+std::vector<Standard> AllColumns() {
+  std::vector<Standard> all;
   const auto& descriptor = *v1::Column::Standard_descriptor();
   for (int i = 1; i < descriptor.value_count(); ++i) {
-    all.push_back(static_cast<v1::Column::Standard>(descriptor.value(i)->number()));
+    const auto column = static_cast<Standard>(descriptor.value(i)->number());
+    if (!IsOfThinned(column)) all.push_back(column);
   }
   return all;
 }
 
-absl::StatusOr<std::vector<v1::Column::Standard>> ColumnsOf(const std::vector<std::string>& names) {
+absl::StatusOr<std::vector<Standard>> ColumnsOf(const std::vector<std::string>& names) {
   if (names.empty()) return AllColumns();
-  std::vector<v1::Column::Standard> columns;
+  std::vector<Standard> columns;
   for (const std::string& name : names) {
-    v1::Column::Standard column = v1::Column::STANDARD_UNSPECIFIED;
+    Standard column = v1::Column::STANDARD_UNSPECIFIED;
     v1::Column::Standard_Parse(absl::AsciiStrToUpper(name), &column);
-    if (column == v1::Column::STANDARD_UNSPECIFIED) {
+    if (column == v1::Column::STANDARD_UNSPECIFIED || IsOfThinned(column)) {
       std::vector<std::string> known;
-      for (const v1::Column::Standard one : AllColumns()) known.push_back(NameOf(one));
+      for (const Standard one : AllColumns()) known.push_back(NameOf(one));
       return absl::InvalidArgumentError(absl::StrCat("--columns: there is no column ", ForTerminal(name),
                                                      "; there are ", absl::StrJoin(known, ", ")));
     }
@@ -47,23 +72,54 @@ absl::StatusOr<std::vector<v1::Column::Standard>> ColumnsOf(const std::vector<st
   return columns;
 }
 
-// Where records go, one after another.
+// What is printed of these quantities.
+std::vector<RecordColumn> PrintedColumns(const std::vector<Standard>& columns, bool thinned) {
+  std::vector<RecordColumn> printed;
+  for (const Standard column : columns) printed.push_back({column});
+  if (!thinned) return printed;
+  for (const Standard column : columns) {
+    if (!HasEnds(column)) continue;
+    printed.push_back({column, v1::Column::MINIMUM});
+    printed.push_back({column, v1::Column::MAXIMUM});
+  }
+  printed.push_back({v1::Column::RECORDS});
+  printed.push_back({v1::Column::SKIPPED_RECORDS});
+  return printed;
+}
+
+// The sequence of each row's last record.
+std::vector<std::int64_t> SequencesOf(const v1::Segment& segment) {
+  std::vector<std::int64_t> sequences;
+  const std::vector<IterationRow> rows = DecodeRows(segment);
+  std::int64_t next = segment.first_sequence();
+  for (int row = 0; row < segment.count(); ++row) {
+    next += static_cast<std::size_t>(row) < rows.size() ? rows[row].records : 1;
+    sequences.push_back(next - 1);
+  }
+  // A row that has events among its records is alone.
+  if (segment.through_sequence() > 0 && !sequences.empty()) sequences.back() = segment.through_sequence();
+  return sequences;
+}
+
+// Where records go, one after another. What only thinned rows have is printed of them alone in JSON; a table has
+// columns for it where thinned rows were asked for, or the first are, for a store thins what is old.
 class Writer {
  public:
-  Writer(const Console& console, bool json, std::vector<v1::Column::Standard> columns)
-      : console_(console), json_(json), columns_(std::move(columns)) {
-    std::vector<std::string> names = {"sequence", "attempt"};
-    for (const v1::Column::Standard column : columns_) names.push_back(NameOf(column));
-    console_.out.Write(json_ ? "{\"records\": [" : absl::StrJoin(names, ",") + "\n");
-  }
+  Writer(const Console& console, bool json, std::vector<Standard> quantities, bool thinned)
+      : console_(console), json_(json), quantities_(std::move(quantities)), thinned_(thinned || json) {}
 
   void Add(const v1::Segment& segment) {
     if (segment.has_gap()) return AddGap(segment);
+    const bool thinned = segment.through_sequence() > 0;
+    if (!begun_) thinned_ = thinned_ || thinned;
+    Begin();
+    if (thinned && !thinned_ && !std::exchange(told_, true)) {
+      console_.Note("some rows stand for several records, thinned in the store; --max-points prints for how many");
+    }
     RecordCells cells(segment.records(), columns_);
     std::string text;
-    for (int row = 0; row < segment.count(); ++row) {
+    for (const std::int64_t sequence : SequencesOf(segment)) {
       const std::vector<Cell> values = cells.Next();
-      const std::int64_t sequence = segment.first_sequence() + row;
       json_ ? AppendObject(sequence, segment.attempt(), values, text)
             : AppendLine(sequence, segment.attempt(), values, text);
     }
@@ -71,10 +127,19 @@ class Writer {
   }
 
   void End() {
+    Begin();
     if (json_) console_.out.Write(absl::StrCat("\n], \"gaps\": [", absl::StrJoin(gaps_, ", "), "]}\n"));
   }
 
  private:
+  void Begin() {
+    if (std::exchange(begun_, true)) return;
+    columns_ = PrintedColumns(quantities_, thinned_);
+    std::vector<std::string> names = {"sequence", "attempt"};
+    for (const RecordColumn& column : columns_) names.push_back(NameOf(column));
+    console_.out.Write(json_ ? "{\"records\": [" : absl::StrJoin(names, ",") + "\n");
+  }
+
   void AppendLine(std::int64_t sequence, std::int32_t attempt, const std::vector<Cell>& values, std::string& text) {
     absl::StrAppend(&text, sequence, ",", attempt);
     for (const Cell& value : values) absl::StrAppend(&text, ",", value.text);
@@ -104,7 +169,10 @@ class Writer {
 
   const Console& console_;
   const bool json_;
-  const std::vector<v1::Column::Standard> columns_;
+  const std::vector<Standard> quantities_;
+  bool thinned_;  // columns for it are printed
+  bool begun_ = false, told_ = false;
+  std::vector<RecordColumn> columns_;
   std::vector<std::string> gaps_;
   bool first_ = true;
 };
@@ -126,8 +194,9 @@ int History(const Context& context, const HistoryOptions& options) {
   request.set_page_size(kPage);
   request.mutable_range()->set_from(options.from);
   request.mutable_range()->set_to(options.to);
+  request.set_max_points(options.max_points);
   if (!options.columns.empty()) request.mutable_columns()->Add(columns->begin(), columns->end());
-  Writer writer(console, context.format == OutputFormat::kJson, *columns);
+  Writer writer(console, context.format == OutputFormat::kJson, *columns, options.max_points > 0);
   const absl::Status asked = ForEachPage(context.connection, context.connection.jobs(), &JobService::Stub::QueryHistory,
                                          request, [&](v1::QueryHistoryResponse& response) {
                                            for (const v1::Segment& segment : response.segments()) writer.Add(segment);

@@ -14,6 +14,7 @@ struct HistoryOptions {
   std::vector<std::string> columns;  // as `loss_scale`; none: all
   std::int64_t from = 0;             // sequence; 0: the first
   std::int64_t to = 0;               // 0: the newest
+  std::int32_t max_points = 0;       // rows that the records are thinned to; 0: every record
 };
 
 // CSV, or with -o json one object. Numbers are exact: read back they are the bits that were stored.

@@ -90,6 +90,22 @@ std::string_view AsciiFor(std::uint32_t code) {
       return ">";  // ╸
     case 0x2500:
       return "-";  // ─
+    case 0x2502:
+      return "|";  // │
+    case 0x2504:
+      return "~";  // ┄
+    case 0x2514:
+      return "+";  // └
+    case 0x2524:
+      return "+";  // ┤
+    case 0x252C:
+      return "+";  // ┬
+    case 0x254E:
+      return ":";  // ╎
+    case 0x25BC:
+      return "v";  // ▼
+    case 0x25CF:
+      return "o";  // ●
     case 0x2581:
       return "_";  // ▁ to █: the heights of a sparkline
     case 0x2582:

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "client/cli/watch/record_rows.h"
+#include "proto/spec/column_values.h"
 
 namespace mantissa::cli {
 namespace {
@@ -49,11 +49,14 @@ Cell CellAt(const v1::Column& column, int index) {
 
 }  // namespace
 
-RecordCells::RecordCells(const v1::RecordColumns& records, const std::vector<v1::Column::Standard>& columns)
+RecordCells::RecordCells(const v1::RecordColumns& records, const std::vector<RecordColumn>& columns)
     : places_(columns.size()) {
   for (std::size_t i = 0; i < columns.size(); ++i) {
     for (const v1::Column& column : records.columns()) {
-      if (column.id_case() == v1::Column::kStandard && column.standard() == columns[i]) places_[i].column = &column;
+      if (column.id_case() == v1::Column::kStandard && column.standard() == columns[i].standard &&
+          column.statistic() == columns[i].statistic) {
+        places_[i].column = &column;
+      }
     }
   }
 }
@@ -62,7 +65,8 @@ std::vector<Cell> RecordCells::Next() {
   std::vector<Cell> cells(places_.size());
   for (std::size_t i = 0; i < places_.size(); ++i) {
     Place& place = places_[i];
-    if (place.column != nullptr && IsPresent(*place.column, row_)) cells[i] = CellAt(*place.column, place.value++);
+    if (place.column != nullptr && spec::IsPresent(*place.column, row_))
+      cells[i] = CellAt(*place.column, place.value++);
   }
   ++row_;
   return cells;

@@ -15,11 +15,17 @@ struct Cell {
   bool is_number = false;  // else a name, or NaN, Infinity, -Infinity
 };
 
+// A quantity, or what a thinned row says of it.
+struct RecordColumn {
+  v1::Column::Standard standard = v1::Column::STANDARD_UNSPECIFIED;
+  v1::Column::Statistic statistic = v1::Column::STATISTIC_UNSPECIFIED;
+};
+
 // Row after row of chosen columns. Not thread-safe.
 class RecordCells {
  public:
   // `records` must outlive it.
-  RecordCells(const v1::RecordColumns& records, const std::vector<v1::Column::Standard>& columns);
+  RecordCells(const v1::RecordColumns& records, const std::vector<RecordColumn>& columns);
 
   // One cell a column, in their order. Beyond the last row all are empty.
   std::vector<Cell> Next();

@@ -4,44 +4,18 @@
 #include <cmath>
 #include <limits>
 
+#include "proto/spec/column_values.h"
+
 namespace mantissa::cli {
 namespace {
 
-int ValueCount(const v1::Column& column) {
-  switch (column.values_case()) {
-    case v1::Column::kFloats:
-      return column.floats().values_size();
-    case v1::Column::kDoubles:
-      return column.doubles().values_size();
-    case v1::Column::kIntegers:
-      return column.integers().values_size();
-    case v1::Column::kBools:
-      return column.bools().values_size();
-    case v1::Column::VALUES_NOT_SET:
-      return 0;
-  }
-  return 0;
-}
-
-double Number(const v1::Column& column, int index) {
-  switch (column.values_case()) {
-    case v1::Column::kFloats:
-      return column.floats().values(index);
-    case v1::Column::kDoubles:
-      return column.doubles().values(index);
-    case v1::Column::kIntegers:
-      return static_cast<double>(column.integers().values(index));
-    case v1::Column::kBools:
-      return column.bools().values(index) ? 1 : 0;
-    case v1::Column::VALUES_NOT_SET:
-      return 0;
-  }
-  return 0;
-}
+using spec::IsPresent;
+using spec::NumberAt;
+using spec::ValueCount;
 
 std::int64_t Integer(const v1::Column& column, int index) {
   if (column.values_case() == v1::Column::kIntegers) return column.integers().values(index);
-  const double number = Number(column, index);
+  const double number = NumberAt(column, index);
   if (!(std::abs(number) < 9e18)) return 0;
   return static_cast<std::int64_t>(number);
 }
@@ -58,22 +32,22 @@ void Put(const v1::Column& column, int index, IterationRow& row) {
       row.time_unix_nanos = Integer(column, index);
       break;
     case v1::Column::LOSS:
-      row.loss = Number(column, index);
+      row.loss = NumberAt(column, index);
       break;
     case v1::Column::LOSS_SCALE:
-      row.loss_scale = Number(column, index);
+      row.loss_scale = NumberAt(column, index);
       break;
     case v1::Column::APPLIED:
-      row.applied = Number(column, index) != 0;
+      row.applied = NumberAt(column, index) != 0;
       break;
     case v1::Column::GRAD_NORM:
-      row.grad_norm = Number(column, index);
+      row.grad_norm = NumberAt(column, index);
       break;
     case v1::Column::LEARNING_RATE:
-      row.learning_rate = Number(column, index);
+      row.learning_rate = NumberAt(column, index);
       break;
     case v1::Column::SAMPLES_PER_SECOND:
-      row.samples_per_second = Number(column, index);
+      row.samples_per_second = NumberAt(column, index);
       break;
     case v1::Column::PHASE:
       row.phase = Integer(column, index);
@@ -81,18 +55,32 @@ void Put(const v1::Column& column, int index, IterationRow& row) {
     case v1::Column::GROWTH_TRACKER:
       row.growth_tracker = Integer(column, index);
       break;
+    case v1::Column::LINEAGE:
+      row.lineage = Integer(column, index);
+      break;
+    case v1::Column::RECORDS:
+      row.records = std::max<std::int64_t>(1, Integer(column, index));
+      break;
+    case v1::Column::SKIPPED_RECORDS:
+      row.skipped_records = Integer(column, index);
+      break;
     default:
       break;
   }
 }
 
-}  // namespace
-
-bool IsPresent(const v1::Column& column, std::size_t row) {
-  const std::string& bits = column.present();
-  if (bits.empty()) return true;
-  return row / 8 < bits.size() && ((static_cast<unsigned char>(bits[row / 8]) >> (row % 8)) & 1u) != 0;
+// The end of a thinned row that a column of a statistic holds; null for one that is not kept.
+std::optional<double>* EndOf(const v1::Column& column, IterationRow& row) {
+  ValueEnds* const ends = column.standard() == v1::Column::LOSS         ? &row.loss_ends
+                          : column.standard() == v1::Column::LOSS_SCALE ? &row.loss_scale_ends
+                          : column.standard() == v1::Column::GRAD_NORM  ? &row.grad_norm_ends
+                                                                        : nullptr;
+  if (ends == nullptr) return nullptr;
+  if (column.statistic() == v1::Column::MINIMUM) return &ends->minimum;
+  return column.statistic() == v1::Column::MAXIMUM ? &ends->maximum : nullptr;
 }
+
+}  // namespace
 
 std::vector<IterationRow> DecodeRows(const v1::Segment& segment) {
   std::size_t bound = 0;
@@ -102,10 +90,17 @@ std::vector<IterationRow> DecodeRows(const v1::Segment& segment) {
   std::vector<IterationRow> rows(std::min(bound, static_cast<std::size_t>(std::max(0, segment.count()))));
   for (const v1::Column& column : segment.records().columns()) {
     if (column.id_case() != v1::Column::kStandard) continue;
+    // In rows that are not thinned it means nothing.
+    if (column.standard() == v1::Column::RECORDS && segment.through_sequence() == 0) continue;
     const int values = ValueCount(column);
     int next = 0;
     for (std::size_t row = 0; row < rows.size() && next < values; ++row) {
-      if (IsPresent(column, row)) Put(column, next++, rows[row]);
+      if (!IsPresent(column, static_cast<std::int32_t>(row))) continue;
+      if (column.statistic() == v1::Column::STATISTIC_UNSPECIFIED) {
+        Put(column, next++, rows[row]);
+      } else if (std::optional<double>* const end = EndOf(column, rows[row])) {
+        *end = NumberAt(column, next++);
+      }
     }
   }
   return rows;

@@ -28,19 +28,22 @@ void LossCourse::Stretch::Join(const Stretch& next) {
   values += next.values;
 }
 
-void LossCourse::Add(double loss) {
-  if (stretches_.empty() || stretches_.back().values >= length_) {
-    if (stretches_.size() == kMaxPoints) {
-      for (std::size_t i = 0; i < kMaxPoints / 2; ++i) {
-        stretches_[i] = stretches_[2 * i];
-        stretches_[i].Join(stretches_[2 * i + 1]);
-      }
-      stretches_.resize(kMaxPoints / 2);
-      length_ *= 2;
-    }
-    stretches_.emplace_back();
+void LossCourse::Halve() {
+  const std::size_t half = (stretches_.size() + 1) / 2;
+  for (std::size_t i = 0; i < half; ++i) {
+    stretches_[i] = stretches_[2 * i];
+    if (2 * i + 1 < stretches_.size()) stretches_[i].Join(stretches_[2 * i + 1]);
   }
-  stretches_.back().Join(std::isfinite(loss) ? Stretch{loss, 1, 1} : Stretch{0, 0, 1});
+  stretches_.resize(half);
+  length_ *= 2;
+}
+
+void LossCourse::Add(double loss, std::size_t records) {
+  while (length_ < records) Halve();
+  if (stretches_.size() == kMaxPoints && stretches_.back().values >= length_) Halve();
+  if (stretches_.empty() || stretches_.back().values >= length_) stretches_.emplace_back();
+  stretches_.back().Join(std::isfinite(loss) ? Stretch{loss * static_cast<double>(records), records, records}
+                                             : Stretch{0, 0, records});
 }
 
 std::vector<double> LossCourse::Points(std::size_t columns) const {
@@ -117,12 +120,17 @@ void WatchModel::ApplySegment(const v1::Segment& segment) {
   const std::int64_t first = segment.first_sequence();
   // `first` is 0 only on the way up to the server, so it is always there to compare.
   const std::int64_t seen = std::max<std::int64_t>(0, last_sequence_ - first + 1);
-  if (seen >= std::max(1, segment.count())) return;
+  if (seen >= std::max<std::int64_t>(
+                  1, segment.through_sequence() > 0 ? segment.through_sequence() - first + 1 : segment.count())) {
+    return;
+  }
   switch (segment.body_case()) {
     case v1::Segment::kRecords: {
       BeginAttempt(segment.attempt());
       const std::vector<IterationRow> rows = DecodeRows(segment);
-      for (std::size_t i = static_cast<std::size_t>(seen); i < rows.size(); ++i) ApplyRow(rows[i]);
+      // Of thinned rows each stands for many: where some of them were seen, the rows are told once more.
+      const std::size_t skipped = segment.through_sequence() > 0 ? 0 : static_cast<std::size_t>(seen);
+      for (std::size_t i = skipped; i < rows.size(); ++i) ApplyRow(rows[i]);
       break;
     }
     case v1::Segment::kEvent:
@@ -153,7 +161,7 @@ void WatchModel::ApplyRow(const IterationRow& row) {
   if (row.step) state_.step = *row.step;
   if (row.loss) {
     state_.loss = *row.loss;
-    state_.course.Add(*row.loss);
+    state_.course.Add(*row.loss, static_cast<std::size_t>(row.records));
   }
   if (row.grad_norm) state_.grad_norm = row.grad_norm;
   if (row.learning_rate) state_.learning_rate = row.learning_rate;

@@ -16,13 +16,14 @@
 
 namespace mantissa::cli {
 
-// The course of the loss over the whole run in bounded space: mean values of equal stretches, whose length doubles when
-// they become too many. Not thread-safe.
+// The course of the loss over the whole run in bounded space: mean values of stretches about equally long, whose length
+// doubles when they become too many. Not thread-safe.
 class LossCourse {
  public:
   static constexpr std::size_t kMaxPoints = 512;
 
-  void Add(double loss);
+  // The loss at the end of `records` iterations.
+  void Add(double loss, std::size_t records = 1);
 
   // The run in `columns` points or fewer, oldest first: means of what is finite, NaN where nothing was.
   std::vector<double> Points(std::size_t columns) const;
@@ -34,6 +35,9 @@ class LossCourse {
     std::size_t values = 0;
     void Join(const Stretch& next);
   };
+
+  // Joins two and two.
+  void Halve();
 
   std::vector<Stretch> stretches_;  // the last one may be incomplete
   std::size_t length_ = 1;

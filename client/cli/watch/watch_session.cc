@@ -26,6 +26,7 @@ v1::WatchJobRequest WatchSession::Request() const {
     request.mutable_beginning();
   }
   request.mutable_filter()->set_events_only(options_.events_only);
+  request.set_max_points(options_.max_points);
   return request;
 }
 

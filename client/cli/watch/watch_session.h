@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -21,6 +22,8 @@ struct WatchOptions {
   bool from_now = false;
   std::string cursor;        // go on from here
   bool events_only = false;  // ask for no records
+  // Rows that what was before is thinned to; 0: every record.
+  std::int32_t max_points = 0;
   // How long a server that went away is waited for.
   std::chrono::milliseconds retry_for = std::chrono::minutes(10);
   // Give up following after this long.

@@ -15,9 +15,10 @@
 
 namespace mantissa::server {
 
-// A stream of batches up and acknowledgements down. One batch is handled at a time: the next is read when it is
-// durable, so what a client may have in flight is bounded by the transport's window. One acknowledgement is written at
-// a time; of those that wait, the newest for each subject counts.
+// A stream of batches up and acknowledgements down. A few batches are handled at a time, so that those that come while
+// one is made durable become so together; beyond them the next is read when one is done, and what a client may have in
+// flight is bounded by the transport's window. One acknowledgement is written at a time; of those that wait, the newest
+// for each subject counts.
 //
 // Owns itself until gRPC is done with it. Thread-safe; Handle has one caller at a time.
 template <typename Request, typename Response>
@@ -46,18 +47,19 @@ class AckStream : public grpc::ServerBidiReactor<Request, Response>,
   void OnReadDone(bool ok) override {
     {
       process::MutexLock lock(mutex_);
-      reading_ = false;
-      if (!ok) {
-        no_more_ = true;
+      if (ok) {
+        ++handling_;
       } else {
-        handling_ = true;
+        no_more_ = true;
       }
     }
-    if (ok) {
-      Handle(request_);
-    } else {
-      GoOn();
+    if (ok) Handle(std::exchange(request_, std::make_shared<Request>()));
+    {
+      // Only now may the next be read: it is handled after this one.
+      process::MutexLock lock(mutex_);
+      reading_ = false;
     }
+    GoOn();
   }
 
   void OnWriteDone(bool ok) override {
@@ -76,17 +78,20 @@ class AckStream : public grpc::ServerBidiReactor<Request, Response>,
   }
 
  protected:
-  AckStream(Backend& backend, std::string method) : backend_(backend), method_(std::move(method)) {}
+  AckStream(Backend& backend, const grpc::CallbackServerContext& context, std::string method, int max_handling)
+      : backend_(backend),
+        method_(std::move(method)),
+        max_handling_(max_handling),
+        refusal_(backend.access.Admit(context, method_, backend.clock.Now()).status()) {}
 
   // Starts what `request` asks for, without blocking, and calls Handled or Failed when it is done, from any thread.
-  // `request` stays as it is until then.
-  virtual void Handle(Request& request) = 0;
+  virtual void Handle(std::shared_ptr<Request> request) = 0;
 
   // `subject` is what a later acknowledgement takes the place of.
   void Handled(const std::string& subject, Response response) {
     {
       process::MutexLock lock(mutex_);
-      handling_ = false;
+      --handling_;
       waiting_[subject] = std::move(response);
     }
     GoOn();
@@ -96,7 +101,7 @@ class AckStream : public grpc::ServerBidiReactor<Request, Response>,
   void Failed(const absl::Status& status) {
     {
       process::MutexLock lock(mutex_);
-      handling_ = false;
+      --handling_;
       if (end_.ok()) end_ = status;
     }
     GoOn();
@@ -109,7 +114,7 @@ class AckStream : public grpc::ServerBidiReactor<Request, Response>,
     self_ = std::move(self);
     // Said at once, so that a client that waits for the first word knows that the stream stands.
     this->StartSendInitialMetadata();
-    const absl::Status admitted = backend_.open_calls.Add(self_);
+    const absl::Status admitted = refusal_.ok() ? backend_.open_calls.Add(self_) : refusal_;
     if (!admitted.ok()) {
       End(admitted);
     } else {
@@ -126,11 +131,11 @@ class AckStream : public grpc::ServerBidiReactor<Request, Response>,
       process::MutexLock lock(mutex_);
       if (finished_) return;
       const bool over = !end_.ok() || (no_more_ && waiting_.empty());
-      if (over && !handling_ && !writing_ && starting_ == 0) {
+      if (over && handling_ == 0 && !writing_ && starting_ == 0) {
         finish = finished_ = true;
         end = end_;
       } else if (end_.ok()) {
-        if (!reading_ && !handling_ && !no_more_) {
+        if (!reading_ && handling_ < max_handling_ && !no_more_) {
           read = reading_ = true;
           ++starting_;
         }
@@ -141,7 +146,7 @@ class AckStream : public grpc::ServerBidiReactor<Request, Response>,
         }
       }
     }
-    if (read) this->StartRead(&request_);
+    if (read) this->StartRead(request_.get());
     if (write) this->StartWrite(&response_);
     if (finish) {
       backend_.rpc_metrics.Count(method_, CodeName(end.code()));
@@ -161,13 +166,15 @@ class AckStream : public grpc::ServerBidiReactor<Request, Response>,
 
   Backend& backend_;
   const std::string method_;
+  const int max_handling_;
+  const absl::Status refusal_;  // OK: admitted
   std::shared_ptr<AckStream> self_;
-  Request request_;    // being read or handled
-  Response response_;  // being written
+  std::shared_ptr<Request> request_ = std::make_shared<Request>();  // being read
+  Response response_;                                               // being written
 
   process::Mutex mutex_;
-  bool reading_ ABSL_GUARDED_BY(mutex_) = false;
-  bool handling_ ABSL_GUARDED_BY(mutex_) = false;
+  bool reading_ ABSL_GUARDED_BY(mutex_) = false;  // until Handle has returned
+  int handling_ ABSL_GUARDED_BY(mutex_) = 0;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool no_more_ ABSL_GUARDED_BY(mutex_) = false;  // the client has said its last
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;

@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "grpcpp/support/server_callback.h"
 
 #include "process/mutex.h"
@@ -16,9 +17,9 @@
 
 namespace mantissa::server {
 
-// A stream of frames to one client, made one at a time: Step runs on the blocking pool and says what comes next, the
-// frame it made is written, and when the write is through it is asked again. So a stream holds at most one frame, and a
-// client that does not read costs that and nothing more.
+// A stream of frames to one client, made one at a time: Step runs on the blocking pool, if it may block, and says what
+// comes next, the frame it made is written, and when the write is through it is asked again. So a stream holds at most
+// one frame, and a client that does not read costs that and nothing more.
 //
 // Ends when Step says so, when the client goes, or when End is called; with a write under way, after it. Owns itself
 // until gRPC is done with it; whoever may wake it later holds a reference.
@@ -70,10 +71,12 @@ class FrameStream : public grpc::ServerWriteReactor<Frame>,
       end = end_;
       phase_ = end.ok() ? Phase::kStepping : Phase::kFinished;
     }
-    if (end.ok()) {
+    if (!end.ok()) {
+      FinishCounted(end);
+    } else if (MayBlock()) {
       Post();
     } else {
-      FinishCounted(end);
+      Run();
     }
   }
 
@@ -86,7 +89,10 @@ class FrameStream : public grpc::ServerWriteReactor<Frame>,
   }
 
  protected:
-  FrameStream(Backend& backend, std::string method) : backend_(backend), method_(std::move(method)) {}
+  FrameStream(Backend& backend, const grpc::CallbackServerContext& context, std::string method)
+      : backend_(backend),
+        method_(std::move(method)),
+        caller_(backend.access.Admit(context, method_, backend.clock.Now())) {}
 
   struct Sleep {};
   // A frame to send, nothing until woken, or the end of the stream (OK, too).
@@ -95,17 +101,23 @@ class FrameStream : public grpc::ServerWriteReactor<Frame>,
   // May block. A wake that comes while it runs makes it run again before the stream sleeps.
   virtual Next Step() = 0;
 
+  // Whether the next Step does anything but look at memory; what does not needs no other thread when a write is
+  // through. Asked only between two steps.
+  virtual bool MayBlock() { return true; }
+
   // gRPC is done: give back what was subscribed to.
   virtual void Closed() {}
 
   Backend& backend() { return backend_; }
+  // In Step, which a stream that was not admitted never comes to.
+  const Caller& caller() const { return *caller_; }
 
  private:
   enum class Phase { kStepping, kWriting, kAsleep, kFinished };
 
   void Begin(std::shared_ptr<FrameStream> self) {
     self_ = std::move(self);
-    const absl::Status admitted = backend_.open_calls.Add(self_);
+    const absl::Status admitted = TakePlace();
     if (!admitted.ok()) {
       {
         process::MutexLock lock(mutex_);
@@ -115,6 +127,20 @@ class FrameStream : public grpc::ServerWriteReactor<Frame>,
       return;
     }
     Post();
+  }
+
+  absl::Status TakePlace() {
+    if (!caller_.ok()) return caller_.status();
+    absl::StatusOr<std::shared_ptr<void>> place = backend_.access.OpenStream(*caller_);
+    if (!place.ok()) return place.status();
+    place_ = *std::move(place);
+    return backend_.open_calls.Add(self_);
+  }
+
+  // Whose token was taken back gets no more frames.
+  Next StepIfHeld() {
+    const absl::Status holds = backend_.access.StillHolds(*caller_);
+    return holds.ok() ? Step() : Next(holds);
   }
 
   void Post() {
@@ -129,7 +155,7 @@ class FrameStream : public grpc::ServerWriteReactor<Frame>,
         woken_ = false;
         end = end_;
       }
-      Next next = end.ok() ? Step() : Next(end);
+      Next next = end.ok() ? StepIfHeld() : Next(end);
       if (Frame* frame = std::get_if<Frame>(&next)) {
         frame_ = std::move(*frame);
         {
@@ -161,6 +187,8 @@ class FrameStream : public grpc::ServerWriteReactor<Frame>,
 
   Backend& backend_;
   const std::string method_;
+  absl::StatusOr<Caller> caller_;
+  std::shared_ptr<void> place_;  // among the streams of its tenant
   std::shared_ptr<FrameStream> self_;
   Frame frame_;  // being written
 

@@ -8,8 +8,13 @@
 
 namespace mantissa::server {
 
-UnaryCall::UnaryCall(Backend& backend, std::string method)
-    : backend_(backend), method_(std::move(method)), arrived_(backend.clock.Now()) {}
+UnaryCall::UnaryCall(Backend& backend, const grpc::CallbackServerContext& context, std::string method)
+    : backend_(backend),
+      method_(std::move(method)),
+      arrived_(backend.clock.Now()),
+      caller_(backend.access.Admit(context, method_, arrived_)) {
+  if (!caller_.ok()) Reply(caller_.status());
+}
 
 void UnaryCall::Reply(const absl::Status& outcome) {
   // One that was stopped for a while and wakes up would answer from a world that has gone on.
@@ -33,10 +38,10 @@ void UnaryCall::ReplyAfterCommit(std::function<absl::Status(Scheduler&, Moment, 
 }
 
 void UnaryCall::ReplyFromState(std::function<absl::Status(const Scheduler&, Moment)> look) {
-  SubmitDecision(
-      backend_.commit,
-      [look = std::move(look)](Scheduler& scheduler, Moment now, Changes&) { return look(scheduler, now); },
-      [this](const absl::Status& status) { Reply(status); }, WhenReadOnly::kRun);
+  auto refusal = std::make_shared<absl::Status>();
+  backend_.commit.Read(
+      {[refusal, look = std::move(look)](const Scheduler& scheduler, Moment now) { *refusal = look(scheduler, now); },
+       [this, refusal](const absl::Status& seen) { Reply(refusal->ok() ? seen : *refusal); }});
 }
 
 void SubmitDecision(GroupCommit& commit, std::function<absl::Status(Scheduler&, Moment, Changes&)> decide,

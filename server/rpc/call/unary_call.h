@@ -17,7 +17,12 @@ namespace mantissa::server {
 // Thread-safe in that any one thread may reply.
 class UnaryCall : public grpc::ServerUnaryReactor {
  public:
-  UnaryCall(Backend& backend, std::string method);
+  // A call that may not be made is answered here, and its handler has no more to do than to return it: admitted().
+  UnaryCall(Backend& backend, const grpc::CallbackServerContext& context, std::string method);
+
+  bool admitted() const { return caller_.ok(); }
+  // Of a call that was admitted.
+  const Caller& caller() const { return *caller_; }
 
   // Once.
   void Reply(const absl::Status& status);
@@ -40,6 +45,7 @@ class UnaryCall : public grpc::ServerUnaryReactor {
   Backend& backend_;
   const std::string method_;
   const process::SteadyTime arrived_;
+  const absl::StatusOr<Caller> caller_;
 };
 
 // Submits a decision that can be refused. What `then` gets is UnaryCall::Commit's.

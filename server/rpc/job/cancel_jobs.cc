@@ -34,14 +34,15 @@ std::set<v1::Job::State> CancellableStates(const v1::JobFilter& filter) {
 }
 
 // Newest first, as they are stored by now.
-absl::StatusOr<std::vector<std::string>> Find(Backend& backend, const v1::JobFilter& filter) {
+absl::StatusOr<std::vector<std::string>> Find(Backend& backend, const std::string& tenant,
+                                              const v1::JobFilter& filter) {
   std::vector<std::string> ids;
   v1::ListJobsRequest request;
   *request.mutable_filter() = filter;
   request.set_page_size(kPage);
   do {
     v1::ListJobsResponse page;
-    const absl::Status listed = ListJobsPage(backend, request, page);
+    const absl::Status listed = ListJobsPage(backend, tenant, request, page);
     if (!listed.ok()) return listed;
     for (const v1::Job& job : page.jobs()) ids.push_back(job.id());
     if (ids.size() > kMostCancelled) {
@@ -71,7 +72,8 @@ void CancelMany(Backend& backend, UnaryCall* call, const v1::CancelJobsRequest& 
   v1::JobFilter filter = request.filter();
   filter.clear_states();
   for (const v1::Job::State state : states) filter.add_states(state);
-  absl::StatusOr<std::vector<std::string>> ids = Find(backend, filter);
+  // An admin sees everybody's jobs, and ends those of one tenant at a time.
+  absl::StatusOr<std::vector<std::string>> ids = Find(backend, call->caller().Target(), filter);
   if (!ids.ok()) return call->Reply(ids.status());
   call->ReplyAfterCommit([&request, &response, ids = *std::move(ids), states = std::move(states)](
                              Scheduler& scheduler, Moment now, Changes& changes) {

@@ -24,14 +24,14 @@ absl::Status AnswerEnded(const v1::Job& job, OnEnded on_ended) {
 void ChangeJob(Backend& backend, UnaryCall* call, const std::string& job_id, const std::string& etag, AskOfJob ask,
                OnEnded on_ended, v1::Job& job) {
   // Of a job that has ended the scheduler knows nothing.
-  const auto answer_ended = [&backend, &job_id, &job, on_ended] {
-    absl::StatusOr<v1::Job> read = ReadJob(backend, job_id);
+  const auto answer_ended = [&backend, call, &job_id, &job, on_ended] {
+    absl::StatusOr<v1::Job> read = ReadJob(backend, call->caller(), job_id);
     if (!read.ok()) return read.status();
     job = *std::move(read);
     return AnswerEnded(job, on_ended);
   };
   backend.pool.Post([&backend, call, &job_id, &etag, ask, on_ended, &job, answer_ended] {
-    absl::StatusOr<v1::Job> read = ReadJob(backend, job_id);
+    absl::StatusOr<v1::Job> read = ReadJob(backend, call->caller(), job_id);
     if (!read.ok()) return call->Reply(read.status());
     if (HasEnded(read->state())) {
       job = *std::move(read);
@@ -51,7 +51,7 @@ void ChangeJob(Backend& backend, UnaryCall* call, const std::string& job_id, con
 }
 
 void DeleteOne(Backend& backend, UnaryCall* call, const v1::DeleteJobRequest& request) {
-  absl::StatusOr<v1::Job> job = ReadJob(backend, request.job_id());
+  absl::StatusOr<v1::Job> job = ReadJob(backend, call->caller(), request.job_id());
   if (!job.ok()) return call->Reply(job.status());
   if (!HasEnded(job->state())) {
     return call->Reply(ErrorWithReason(absl::StatusCode::kFailedPrecondition, kWrongState,
@@ -64,7 +64,7 @@ void DeleteOne(Backend& backend, UnaryCall* call, const v1::DeleteJobRequest& re
   }
   absl::StatusOr<std::vector<v1::Checkpoint>> checkpoints = backend.store.ListCheckpoints(request.job_id());
   if (!checkpoints.ok()) return call->Reply(checkpoints.status());
-  JobDeletion deletion{request.job_id(), job->etag()};
+  JobDeletion deletion{request.job_id(), job->etag(), job->tenant()};
   call->ReplyAfterCommit([deletion = std::move(deletion), checkpoints = *std::move(checkpoints)](
                              Scheduler& scheduler, Moment now, Changes& changes) {
     const absl::Status deleted = scheduler.Delete(deletion, checkpoints, now, changes);

@@ -24,11 +24,12 @@ const ArtifactWrite* FindByName(const std::vector<ArtifactWrite>& artifacts, con
 
 }  // namespace
 
-DownloadArtifactStream::DownloadArtifactStream(Backend& backend, const v1::DownloadArtifactRequest& request)
-    : FrameStream(backend, "JobService/DownloadArtifact"), request_(request) {}
+DownloadArtifactStream::DownloadArtifactStream(Backend& backend, const grpc::CallbackServerContext& context,
+                                               const v1::DownloadArtifactRequest& request)
+    : FrameStream(backend, context, "JobService/DownloadArtifact"), request_(request) {}
 
 absl::StatusOr<ArtifactWrite> DownloadArtifactStream::Find() {
-  const absl::Status job = FindJob(backend(), request_.job_id());
+  const absl::Status job = FindJob(backend(), caller(), request_.job_id());
   if (!job.ok()) return job;
   const std::string name = request_.name().empty() ? kDefaultName : request_.name();
   absl::StatusOr<std::vector<ArtifactWrite>> stored = backend().store.ListArtifacts(request_.job_id());

@@ -12,7 +12,8 @@ namespace mantissa::server {
 // A file of a job, or a range of it. Thread-safe.
 class DownloadArtifactStream final : public FrameStream<v1::DownloadArtifactResponse> {
  public:
-  DownloadArtifactStream(Backend& backend, const v1::DownloadArtifactRequest& request);
+  DownloadArtifactStream(Backend& backend, const grpc::CallbackServerContext& context,
+                         const v1::DownloadArtifactRequest& request);
 
  protected:
   Next Step() override;

@@ -29,11 +29,12 @@ std::string StepsText(const std::vector<v1::Checkpoint>& checkpoints, const std:
 
 }  // namespace
 
-absl::StatusOr<std::optional<v1::Checkpoint>> FindInitial(Backend& backend, const v1::JobSpec& spec,
+absl::StatusOr<std::optional<v1::Checkpoint>> FindInitial(Backend& backend, const std::string& tenant,
+                                                          const v1::JobSpec& spec,
                                                           std::vector<spec::Violation>& violations) {
   const v1::InitFrom& init_from = spec.training().init_from();
   if (init_from.source_case() != v1::InitFrom::kJobId) return std::nullopt;
-  absl::StatusOr<v1::Job> source = backend.store.GetJob(init_from.job_id(), kDefaultTenant);
+  absl::StatusOr<v1::Job> source = backend.store.GetJob(init_from.job_id(), tenant);
   if (absl::IsNotFound(source.status())) {
     violations.push_back(
         {"training.init_from.job_id", ViolationReason::kUnknownValue,

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/rpc/call/trace_context.h"
 #include "server/rpc/call/unary_call.h"
 #include "server/rpc/job/cancel_jobs.h"
 #include "server/rpc/job/change_job.h"
@@ -24,35 +25,42 @@
 namespace mantissa::server {
 namespace {
 
-grpc::ServerUnaryReactor* RefuseUnbuilt(Backend& backend, const std::string& method, const std::string& instead) {
-  auto* const call = new UnaryCall(backend, "JobService/" + method);
+grpc::ServerUnaryReactor* RefuseUnbuilt(Backend& backend, const grpc::CallbackServerContext& context,
+                                        const std::string& method, const std::string& instead) {
+  auto* const call = new UnaryCall(backend, context, "JobService/" + method);
+  if (!call->admitted()) return call;
   call->Reply(NotBuilt(method, instead));
   return call;
 }
 
 }  // namespace
 
-JobService::Unary* JobService::SubmitJob(Context*, const v1::SubmitJobRequest* request, v1::Job* job) {
-  auto* const call = new UnaryCall(backend_, "JobService/SubmitJob");
-  SubmitOne(backend_, call, *request, *job);
+JobService::Unary* JobService::SubmitJob(Context* context, const v1::SubmitJobRequest* request, v1::Job* job) {
+  auto* const call = new UnaryCall(backend_, *context, "JobService/SubmitJob");
+  if (!call->admitted()) return call;
+  SubmitOne(backend_, call, *request, CallersTraceId(*context), *job);
   return call;
 }
 
-JobService::Unary* JobService::SubmitJobs(Context*, const v1::SubmitJobsRequest* request,
+JobService::Unary* JobService::SubmitJobs(Context* context, const v1::SubmitJobsRequest* request,
                                           v1::SubmitJobsResponse* response) {
-  auto* const call = new UnaryCall(backend_, "JobService/SubmitJobs");
-  backend_.pool.Post([this, call, request, response] { SubmitMany(backend_, call, *request, *response); });
+  auto* const call = new UnaryCall(backend_, *context, "JobService/SubmitJobs");
+  if (!call->admitted()) return call;
+  backend_.pool.Post([this, call, request, trace_id = CallersTraceId(*context), response] {
+    SubmitMany(backend_, call, *request, trace_id, *response);
+  });
   return call;
 }
 
-JobService::Unary* JobService::GetJob(Context*, const v1::GetJobRequest* request, v1::Job* job) {
-  auto* const call = new UnaryCall(backend_, "JobService/GetJob");
+JobService::Unary* JobService::GetJob(Context* context, const v1::GetJobRequest* request, v1::Job* job) {
+  auto* const call = new UnaryCall(backend_, *context, "JobService/GetJob");
+  if (!call->admitted()) return call;
   if (!v1::JobView::Level_IsValid(request->view())) {
     call->Reply(InvalidField("view", "is none; BASIC or FULL"));
     return call;
   }
   backend_.pool.Post([this, call, request, job] {
-    absl::StatusOr<v1::Job> read = ReadJob(backend_, request->job_id());
+    absl::StatusOr<v1::Job> read = ReadJob(backend_, call->caller(), request->job_id());
     if (!read.ok()) return call->Reply(read.status());
     *job = request->view() == v1::JobView::BASIC ? BasicView(*read) : *std::move(read);
     ReplyDecorated(call, job);
@@ -60,10 +68,12 @@ JobService::Unary* JobService::GetJob(Context*, const v1::GetJobRequest* request
   return call;
 }
 
-JobService::Unary* JobService::ListJobs(Context*, const v1::ListJobsRequest* request, v1::ListJobsResponse* response) {
-  auto* const call = new UnaryCall(backend_, "JobService/ListJobs");
+JobService::Unary* JobService::ListJobs(Context* context, const v1::ListJobsRequest* request,
+                                        v1::ListJobsResponse* response) {
+  auto* const call = new UnaryCall(backend_, *context, "JobService/ListJobs");
+  if (!call->admitted()) return call;
   backend_.pool.Post([this, call, request, response] {
-    const absl::Status listed = ListJobsPage(backend_, *request, *response);
+    const absl::Status listed = ListJobsPage(backend_, call->caller().reach, *request, *response);
     if (!listed.ok()) return call->Reply(listed);
     call->ReplyFromState([response](const Scheduler& scheduler, Moment now) {
       for (v1::Job& job : *response->mutable_jobs()) {
@@ -75,56 +85,64 @@ JobService::Unary* JobService::ListJobs(Context*, const v1::ListJobsRequest* req
   return call;
 }
 
-JobService::Unary* JobService::CancelJob(Context*, const v1::CancelJobRequest* request, v1::Job* job) {
-  auto* const call = new UnaryCall(backend_, "JobService/CancelJob");
+JobService::Unary* JobService::CancelJob(Context* context, const v1::CancelJobRequest* request, v1::Job* job) {
+  auto* const call = new UnaryCall(backend_, *context, "JobService/CancelJob");
+  if (!call->admitted()) return call;
   ChangeJob(backend_, call, request->job_id(), request->etag(), &Scheduler::Cancel, OnEnded::kIsFine, *job);
   return call;
 }
 
-JobService::Unary* JobService::PauseJob(Context*, const v1::PauseJobRequest* request, v1::Job* job) {
-  auto* const call = new UnaryCall(backend_, "JobService/PauseJob");
+JobService::Unary* JobService::PauseJob(Context* context, const v1::PauseJobRequest* request, v1::Job* job) {
+  auto* const call = new UnaryCall(backend_, *context, "JobService/PauseJob");
+  if (!call->admitted()) return call;
   ChangeJob(backend_, call, request->job_id(), request->etag(), &Scheduler::Pause, OnEnded::kRefuse, *job);
   return call;
 }
 
-JobService::Unary* JobService::ResumeJob(Context*, const v1::ResumeJobRequest* request, v1::Job* job) {
-  auto* const call = new UnaryCall(backend_, "JobService/ResumeJob");
+JobService::Unary* JobService::ResumeJob(Context* context, const v1::ResumeJobRequest* request, v1::Job* job) {
+  auto* const call = new UnaryCall(backend_, *context, "JobService/ResumeJob");
+  if (!call->admitted()) return call;
   ChangeJob(backend_, call, request->job_id(), request->etag(), &Scheduler::Resume, OnEnded::kRefuse, *job);
   return call;
 }
 
-JobService::Unary* JobService::UpdateJob(Context*, const v1::UpdateJobRequest* request, v1::Job* job) {
-  auto* const call = new UnaryCall(backend_, "JobService/UpdateJob");
+JobService::Unary* JobService::UpdateJob(Context* context, const v1::UpdateJobRequest* request, v1::Job* job) {
+  auto* const call = new UnaryCall(backend_, *context, "JobService/UpdateJob");
+  if (!call->admitted()) return call;
   backend_.pool.Post([this, call, request, job] { UpdateOne(backend_, call, *request, *job); });
   return call;
 }
 
-JobService::Unary* JobService::DeleteJob(Context*, const v1::DeleteJobRequest* request, v1::DeleteJobResponse*) {
-  auto* const call = new UnaryCall(backend_, "JobService/DeleteJob");
+JobService::Unary* JobService::DeleteJob(Context* context, const v1::DeleteJobRequest* request,
+                                         v1::DeleteJobResponse*) {
+  auto* const call = new UnaryCall(backend_, *context, "JobService/DeleteJob");
+  if (!call->admitted()) return call;
   backend_.pool.Post([this, call, request] { DeleteOne(backend_, call, *request); });
   return call;
 }
 
-JobService::Unary* JobService::CancelJobs(Context*, const v1::CancelJobsRequest* request,
+JobService::Unary* JobService::CancelJobs(Context* context, const v1::CancelJobsRequest* request,
                                           v1::CancelJobsResponse* response) {
-  auto* const call = new UnaryCall(backend_, "JobService/CancelJobs");
+  auto* const call = new UnaryCall(backend_, *context, "JobService/CancelJobs");
+  if (!call->admitted()) return call;
   backend_.pool.Post([this, call, request, response] { CancelMany(backend_, call, *request, *response); });
   return call;
 }
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* JobService::WatchJob(Context*, const grpc::ByteBuffer* request) {
-  return WatchJobStream::Start<WatchJobStream>(backend_, request);
+grpc::ServerWriteReactor<grpc::ByteBuffer>* JobService::WatchJob(Context* context, const grpc::ByteBuffer* request) {
+  return WatchJobStream::Start<WatchJobStream>(backend_, *context, request);
 }
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* JobService::WatchJobs(Context*, const grpc::ByteBuffer* request) {
-  return WatchJobsStream::Start<WatchJobsStream>(backend_, request);
+grpc::ServerWriteReactor<grpc::ByteBuffer>* JobService::WatchJobs(Context* context, const grpc::ByteBuffer* request) {
+  return WatchJobsStream::Start<WatchJobsStream>(backend_, *context, request);
 }
 
-JobService::Unary* JobService::ListAttempts(Context*, const v1::ListAttemptsRequest* request,
+JobService::Unary* JobService::ListAttempts(Context* context, const v1::ListAttemptsRequest* request,
                                             v1::ListAttemptsResponse* response) {
-  auto* const call = new UnaryCall(backend_, "JobService/ListAttempts");
-  call->ReplyFromPool([this, request, response]() -> absl::Status {
-    const absl::Status found = FindJob(backend_, request->job_id());
+  auto* const call = new UnaryCall(backend_, *context, "JobService/ListAttempts");
+  if (!call->admitted()) return call;
+  call->ReplyFromPool([this, call, request, response]() -> absl::Status {
+    const absl::Status found = FindJob(backend_, call->caller(), request->job_id());
     if (!found.ok()) return found;
     absl::StatusOr<std::vector<v1::Attempt>> attempts = backend_.store.ListAttempts(request->job_id());
     if (!attempts.ok()) return attempts.status();
@@ -135,14 +153,15 @@ JobService::Unary* JobService::ListAttempts(Context*, const v1::ListAttemptsRequ
   return call;
 }
 
-JobService::Unary* JobService::ListEvents(Context*, const v1::ListEventsRequest* request,
+JobService::Unary* JobService::ListEvents(Context* context, const v1::ListEventsRequest* request,
                                           v1::ListEventsResponse* response) {
-  auto* const call = new UnaryCall(backend_, "JobService/ListEvents");
-  call->ReplyFromPool([this, request, response]() -> absl::Status {
+  auto* const call = new UnaryCall(backend_, *context, "JobService/ListEvents");
+  if (!call->admitted()) return call;
+  call->ReplyFromPool([this, call, request, response]() -> absl::Status {
     if (!v1::JobEvent::Severity_IsValid(request->min_severity())) {
       return InvalidField("min_severity", "is none; INFO, WARNING or ERROR");
     }
-    const absl::Status found = FindJob(backend_, request->job_id());
+    const absl::Status found = FindJob(backend_, call->caller(), request->job_id());
     if (!found.ok()) return found;
     v1::ListEventsRequest query;
     const absl::StatusOr<PageRequest> page = ParsePage(*request, query);
@@ -168,15 +187,17 @@ JobService::Unary* JobService::ListEvents(Context*, const v1::ListEventsRequest*
   return call;
 }
 
-grpc::ServerWriteReactor<v1::ReadLogsResponse>* JobService::ReadLogs(Context*, const v1::ReadLogsRequest* request) {
-  return ReadLogsStream::Start<ReadLogsStream>(backend_, *request);
+grpc::ServerWriteReactor<v1::ReadLogsResponse>* JobService::ReadLogs(Context* context,
+                                                                     const v1::ReadLogsRequest* request) {
+  return ReadLogsStream::Start<ReadLogsStream>(backend_, *context, *request);
 }
 
-JobService::Unary* JobService::ListCheckpoints(Context*, const v1::ListCheckpointsRequest* request,
+JobService::Unary* JobService::ListCheckpoints(Context* context, const v1::ListCheckpointsRequest* request,
                                                v1::ListCheckpointsResponse* response) {
-  auto* const call = new UnaryCall(backend_, "JobService/ListCheckpoints");
-  call->ReplyFromPool([this, request, response]() -> absl::Status {
-    const absl::Status found = FindJob(backend_, request->job_id());
+  auto* const call = new UnaryCall(backend_, *context, "JobService/ListCheckpoints");
+  if (!call->admitted()) return call;
+  call->ReplyFromPool([this, call, request, response]() -> absl::Status {
+    const absl::Status found = FindJob(backend_, call->caller(), request->job_id());
     if (!found.ok()) return found;
     absl::StatusOr<std::vector<v1::Checkpoint>> checkpoints = backend_.store.ListCheckpoints(request->job_id());
     if (!checkpoints.ok()) return checkpoints.status();
@@ -187,11 +208,12 @@ JobService::Unary* JobService::ListCheckpoints(Context*, const v1::ListCheckpoin
   return call;
 }
 
-JobService::Unary* JobService::ListArtifacts(Context*, const v1::ListArtifactsRequest* request,
+JobService::Unary* JobService::ListArtifacts(Context* context, const v1::ListArtifactsRequest* request,
                                              v1::ListArtifactsResponse* response) {
-  auto* const call = new UnaryCall(backend_, "JobService/ListArtifacts");
-  call->ReplyFromPool([this, request, response]() -> absl::Status {
-    const absl::Status found = FindJob(backend_, request->job_id());
+  auto* const call = new UnaryCall(backend_, *context, "JobService/ListArtifacts");
+  if (!call->admitted()) return call;
+  call->ReplyFromPool([this, call, request, response]() -> absl::Status {
+    const absl::Status found = FindJob(backend_, call->caller(), request->job_id());
     if (!found.ok()) return found;
     absl::StatusOr<std::vector<ArtifactWrite>> artifacts = backend_.store.ListArtifacts(request->job_id());
     if (!artifacts.ok()) return artifacts.status();
@@ -205,13 +227,14 @@ JobService::Unary* JobService::ListArtifacts(Context*, const v1::ListArtifactsRe
 }
 
 grpc::ServerWriteReactor<v1::DownloadArtifactResponse>* JobService::DownloadArtifact(
-    Context*, const v1::DownloadArtifactRequest* request) {
-  return DownloadArtifactStream::Start<DownloadArtifactStream>(backend_, *request);
+    Context* context, const v1::DownloadArtifactRequest* request) {
+  return DownloadArtifactStream::Start<DownloadArtifactStream>(backend_, *context, *request);
 }
 
-JobService::Unary* JobService::ListRoots(Context*, const v1::ListRootsRequest* request,
+JobService::Unary* JobService::ListRoots(Context* context, const v1::ListRootsRequest* request,
                                          v1::ListRootsResponse* response) {
-  auto* const call = new UnaryCall(backend_, "JobService/ListRoots");
+  auto* const call = new UnaryCall(backend_, *context, "JobService/ListRoots");
+  if (!call->admitted()) return call;
   call->ReplyFromState([request, response](const Scheduler& scheduler, Moment now) {
     std::vector<v1::WorkerRoots> listed;
     for (v1::Worker& worker : scheduler.Workers(now)) {
@@ -229,15 +252,17 @@ JobService::Unary* JobService::ListRoots(Context*, const v1::ListRootsRequest* r
   return call;
 }
 
-JobService::Unary* JobService::QueryHistory(Context*, const v1::QueryHistoryRequest* request,
+JobService::Unary* JobService::QueryHistory(Context* context, const v1::QueryHistoryRequest* request,
                                             v1::QueryHistoryResponse* response) {
-  auto* const call = new UnaryCall(backend_, "JobService/QueryHistory");
-  call->ReplyFromPool([this, request, response] { return QueryHistoryPage(backend_, *request, *response); });
+  auto* const call = new UnaryCall(backend_, *context, "JobService/QueryHistory");
+  if (!call->admitted()) return call;
+  call->ReplyFromPool(
+      [this, call, request, response] { return QueryHistoryPage(backend_, call->caller(), *request, *response); });
   return call;
 }
 
-JobService::Unary* JobService::GetReport(Context*, const v1::GetReportRequest*, v1::GetReportResponse*) {
-  return RefuseUnbuilt(backend_, "GetReport", "studies, which make reports, are not built either.");
+JobService::Unary* JobService::GetReport(Context* context, const v1::GetReportRequest*, v1::GetReportResponse*) {
+  return RefuseUnbuilt(backend_, *context, "GetReport", "studies, which make reports, are not built either.");
 }
 
 }  // namespace mantissa::server

@@ -18,31 +18,34 @@ class JobService final : public v1::JobService::WithRawCallbackMethod_WatchJob<
   using Unary = grpc::ServerUnaryReactor;
   using Context = grpc::CallbackServerContext;
 
-  Unary* SubmitJob(Context*, const v1::SubmitJobRequest* request, v1::Job* job) override;
-  Unary* SubmitJobs(Context*, const v1::SubmitJobsRequest* request, v1::SubmitJobsResponse* response) override;
-  Unary* GetJob(Context*, const v1::GetJobRequest* request, v1::Job* job) override;
-  Unary* ListJobs(Context*, const v1::ListJobsRequest* request, v1::ListJobsResponse* response) override;
-  Unary* CancelJob(Context*, const v1::CancelJobRequest* request, v1::Job* job) override;
-  Unary* CancelJobs(Context*, const v1::CancelJobsRequest* request, v1::CancelJobsResponse* response) override;
-  Unary* PauseJob(Context*, const v1::PauseJobRequest* request, v1::Job* job) override;
-  Unary* ResumeJob(Context*, const v1::ResumeJobRequest* request, v1::Job* job) override;
-  Unary* UpdateJob(Context*, const v1::UpdateJobRequest* request, v1::Job* job) override;
-  Unary* DeleteJob(Context*, const v1::DeleteJobRequest* request, v1::DeleteJobResponse* response) override;
-  grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchJob(Context*, const grpc::ByteBuffer* request) override;
-  grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchJobs(Context*, const grpc::ByteBuffer* request) override;
-  Unary* ListAttempts(Context*, const v1::ListAttemptsRequest* request, v1::ListAttemptsResponse* response) override;
-  Unary* ListEvents(Context*, const v1::ListEventsRequest* request, v1::ListEventsResponse* response) override;
-  grpc::ServerWriteReactor<v1::ReadLogsResponse>* ReadLogs(Context*, const v1::ReadLogsRequest* request) override;
-  Unary* ListCheckpoints(Context*, const v1::ListCheckpointsRequest* request,
+  Unary* SubmitJob(Context* context, const v1::SubmitJobRequest* request, v1::Job* job) override;
+  Unary* SubmitJobs(Context* context, const v1::SubmitJobsRequest* request, v1::SubmitJobsResponse* response) override;
+  Unary* GetJob(Context* context, const v1::GetJobRequest* request, v1::Job* job) override;
+  Unary* ListJobs(Context* context, const v1::ListJobsRequest* request, v1::ListJobsResponse* response) override;
+  Unary* CancelJob(Context* context, const v1::CancelJobRequest* request, v1::Job* job) override;
+  Unary* CancelJobs(Context* context, const v1::CancelJobsRequest* request, v1::CancelJobsResponse* response) override;
+  Unary* PauseJob(Context* context, const v1::PauseJobRequest* request, v1::Job* job) override;
+  Unary* ResumeJob(Context* context, const v1::ResumeJobRequest* request, v1::Job* job) override;
+  Unary* UpdateJob(Context* context, const v1::UpdateJobRequest* request, v1::Job* job) override;
+  Unary* DeleteJob(Context* context, const v1::DeleteJobRequest* request, v1::DeleteJobResponse* response) override;
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchJob(Context* context, const grpc::ByteBuffer* request) override;
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchJobs(Context* context, const grpc::ByteBuffer* request) override;
+  Unary* ListAttempts(Context* context, const v1::ListAttemptsRequest* request,
+                      v1::ListAttemptsResponse* response) override;
+  Unary* ListEvents(Context* context, const v1::ListEventsRequest* request, v1::ListEventsResponse* response) override;
+  grpc::ServerWriteReactor<v1::ReadLogsResponse>* ReadLogs(Context* context,
+                                                           const v1::ReadLogsRequest* request) override;
+  Unary* ListCheckpoints(Context* context, const v1::ListCheckpointsRequest* request,
                          v1::ListCheckpointsResponse* response) override;
-  Unary* ListArtifacts(Context*, const v1::ListArtifactsRequest* request, v1::ListArtifactsResponse* response) override;
+  Unary* ListArtifacts(Context* context, const v1::ListArtifactsRequest* request,
+                       v1::ListArtifactsResponse* response) override;
   grpc::ServerWriteReactor<v1::DownloadArtifactResponse>* DownloadArtifact(
-      Context*, const v1::DownloadArtifactRequest* request) override;
-  Unary* ListRoots(Context*, const v1::ListRootsRequest* request, v1::ListRootsResponse* response) override;
+      Context* context, const v1::DownloadArtifactRequest* request) override;
+  Unary* ListRoots(Context* context, const v1::ListRootsRequest* request, v1::ListRootsResponse* response) override;
 
   // Not built in this release.
-  Unary* QueryHistory(Context*, const v1::QueryHistoryRequest*, v1::QueryHistoryResponse*) override;
-  Unary* GetReport(Context*, const v1::GetReportRequest*, v1::GetReportResponse*) override;
+  Unary* QueryHistory(Context* context, const v1::QueryHistoryRequest*, v1::QueryHistoryResponse*) override;
+  Unary* GetReport(Context* context, const v1::GetReportRequest*, v1::GetReportResponse*) override;
 
  private:
   Backend& backend_;

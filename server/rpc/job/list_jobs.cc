@@ -47,7 +47,8 @@ absl::Status CheckFilter(const v1::JobFilter& filter) {
   return absl::OkStatus();
 }
 
-absl::Status ListJobsPage(Backend& backend, const v1::ListJobsRequest& request, v1::ListJobsResponse& response) {
+absl::Status ListJobsPage(Backend& backend, const std::string& tenant, const v1::ListJobsRequest& request,
+                          v1::ListJobsResponse& response) {
   absl::Status checked = CheckFilter(request.filter());
   if (!checked.ok()) return checked;
   if (!v1::JobView::Level_IsValid(request.view())) return InvalidField("view", "is none; BASIC or FULL");
@@ -59,7 +60,7 @@ absl::Status ListJobsPage(Backend& backend, const v1::ListJobsRequest& request, 
   size_t bytes = 0;
   for (bool more = true; more;) {
     const int32_t wanted = std::min(kLot, page->size - response.jobs_size());
-    absl::StatusOr<JobPage> lot = backend.store.ListJobs(kDefaultTenant, request.filter(), before, wanted);
+    absl::StatusOr<JobPage> lot = backend.store.ListJobs(tenant, request.filter(), before, wanted);
     if (!lot.ok()) return lot.status();
     more = lot->more && !lot->jobs.empty();
     for (size_t i = 0; i < lot->jobs.size(); ++i) {

@@ -9,7 +9,7 @@
 namespace mantissa::server {
 
 // The next page of the records that `request` asks for, and of the gaps among them. May block.
-absl::Status QueryHistoryPage(Backend& backend, const v1::QueryHistoryRequest& request,
+absl::Status QueryHistoryPage(Backend& backend, const Caller& caller, const v1::QueryHistoryRequest& request,
                               v1::QueryHistoryResponse& response);
 
 }  // namespace mantissa::server

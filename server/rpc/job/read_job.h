@@ -1,6 +1,7 @@
 // Reads that every handler about one job begins with.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -18,11 +19,14 @@ absl::Status CheckJobId(std::string_view job_id);
 // NOT_FOUND, reason JOB_NOT_FOUND.
 absl::Status JobNotFound(const std::string& job_id);
 
-// JobNotFound for a job that is not there or another tenant's. May block.
-absl::StatusOr<v1::Job> ReadJob(Backend& backend, const std::string& job_id);
+// INVALID_ARGUMENT for a number of rows that nothing can be thinned to.
+absl::Status CheckMaxPoints(int32_t max_points);
+
+// JobNotFound for a job that is not there or not the caller's to see. May block.
+absl::StatusOr<v1::Job> ReadJob(Backend& backend, const Caller& caller, const std::string& job_id);
 
 // OK when the job is there. May block.
-absl::Status FindJob(Backend& backend, const std::string& job_id);
+absl::Status FindJob(Backend& backend, const Caller& caller, const std::string& job_id);
 
 // Fills in what only the running server knows of `job`, which the call's reply holds, and replies.
 void ReplyDecorated(UnaryCall* call, v1::Job* job);

@@ -18,8 +18,9 @@ bool HasEnded(const v1::Attempt& attempt) {
 
 }  // namespace
 
-ReadLogsStream::ReadLogsStream(Backend& backend, const v1::ReadLogsRequest& request)
-    : FrameStream(backend, "JobService/ReadLogs"), request_(request), offset_(request.offset()) {}
+ReadLogsStream::ReadLogsStream(Backend& backend, const grpc::CallbackServerContext& context,
+                               const v1::ReadLogsRequest& request)
+    : FrameStream(backend, context, "JobService/ReadLogs"), request_(request), offset_(request.offset()) {}
 
 absl::Status ReadLogsStream::Check() const {
   const absl::Status named = CheckJobId(request_.job_id());
@@ -52,7 +53,7 @@ ReadLogsStream::Next ReadLogsStream::Step() {
     subscription_.emplace(backend().log_signal, request_.job_id(), shared_from_this());
   }
   // In this order: when the attempt is seen to have ended, what is read after it is all there is.
-  absl::StatusOr<v1::Job> job = ReadJob(backend(), request_.job_id());
+  absl::StatusOr<v1::Job> job = ReadJob(backend(), caller(), request_.job_id());
   if (!job.ok()) return job.status();
   absl::StatusOr<std::optional<v1::Attempt>> attempt = FindAttempt();
   if (!attempt.ok()) return attempt.status();

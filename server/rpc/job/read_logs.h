@@ -13,7 +13,7 @@ namespace mantissa::server {
 // The log of one attempt from an offset on; with `follow` until the attempt has ended. Thread-safe.
 class ReadLogsStream final : public FrameStream<v1::ReadLogsResponse> {
  public:
-  ReadLogsStream(Backend& backend, const v1::ReadLogsRequest& request);
+  ReadLogsStream(Backend& backend, const grpc::CallbackServerContext& context, const v1::ReadLogsRequest& request);
 
  protected:
   Next Step() override;

@@ -59,7 +59,7 @@ v1::JobSpec Merged(const v1::JobSpec& stored, const v1::UpdateJobRequest& reques
 void UpdateOne(Backend& backend, UnaryCall* call, const v1::UpdateJobRequest& request, v1::Job& job) {
   const absl::Status mask = CheckMask(request.update_mask());
   if (!mask.ok()) return call->Reply(mask);
-  absl::StatusOr<v1::Job> read = ReadJob(backend, request.job_id());
+  absl::StatusOr<v1::Job> read = ReadJob(backend, call->caller(), request.job_id());
   if (!read.ok()) return call->Reply(read.status());
   if (HasEnded(read->state())) {
     return call->Reply(ErrorWithReason(absl::StatusCode::kFailedPrecondition, kWrongState,

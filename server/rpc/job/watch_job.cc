@@ -31,9 +31,7 @@ grpc::ByteBuffer Encode(WatchFrame& frame) {
 
 absl::Status CheckRequest(const v1::WatchJobRequest& request) {
   absl::Status status = CheckJobId(request.job_id());
-  if (status.ok() && request.max_points() != 0) {
-    status = InvalidField("max_points", "thinning a replay is not built in this release; leave it out");
-  }
+  if (status.ok()) status = CheckMaxPoints(request.max_points());
   if (status.ok() && request.filter().columns_size() > kMaxColumns) {
     status = InvalidField("filter.columns", "has more columns than there are; name each once");
   }
@@ -42,8 +40,9 @@ absl::Status CheckRequest(const v1::WatchJobRequest& request) {
 
 }  // namespace
 
-WatchJobStream::WatchJobStream(Backend& backend, const grpc::ByteBuffer* request)
-    : FrameStream(backend, "JobService/WatchJob"), encoded_request_(*request) {}
+WatchJobStream::WatchJobStream(Backend& backend, const grpc::CallbackServerContext& context,
+                               const grpc::ByteBuffer* request)
+    : FrameStream(backend, context, "JobService/WatchJob"), encoded_request_(*request) {}
 
 absl::Status WatchJobStream::Open() {
   v1::WatchJobRequest request;
@@ -54,7 +53,7 @@ absl::Status WatchJobStream::Open() {
   absl::Status status = CheckRequest(request);
   if (!status.ok()) return status;
   absl::StatusOr<std::unique_ptr<Watch>> watch =
-      Watch::Open(request, kDefaultTenant, backend().store, backend().telemetry, shared_from_this());
+      Watch::Open(request, caller().reach, backend().store, backend().telemetry, shared_from_this());
   if (absl::IsNotFound(watch.status())) return JobNotFound(request.job_id());
   if (!watch.ok()) return watch.status();
   watch_ = *std::move(watch);

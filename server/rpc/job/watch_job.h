@@ -13,10 +13,11 @@ namespace mantissa::server {
 // A watch, as frames on the wire: segments that were encoded once are sent as they are, without a copy. Thread-safe.
 class WatchJobStream final : public FrameStream<grpc::ByteBuffer> {
  public:
-  WatchJobStream(Backend& backend, const grpc::ByteBuffer* request);
+  WatchJobStream(Backend& backend, const grpc::CallbackServerContext& context, const grpc::ByteBuffer* request);
 
  protected:
   Next Step() override;
+  bool MayBlock() override { return !watch_ || watch_->ReadsStore(); }
   void Closed() override;
 
  private:

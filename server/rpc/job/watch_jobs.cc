@@ -17,7 +17,7 @@ absl::Status WatchJobsStream::Open() {
   }
   absl::Status checked = CheckFilter(request.filter());
   if (!checked.ok()) return checked;
-  watch_.emplace(request.filter(), kDefaultTenant, backend().store, backend().jobs_feed, shared_from_this());
+  watch_.emplace(request.filter(), caller().reach, backend().store, backend().jobs_feed, shared_from_this());
   backend().metrics.watchers.Increment();
   return absl::OkStatus();
 }

@@ -12,8 +12,8 @@ namespace mantissa::server {
 // All jobs of a tenant, followed until the client goes. Thread-safe.
 class WatchJobsStream final : public FrameStream<grpc::ByteBuffer> {
  public:
-  WatchJobsStream(Backend& backend, const grpc::ByteBuffer* request)
-      : FrameStream(backend, "JobService/WatchJobs"), encoded_request_(*request) {}
+  WatchJobsStream(Backend& backend, const grpc::CallbackServerContext& context, const grpc::ByteBuffer* request)
+      : FrameStream(backend, context, "JobService/WatchJobs"), encoded_request_(*request) {}
 
  protected:
   Next Step() override;

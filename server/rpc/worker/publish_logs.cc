@@ -32,19 +32,19 @@ absl::Status Check(const v1::PublishLogsRequest& request) {
 
 }  // namespace
 
-void PublishLogsStream::Handle(v1::PublishLogsRequest& request) {
-  const absl::Status checked = Check(request);
+void PublishLogsStream::Handle(std::shared_ptr<v1::PublishLogsRequest> request) {
+  const absl::Status checked = Check(*request);
   if (!checked.ok()) return Failed(checked);
   auto stream = std::static_pointer_cast<PublishLogsStream>(shared_from_this());
   SubmitDecision(
       backend().commit,
-      [&request](Scheduler& scheduler, Moment, Changes&) { return scheduler.CheckFence(RefOf(request)); },
-      [stream, &request](const absl::Status& status) {
+      [request](Scheduler& scheduler, Moment, Changes&) { return scheduler.CheckFence(RefOf(*request)); },
+      [stream, request](const absl::Status& status) {
         if (status.ok()) {
-          stream->backend().pool.Post([stream, &request] { stream->Store(request); });
+          stream->backend().pool.Post([stream, request] { stream->Store(*request); });
         } else if (ReasonOf(status) == kLeaseLost) {
           stream->backend().metrics.fence_rejections.Increment();
-          stream->Acknowledge(request, 0, /*lease_lost=*/true);
+          stream->Acknowledge(*request, 0, /*lease_lost=*/true);
         } else {
           stream->Failed(status);
         }

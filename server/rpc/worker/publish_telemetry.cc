@@ -32,22 +32,22 @@ absl::Status Check(const v1::PublishTelemetryRequest& request) {
 
 }  // namespace
 
-void PublishTelemetryStream::Handle(v1::PublishTelemetryRequest& request) {
-  const absl::Status checked = Check(request);
+void PublishTelemetryStream::Handle(std::shared_ptr<v1::PublishTelemetryRequest> request) {
+  const absl::Status checked = Check(*request);
   if (!checked.ok()) return Failed(checked);
   auto stream = std::static_pointer_cast<PublishTelemetryStream>(shared_from_this());
   auto durable_through = std::make_shared<int64_t>(0);
-  const v1::AttemptRef& ref = request.has_attempt() ? request.attempt() : request.open();
+  const v1::AttemptRef& ref = request->has_attempt() ? request->attempt() : request->open();
   SubmitDecision(
       backend().commit,
-      [&request, &ref, durable_through](Scheduler& scheduler, Moment now, Changes& changes) {
-        std::vector<v1::Segment> segments(std::make_move_iterator(request.mutable_segments()->begin()),
-                                          std::make_move_iterator(request.mutable_segments()->end()));
+      [request, &ref, durable_through](Scheduler& scheduler, Moment now, Changes& changes) {
+        std::vector<v1::Segment> segments(std::make_move_iterator(request->mutable_segments()->begin()),
+                                          std::make_move_iterator(request->mutable_segments()->end()));
         const absl::StatusOr<int64_t> through = scheduler.AppendTelemetry(ref, std::move(segments), now, changes);
         if (through.ok()) *durable_through = *through;
         return through.status();
       },
-      [stream, &ref, durable_through](const absl::Status& status) {
+      [stream, request, &ref, durable_through](const absl::Status& status) {
         const bool lost = ReasonOf(status) == kLeaseLost;
         if (!status.ok() && !lost) return stream->Failed(status);
         if (lost) stream->backend().metrics.fence_rejections.Increment();

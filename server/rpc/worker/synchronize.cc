@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "google/protobuf/util/time_util.h"
-#include "grpc/support/time.h"
 
 #include "server/core/errors.h"
 #include "server/rpc/call/unary_call.h"
@@ -29,17 +28,37 @@ void SynchronizeCalls::Remove(const std::string& worker_id, const SynchronizeCal
   if (found != calls_.end() && found->second.get() == call) calls_.erase(found);
 }
 
+namespace {
+
+constexpr char kMethod[] = "WorkerService/Synchronize";
+
+// A certificate speaks for one worker, or for a pool of them. What else a worker says of an attempt carries the
+// attempt's token, and that is told here only.
+absl::Status AdmitWorker(Backend& backend, const grpc::CallbackServerContext& context, const std::string& worker_id) {
+  const absl::StatusOr<Caller> caller = backend.access.Admit(context, kMethod, backend.clock.Now());
+  if (!caller.ok() || caller->SpeaksFor(worker_id)) return caller.status();
+  const std::string whose = caller->worker_pool.empty()
+                                ? "of worker " + caller->worker_id
+                                : "for workers whose ids begin with " + caller->worker_pool + "-";
+  return ErrorWithReason(absl::StatusCode::kPermissionDenied, "WORKER_ID_NOT_YOURS",
+                         "worker_id: the client certificate is " + whose +
+                             "; call yourself that (--worker-id), or show another certificate");
+}
+
+}  // namespace
+
 SynchronizeCall* SynchronizeCall::Start(Backend& backend, SynchronizeCalls& calls,
+                                        const grpc::CallbackServerContext& context,
                                         const v1::SynchronizeRequest* request, v1::SynchronizeResponse* response) {
   auto call = std::make_shared<SynchronizeCall>(backend, calls, request, response);
   SynchronizeCall* const self = call.get();
-  self->Begin(std::move(call));
+  self->Begin(std::move(call), AdmitWorker(backend, context, request->worker_id()));
   return self;
 }
 
-void SynchronizeCall::Begin(std::shared_ptr<SynchronizeCall> self) {
+void SynchronizeCall::Begin(std::shared_ptr<SynchronizeCall> self, const absl::Status& refusal) {
   self_ = std::move(self);
-  const absl::Status admitted = backend_.open_calls.Add(self_);
+  const absl::Status admitted = refusal.ok() ? backend_.open_calls.Add(self_) : refusal;
   if (!admitted.ok()) return Rest(admitted);
   // Before the first look, so that what changes after it wakes the call.
   subscription_.emplace(backend_.worker_signal, request_.worker_id(), self_);
@@ -71,14 +90,11 @@ void SynchronizeCall::Reported(const absl::Status& status, const std::optional<v
 
 void SynchronizeCall::Look() {
   auto desired = std::make_shared<v1::SynchronizeResponse>();
-  SubmitDecision(
-      backend_.commit,
-      [call = shared_from_this(), desired](Scheduler& scheduler, Moment now, Changes&) {
-        *desired = scheduler.DesiredState(call->request_.worker_id(), now);
-        return absl::OkStatus();
-      },
-      [call = shared_from_this(), desired](const absl::Status& status) { call->Looked(*desired, status); },
-      WhenReadOnly::kRun);
+  backend_.commit.Read(
+      {[call = shared_from_this(), desired](const Scheduler& scheduler, Moment now) {
+         *desired = scheduler.DesiredState(call->request_.worker_id(), now);
+       },
+       [call = shared_from_this(), desired](const absl::Status& status) { call->Looked(*desired, status); }});
 }
 
 void SynchronizeCall::Looked(const v1::SynchronizeResponse& desired, const absl::Status& status) {
@@ -94,7 +110,7 @@ void SynchronizeCall::Looked(const v1::SynchronizeResponse& desired, const absl:
     response_.set_report_number(request_.report_number());
     return Rest(absl::OkStatus());
   }
-  if (!std::exchange(alarm_set_, true)) SetAlarm(desired);
+  if (!alarm_) SetAlarm(desired);
   Rest(std::nullopt);
 }
 
@@ -138,11 +154,9 @@ void SynchronizeCall::End(const absl::Status& status) {
 void SynchronizeCall::SetAlarm(const v1::SynchronizeResponse& desired) {
   int64_t nanos = TimeUtil::DurationToNanoseconds(desired.next_call());
   if (request_.has_max_hang()) nanos = std::min(nanos, TimeUtil::DurationToNanoseconds(request_.max_hang()));
-  const gpr_timespec at = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_nanos(nanos, GPR_TIMESPAN));
-  // The alarm keeps its function after it has run, so a function that owned the call would own its own keeper.
-  alarm_.Set(at, [weak = weak_from_this()](bool rang) {
+  alarm_ = calls_.alarms().Set(backend_.clock.Now() + std::chrono::nanoseconds(nanos), [weak = weak_from_this()] {
     const std::shared_ptr<SynchronizeCall> call = weak.lock();
-    if (!rang || !call) return;
+    if (!call) return;
     {
       MutexLock lock(call->mutex_);
       call->due_ = true;
@@ -153,12 +167,12 @@ void SynchronizeCall::SetAlarm(const v1::SynchronizeResponse& desired) {
 
 void SynchronizeCall::FinishCounted(const absl::Status& outcome) {
   const absl::Status status = backend_.MayAnswer() ? outcome : StandingBy();
-  backend_.rpc_metrics.Count("WorkerService/Synchronize", CodeName(status.code()));
+  backend_.rpc_metrics.Count(kMethod, CodeName(status.code()));
   Finish(ToGrpcStatus(status));
 }
 
 void SynchronizeCall::OnDone() {
-  alarm_.Cancel();
+  if (alarm_) calls_.alarms().Cancel(*alarm_);
   subscription_.reset();
   calls_.Remove(request_.worker_id(), this);
   backend_.open_calls.Remove(self_);

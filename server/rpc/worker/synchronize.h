@@ -6,10 +6,10 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "grpcpp/alarm.h"
 #include "grpcpp/support/server_callback.h"
 
 #include "mantissa/v1/worker_service.pb.h"
+#include "process/alarm_clock.h"
 #include "process/mutex.h"
 #include "server/rpc/backend.h"
 #include "server/rpc/call/open_calls.h"
@@ -19,14 +19,16 @@ namespace mantissa::server {
 
 class SynchronizeCall;
 
-// The one call of each worker that hangs. Thread-safe.
+// The one call of each worker that hangs, and the clock by which they end. Thread-safe.
 class SynchronizeCalls {
  public:
   // `call` takes the worker's place; who had it before, to be told.
   std::shared_ptr<SynchronizeCall> Replace(const std::string& worker_id, std::shared_ptr<SynchronizeCall> call);
   void Remove(const std::string& worker_id, const SynchronizeCall* call);
+  process::AlarmClock& alarms() { return alarms_; }
 
  private:
+  process::AlarmClock alarms_;
   process::Mutex mutex_;
   std::map<std::string, std::shared_ptr<SynchronizeCall>> calls_ ABSL_GUARDED_BY(mutex_);
 };
@@ -41,8 +43,8 @@ class SynchronizeCall final : public grpc::ServerUnaryReactor,
                               public OpenCall,
                               public std::enable_shared_from_this<SynchronizeCall> {
  public:
-  static SynchronizeCall* Start(Backend& backend, SynchronizeCalls& calls, const v1::SynchronizeRequest* request,
-                                v1::SynchronizeResponse* response);
+  static SynchronizeCall* Start(Backend& backend, SynchronizeCalls& calls, const grpc::CallbackServerContext& context,
+                                const v1::SynchronizeRequest* request, v1::SynchronizeResponse* response);
   SynchronizeCall(Backend& backend, SynchronizeCalls& calls, const v1::SynchronizeRequest* request,
                   v1::SynchronizeResponse* response)
       : backend_(backend), calls_(calls), request_(*request), response_(*response) {}
@@ -53,7 +55,7 @@ class SynchronizeCall final : public grpc::ServerUnaryReactor,
   void OnDone() override;
 
  private:
-  void Begin(std::shared_ptr<SynchronizeCall> self);
+  void Begin(std::shared_ptr<SynchronizeCall> self, const absl::Status& refusal);
   // On the writer's thread, as are the two below.
   // `unchanged`: the desired state, where the report says that it is carried out as it stands.
   void Reported(const absl::Status& status, const std::optional<v1::SynchronizeResponse>& unchanged);
@@ -70,8 +72,7 @@ class SynchronizeCall final : public grpc::ServerUnaryReactor,
   v1::SynchronizeResponse& response_;
   std::shared_ptr<SynchronizeCall> self_;
   std::optional<WakeSignal::Subscription> subscription_;
-  grpc::Alarm alarm_;
-  bool alarm_set_ = false;
+  std::optional<process::AlarmClock::Alarm> alarm_;
 
   process::Mutex mutex_;
   // A command is under way. Until it has ended the call is not finished, because the command reads the request.

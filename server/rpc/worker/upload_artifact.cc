@@ -10,16 +10,23 @@ namespace mantissa::server {
 
 using process::MutexLock;
 
-UploadArtifactStream* UploadArtifactStream::Start(Backend& backend, v1::UploadArtifactResponse* response) {
+namespace {
+
+constexpr char kMethod[] = "WorkerService/UploadArtifact";
+
+}  // namespace
+
+UploadArtifactStream* UploadArtifactStream::Start(Backend& backend, const grpc::CallbackServerContext& context,
+                                                  v1::UploadArtifactResponse* response) {
   auto stream = std::make_shared<UploadArtifactStream>(backend, response);
   UploadArtifactStream* const self = stream.get();
-  self->Begin(std::move(stream));
+  self->Begin(std::move(stream), backend.access.Admit(context, kMethod, backend.clock.Now()).status());
   return self;
 }
 
-void UploadArtifactStream::Begin(std::shared_ptr<UploadArtifactStream> self) {
+void UploadArtifactStream::Begin(std::shared_ptr<UploadArtifactStream> self, const absl::Status& refusal) {
   self_ = std::move(self);
-  const absl::Status admitted = backend_.open_calls.Add(self_);
+  const absl::Status admitted = refusal.ok() ? backend_.open_calls.Add(self_) : refusal;
   Rest(admitted.ok() ? std::nullopt : std::optional(admitted));
 }
 
@@ -131,7 +138,7 @@ void UploadArtifactStream::FinishIfEnded() {
 }
 
 void UploadArtifactStream::FinishCounted(const absl::Status& status) {
-  backend_.rpc_metrics.Count("WorkerService/UploadArtifact", CodeName(status.code()));
+  backend_.rpc_metrics.Count(kMethod, CodeName(status.code()));
   if (ReasonOf(status) == kLeaseLost) backend_.metrics.fence_rejections.Increment();
   Finish(ToGrpcStatus(status));
 }

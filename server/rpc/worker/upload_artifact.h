@@ -22,7 +22,8 @@ class UploadArtifactStream final : public grpc::ServerReadReactor<v1::UploadArti
                                    public OpenCall,
                                    public std::enable_shared_from_this<UploadArtifactStream> {
  public:
-  static UploadArtifactStream* Start(Backend& backend, v1::UploadArtifactResponse* response);
+  static UploadArtifactStream* Start(Backend& backend, const grpc::CallbackServerContext& context,
+                                     v1::UploadArtifactResponse* response);
   UploadArtifactStream(Backend& backend, v1::UploadArtifactResponse* response)
       : backend_(backend), response_(*response) {}
 
@@ -32,7 +33,7 @@ class UploadArtifactStream final : public grpc::ServerReadReactor<v1::UploadArti
   void OnDone() override;
 
  private:
-  void Begin(std::shared_ptr<UploadArtifactStream> self);
+  void Begin(std::shared_ptr<UploadArtifactStream> self, const absl::Status& refusal);
   void CheckWanted();
   // May block.
   void Open();

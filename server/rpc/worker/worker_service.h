@@ -14,14 +14,14 @@ class WorkerService final : public v1::WorkerService::CallbackService {
 
   using Context = grpc::CallbackServerContext;
 
-  grpc::ServerUnaryReactor* Synchronize(Context*, const v1::SynchronizeRequest* request,
+  grpc::ServerUnaryReactor* Synchronize(Context* context, const v1::SynchronizeRequest* request,
                                         v1::SynchronizeResponse* response) override;
   grpc::ServerBidiReactor<v1::PublishTelemetryRequest, v1::PublishTelemetryResponse>* PublishTelemetry(
-      Context*) override;
-  grpc::ServerBidiReactor<v1::PublishLogsRequest, v1::PublishLogsResponse>* PublishLogs(Context*) override;
-  grpc::ServerUnaryReactor* CommitCheckpoint(Context*, const v1::CommitCheckpointRequest* request,
+      Context* context) override;
+  grpc::ServerBidiReactor<v1::PublishLogsRequest, v1::PublishLogsResponse>* PublishLogs(Context* context) override;
+  grpc::ServerUnaryReactor* CommitCheckpoint(Context* context, const v1::CommitCheckpointRequest* request,
                                              v1::CommitCheckpointResponse* response) override;
-  grpc::ServerReadReactor<v1::UploadArtifactRequest>* UploadArtifact(Context*,
+  grpc::ServerReadReactor<v1::UploadArtifactRequest>* UploadArtifact(Context* context,
                                                                      v1::UploadArtifactResponse* response) override;
 
  private:

@@ -2,7 +2,7 @@
 import json
 import os
 
-LENGTHS = ("MANTISSA_ROUNDS", "MANTISSA_WAKES", "MANTISSA_SECONDS")
+LENGTHS = ("MANTISSA_ROUNDS", "MANTISSA_WAKES", "MANTISSA_SECONDS", "MANTISSA_PASSING_JOBS")
 
 
 def emit(test, figure, value, unit, rounds, seed, command):

@@ -121,13 +121,20 @@ def attempts_out_of_order(rows, stored):
 
 
 def telemetry_with_holes(rows):
-    of, last = None, 0
-    ranges = rows("SELECT job_id, first_sequence, last_sequence FROM telemetry ORDER BY job_id, first_sequence")
-    for job, first, to in ranges:
-        expected = last + 1 if job == of else 1
-        if first != expected or to < first:
-            yield f"job {job} has telemetry {first} to {to} where {expected} follows"
-        of, last = job, to
+    """Records that were put together leave the events among them in rows of their own."""
+    of, last, records_to = None, 0, 0
+    ranges = rows("SELECT job_id, first_sequence, last_sequence, severity FROM telemetry "
+                  "ORDER BY job_id, first_sequence")
+    for job, first, to, severity in ranges:
+        if job != of:
+            of, last, records_to = job, 0, 0
+        if severity > 0 and first == to <= records_to:
+            continue
+        if first != last + 1 or to < first or (severity > 0 and to > first):
+            yield f"job {job} has telemetry {first} to {to} where {last + 1} follows"
+        last = to
+        if severity == 0:
+            records_to = to
 
 
 def acknowledged(histories):

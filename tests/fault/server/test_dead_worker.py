@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from blows import alive, check_resumed, endless_job, kill
+from blows import alive, attempts_of, check_resumed, endless_job, kill
 from conftest import until
 from figures import tell
+from memory_group import MemoryGroup
 
 ROUNDS = int(os.environ.get("MANTISSA_ROUNDS", "2"))
 SEED = int(os.environ.get("MANTISSA_SEED", str(random.SystemRandom().randrange(1 << 32))))
@@ -46,5 +47,42 @@ def test_a_dead_worker_is_noticed_and_its_job_goes_on_elsewhere(cluster, blow):
             agent.wait()
             until(lambda: not cluster.processes(workers[victim]), "nothing of it is left", 5)
             workers[victim] = cluster.start_worker(victim)
+    tell(ROUNDS, SEED, detected_at_most=(max(detected), "s"), resumed_at_most=(max(resumed), "s"))
+    assert max(detected) <= DETECTED + SLACK and max(resumed) <= RESUMED + SLACK
+
+
+@pytest.fixture
+def bounded():
+    """Room for a worker, its trainer and what they read."""
+    try:
+        group = MemoryGroup("mantissa-dead-worker", 1024)
+    except OSError as error:
+        pytest.skip(f"SKIPPED: the kernel lets this user bound no memory: {error}")
+    yield group
+    until(lambda: not (group.folder / "cgroup.procs").read_text(), "its processes have ended", 10)
+    group.remove()
+
+
+def test_a_trainer_that_the_kernel_kills_for_memory_is_said_to_be_and_its_job_goes_on(bounded, cluster):
+    with bounded.inside():
+        worker = cluster.start_worker()
+    detected, resumed = [], []
+    for _ in range(ROUNDS):
+        until(lambda: cluster.trainer_pids(worker), "a trainer is there", 30)
+        job = cluster.submit(endless_job(cluster, checkpoint_every=1_000))
+        cluster.wait_iteration(job.id, 2_000)
+        trainers = cluster.trainer_pids(worker)
+        struck = bounded.fill()
+        until(lambda: not alive(trainers), "it is the trainer that was killed", 5)
+        until(lambda: cluster.get(job.id).attempt > 1 or attempts_of(cluster, job.id)[0].HasField("end_time"),
+              "it is noticed", 10)
+        detected.append(round(time.monotonic() - struck, 2))
+        until(lambda: (lambda it: it.state == cluster.pb("job").Job.RUNNING and it.attempt == 2)(cluster.get(job.id)),
+              "it goes on", 10)
+        resumed.append(round(time.monotonic() - struck, 2))
+        ended = attempts_of(cluster, job.id)[0]
+        assert ended.reason == cluster.pb("job").Reason.OOM_KILLED and "resources.memory_bytes" in ended.message, ended
+        check_resumed(cluster, job.id)
+        assert worker.running, "the agent goes on"
     tell(ROUNDS, SEED, detected_at_most=(max(detected), "s"), resumed_at_most=(max(resumed), "s"))
     assert max(detected) <= DETECTED + SLACK and max(resumed) <= RESUMED + SLACK

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from conftest import BIN, ROOT, until
+from conftest import BIN, ROOT, iterations, until, watch
 from invariants import SqliteRows, violations
 from load import Client, Submitter, Trainee
 
@@ -187,6 +187,27 @@ def test_a_deleted_job_goes_though_the_server_dies_as_it_takes_it_away(cluster, 
     database = cluster.folder / "server/mantissa.db"
     until(lambda: rows_of(database, "jobs", "attempts", "telemetry", "artifacts", "checkpoints") == 0
           and not folder.exists(), "rows and files are gone")
+    whole(database)
+
+
+@pytest.mark.parametrize("step", steps("compact."))
+def test_records_are_there_once_though_the_server_dies_as_it_puts_them_together(cluster, step):
+    cluster.server.kill()
+    cluster.start_server(PROGRAM, MANTISSA_FAILPOINTS=f"{step}=crash:1")
+    cluster.start_worker()
+    job = cluster.submit(cluster.digits(iterations=6000))
+    died(cluster.server)
+    cluster.start_server()
+    cluster.wait_state(job.id, "SUCCEEDED")
+    database = cluster.folder / "server/mantissa.db"
+
+    def chunks():  # a serialised message does not begin with a zero
+        return sqlite3.connect(database).execute(
+            "SELECT COUNT(*) FROM telemetry WHERE substr(segments, 1, 1) = x'00'").fetchone()[0]
+
+    until(lambda: chunks() > 0, "some are together")
+    _, segments = watch(cluster, job.id)
+    assert iterations(cluster, segments) == [(1, number) for number in range(1, 6001)]
     whole(database)
 
 

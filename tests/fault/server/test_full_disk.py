@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from conftest import Cluster, until
+from observed import text_of, value_in
 
 
 class SmallDisk(Cluster):
@@ -71,6 +72,7 @@ def test_a_full_disk_is_told_reads_go_on_and_it_recovers_by_itself(small):
     details = next(value for key, value in error.trailing_metadata() if key == "grpc-status-details-bin")
     kinds = [any_.type_url.rsplit(".", 1)[-1] for any_ in status_pb2.Status.FromString(details).details]
     assert "RetryInfo" in kinds and error_details_pb2.RetryInfo, kinds
+    assert read_only(small)
 
     end = time.monotonic() + 2 * 3  # twice the lease of this cluster
     while time.monotonic() < end:
@@ -81,12 +83,17 @@ def test_a_full_disk_is_told_reads_go_on_and_it_recovers_by_itself(small):
     filler.unlink()
     began = time.monotonic()
     until(lambda: works(small), "submits are taken again", 10)
+    assert not read_only(small)
     print(f"recovered {time.monotonic() - began:.1f} s after there was room")
     done = small.get(running.id)
     assert done.attempt == 1 and done.state == small.pb("job").Job.RUNNING, done.state_message
     small.server.terminate()
     database = sqlite3.connect(small.disk / "mantissa.db")
     assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def read_only(cluster):
+    return value_in(text_of(cluster.metrics), "mantissa_store_read_only") == 1
 
 
 def works(cluster):

@@ -67,10 +67,14 @@ def check_history(cluster, job_id, resumed_from):
 
 
 def stored(cluster):
-    """Every row of the database, and every file of jobs that the server keeps."""
+    """Every row of the database, and every file of jobs that the server keeps. Of telemetry, whose old rows the server
+    puts together when it finds the time, how far it goes and how many events there are."""
     database = sqlite3.connect(f"file:{cluster.folder}/server/mantissa.db?mode=ro", uri=True)
     tables = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
-    rows = {table: sorted(map(repr, database.execute(f"SELECT * FROM {table}"))) for table in tables}
+    rows = {table: sorted(map(repr, database.execute(f"SELECT * FROM {table}"))) for table in tables
+            if table not in ("telemetry", "telemetry_uncompacted")}
+    rows["telemetry"] = database.execute(
+        "SELECT job_id, MAX(last_sequence), SUM(severity > 0) FROM telemetry GROUP BY job_id ORDER BY job_id").fetchall()
     database.close()
     assert rows["jobs"] and rows["attempts"]
     files = {str(path): hashlib.sha256(path.read_bytes()).hexdigest()

@@ -47,7 +47,7 @@ class AgentTest : public testing::Test {
   }
 
   void StartAgent() {
-    agent_.emplace(options_, AgentWorld{launcher_, *roots_, link_, inbox_, clock_, metrics_});
+    agent_.emplace(options_, AgentWorld{launcher_, *roots_, link_, inbox_, clock_, metrics_, exports_});
     agent_->Start();
   }
 
@@ -153,6 +153,7 @@ class AgentTest : public testing::Test {
   process::RealClock clock_;
   prometheus::Registry registry_;
   WorkerMetrics metrics_{registry_};
+  ExportHub exports_{clock_, metrics_};
   AgentOptions options_;
   milliseconds grace_{0};
 

@@ -290,8 +290,10 @@ TEST_F(AgentTest, DeletesWhatTheServerNamesAndSaysSoOnlyWhenItIsDone) {
 }
 
 TEST_F(AgentTest, UploadsTheFilesThatTheServerAsksFor) {
-  std::ofstream(folder_ / "model") << "tensors";
-  Begin("started,artifact=model");
+  const fs::path job = folder_ / "tenants/t" / MakeRef().job_id();
+  fs::create_directories(job);
+  std::ofstream(job / "model") << "tensors";
+  Begin("started,artifact=" + MakeRef().job_id() + "/model");
   Until("the end", [&] { return ReportSays(v1::Attempt::SUCCEEDED); });
   EXPECT_EQ(Report()->artifacts(0).name(), "model.safetensors");
   Want(Goal::RUN);

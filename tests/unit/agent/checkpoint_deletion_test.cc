@@ -48,6 +48,19 @@ TEST_F(CheckpointDeletionTest, IsHarmlessTwice) {
   EXPECT_TRUE(Delete("no/such").ok());
 }
 
+// A trainer gone bad writes in its job's folder only, but links lead on.
+TEST_F(CheckpointDeletionTest, ALinkToAnotherJobsCheckpointDeletesNothing) {
+  Make("victim/attempt-0001/step-1");
+  Make("job/attempt-0001/step-1");
+  fs::create_directory_symlink("../../victim/attempt-0001/step-1", root_ / "job/attempt-0001/step-2");
+  fs::create_directory_symlink("../victim/attempt-0001", root_ / "job/attempt-0002");
+  fs::create_directory_symlink("victim", root_ / "alias");
+  for (const char* path : {"job/attempt-0001/step-2", "job/attempt-0002/step-1", "alias/attempt-0001/step-1"}) {
+    EXPECT_FALSE(Delete(path).ok()) << path;
+    EXPECT_TRUE(fs::exists(root_ / "victim/attempt-0001/step-1/MANIFEST.json")) << path;
+  }
+}
+
 TEST_F(CheckpointDeletionTest, NeverLeavesTheRootNorTakesAWholeJob) {
   Make("job/attempt-0001/step-1");
   fs::create_directories(folder_ / "outside/folder");

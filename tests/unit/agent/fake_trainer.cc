@@ -2,7 +2,7 @@
 //
 //   started            AttemptStarted
 //   records=N          N iteration records, one segment each
-//   event              one event
+//   event[=REASON]     one event; CHECKPOINT_SAVED took 0.25 s
 //   out=TEXT err=TEXT  a line on stdout or stderr
 //   save=STEP          CheckpointSaved, then wait for CheckpointCommitted
 //   save_only=STEP     CheckpointSaved
@@ -141,7 +141,8 @@ class FakeTrainer {
       v1::Segment& segment = *report.mutable_telemetry()->add_segments();
       segment.set_first_attempt_sequence(++sequence_);
       segment.set_count(1);
-      segment.mutable_event()->set_reason("TEST");
+      segment.mutable_event()->set_reason(value.empty() ? "TEST" : value);
+      if (value == "CHECKPOINT_SAVED") segment.mutable_event()->mutable_checkpoint()->set_seconds(0.25);
       Send(report);
     } else if (step == "out" || step == "err") {
       std::FILE* stream = step == "out" ? stdout : stderr;

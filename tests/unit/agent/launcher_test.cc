@@ -260,7 +260,13 @@ TEST(TrainerEnvironmentTest, KeepsWhatCudaAndThreadsNeedAndLeavesSecretsBehind) 
                                                 "NOVALUE",
                                                 nullptr};
   EXPECT_THAT(TrainerEnvironment(environment.data()),
-              testing::ElementsAre("PATH=/bin", "OMP_NUM_THREADS=2", "CUDA_VISIBLE_DEVICES=1", "LC_ALL=C.UTF-8"));
+              testing::ElementsAre("PATH=/bin", "OMP_NUM_THREADS=2", "CUDA_VISIBLE_DEVICES=1", "LC_ALL=C.UTF-8",
+                                   "CUDA_DEVICE_ORDER=PCI_BUS_ID"));
+}
+
+TEST(TrainerEnvironmentTest, AnOrderOfDevicesThatWasChosenStays) {
+  const std::vector<const char*> environment = {"CUDA_DEVICE_ORDER=FASTEST_FIRST", nullptr};
+  EXPECT_THAT(TrainerEnvironment(environment.data()), testing::ElementsAre("CUDA_DEVICE_ORDER=FASTEST_FIRST"));
 }
 
 }  // namespace

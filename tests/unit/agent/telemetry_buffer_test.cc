@@ -238,6 +238,29 @@ TEST(TelemetrySegmentTest, ASummaryKeepsTheExtremesAndTheLastLoss) {
   EXPECT_EQ(Merge(Summarize(MakeEvent(1)), sum).events(), 1);
 }
 
+TEST(GapSummaryTest, CountsOfATrainerGoneWrongDoNotOverflow) {
+  v1::GapSummary many;
+  many.set_records(std::numeric_limits<std::int32_t>::max());
+  many.set_events(std::numeric_limits<std::int32_t>::min());
+  const v1::GapSummary sum = Merge(many, many);
+  EXPECT_EQ(sum.records(), many.records());
+  EXPECT_EQ(sum.events(), many.events());
+}
+
+// Found by fuzzing: a number of a trainer gone bad that no 32 bits hold was cast to them all the same.
+TEST(TelemetrySegmentTest, ACountThatIsNoneIsNoProgress) {
+  for (const double number : {1e19, -1.0, std::nan(""), HUGE_VAL}) {
+    v1::Segment segment = MakeRecords(1, 1);
+    for (v1::Column& column : *segment.mutable_records()->mutable_columns()) {
+      column.mutable_doubles()->clear_values();
+      column.mutable_doubles()->add_values(number);
+    }
+    EXPECT_EQ(ProgressOf(segment).iteration, 0) << number;
+    EXPECT_EQ(ProgressOf(segment).step, 0) << number;
+    EXPECT_EQ(Summarize(segment).last_iteration(), 0) << number;
+  }
+}
+
 TEST(TelemetrySegmentTest, ProgressIsTheNewestRow) {
   EXPECT_EQ(ProgressOf(MakeRecords(5, 3)).iteration, 7);
   EXPECT_EQ(ProgressOf(MakeEvent(1)).iteration, 0);

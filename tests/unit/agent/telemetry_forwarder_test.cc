@@ -62,7 +62,7 @@ TEST_F(TelemetryForwarderTest, NoStreamWithoutAnAttempt) {
 }
 
 TEST_F(TelemetryForwarderTest, OpensAnAttemptAndWaitsForTheHighWaterMark) {
-  forwarder_.Open(ref_);
+  forwarder_.Open(ref_, "trace");
   Append(ref_, MakeRecords(1, 10));
   Tick();
   ASSERT_EQ(Newest()->Written().size(), 1u);
@@ -76,7 +76,7 @@ TEST_F(TelemetryForwarderTest, OpensAnAttemptAndWaitsForTheHighWaterMark) {
 }
 
 TEST_F(TelemetryForwarderTest, BatchesWhatComesWithinTheIntervalButSendsAFullBatchAtOnce) {
-  forwarder_.Open(ref_);
+  forwarder_.Open(ref_, "trace");
   Tick();
   Answer(ref_, 0);
   Append(ref_, MakeRecords(1, 1));
@@ -93,7 +93,7 @@ TEST_F(TelemetryForwarderTest, BatchesWhatComesWithinTheIntervalButSendsAFullBat
 }
 
 TEST_F(TelemetryForwarderTest, WhatIsLeftOfAnAttemptThatIsOverDoesNotWaitForCompany) {
-  forwarder_.Open(ref_);
+  forwarder_.Open(ref_, "trace");
   Tick();
   Answer(ref_, 0);
   Append(ref_, MakeRecords(1, 1));
@@ -106,7 +106,7 @@ TEST_F(TelemetryForwarderTest, WhatIsLeftOfAnAttemptThatIsOverDoesNotWaitForComp
 }
 
 TEST_F(TelemetryForwarderTest, OneWriteIsInFlight) {
-  forwarder_.Open(ref_);
+  forwarder_.Open(ref_, "trace");
   Tick();
   Answer(ref_, 0);
   {
@@ -124,7 +124,7 @@ TEST_F(TelemetryForwarderTest, OneWriteIsInFlight) {
 
 TEST_F(TelemetryForwarderTest, StopsSendingWhileTooMuchIsUnacknowledged) {
   TelemetryForwarder small(TelemetryOptions{.max_sent_bytes = 10'000}, link_, inbox_);
-  small.Open(ref_);
+  small.Open(ref_, "trace");
   small.Tick(now_);
   for (const Inbox::Action& action : inbox_.TakeAll()) action();
   v1::PublishTelemetryResponse response;
@@ -149,7 +149,7 @@ TEST_F(TelemetryForwarderTest, StopsSendingWhileTooMuchIsUnacknowledged) {
 }
 
 TEST_F(TelemetryForwarderTest, AfterABrokenStreamItOpensANewOneAndGoesOnWhereTheServerIs) {
-  forwarder_.Open(ref_);
+  forwarder_.Open(ref_, "trace");
   Tick();
   Answer(ref_, 0);
   for (int i = 0; i < 4; ++i) Append(ref_, MakeRecords(1 + i * 256, 256));
@@ -176,7 +176,7 @@ TEST_F(TelemetryForwarderTest, AfterABrokenStreamItOpensANewOneAndGoesOnWhereThe
 }
 
 TEST_F(TelemetryForwarderTest, BacksOffFromAServerThatKeepsEndingTheStream) {
-  forwarder_.Open(ref_);
+  forwarder_.Open(ref_, "trace");
   Tick();
   for (const int wait : {200, 400, 800, 1'000, 1'000}) {
     const std::size_t streams = link_.Telemetry().size();
@@ -190,7 +190,7 @@ TEST_F(TelemetryForwarderTest, BacksOffFromAServerThatKeepsEndingTheStream) {
 }
 
 TEST_F(TelemetryForwarderTest, ALostLeaseIsNotSpokenOfAgain) {
-  forwarder_.Open(ref_);
+  forwarder_.Open(ref_, "trace");
   Tick();
   Answer(ref_, 0);
   Append(ref_, MakeRecords(1, 10));
@@ -204,8 +204,8 @@ TEST_F(TelemetryForwarderTest, ALostLeaseIsNotSpokenOfAgain) {
 
 TEST_F(TelemetryForwarderTest, ALostLeaseDoesNotKeepTheAgentAwakeOnTheNextStream) {
   const v1::AttemptRef other = MakeRef("job-2");
-  forwarder_.Open(ref_);
-  forwarder_.Open(other);
+  forwarder_.Open(ref_, "trace");
+  forwarder_.Open(other, "trace");
   Tick();
   Answer(ref_, 0, /*lost=*/true);
   Answer(other, 0);
@@ -218,7 +218,7 @@ TEST_F(TelemetryForwarderTest, ALostLeaseDoesNotKeepTheAgentAwakeOnTheNextStream
 }
 
 TEST_F(TelemetryForwarderTest, TheRestOfAForgottenAttemptIsDeliveredAndThenTheStreamGoes) {
-  forwarder_.Open(ref_);
+  forwarder_.Open(ref_, "trace");
   Tick();
   Answer(ref_, 0);
   Append(ref_, MakeRecords(1, 10));
@@ -233,7 +233,7 @@ TEST_F(TelemetryForwarderTest, TheRestOfAForgottenAttemptIsDeliveredAndThenTheSt
 }
 
 TEST_F(TelemetryForwarderTest, TheRestOfAForgottenAttemptIsNotKeptForEver) {
-  forwarder_.Open(ref_);
+  forwarder_.Open(ref_, "trace");
   Append(ref_, MakeRecords(1, 10));
   forwarder_.Close(KeyOf(ref_), now_);
   Tick(milliseconds(59'999));
@@ -244,8 +244,8 @@ TEST_F(TelemetryForwarderTest, TheRestOfAForgottenAttemptIsNotKeptForEver) {
 
 TEST_F(TelemetryForwarderTest, AttemptsTakeTurns) {
   const v1::AttemptRef other = MakeRef("job-2");
-  forwarder_.Open(ref_);
-  forwarder_.Open(other);
+  forwarder_.Open(ref_, "trace");
+  forwarder_.Open(other, "trace");
   Tick();
   Tick();
   Answer(ref_, 0);
@@ -270,7 +270,7 @@ TEST_F(TelemetryForwarderTest, AttemptsTakeTurns) {
 }
 
 TEST_F(TelemetryForwarderTest, WhatTheServerRefusesBecomesAGapOnTheNextStream) {
-  forwarder_.Open(ref_);
+  forwarder_.Open(ref_, "trace");
   Tick();
   Answer(ref_, 0);
   Append(ref_, MakeRecords(1, 10));

@@ -381,6 +381,27 @@ TEST_F(TrainerPoolTest, ATenantThatCannotBeBoundLosesItsAttempt) {
   EXPECT_THAT(Lost()->reason.message, HasSubstr("no such tenant"));
 }
 
+// The fake one says that it is in no sandbox, and that this is all right.
+TEST_F(TrainerPoolTest, ATrainerInALesserSandboxThanRequiredRunsNothing) {
+  StartPool([](TrainerPoolOptions& options) {
+    options.required_sandbox = process::SandboxLevel::kSeccomp;
+    options.expected_sandbox = process::SandboxLevel::kFull;
+  });
+  EXPECT_EQ(pool_->sandbox_level(), "full");
+  ASSERT_TRUE(pool_->Run(Order("started"), now_).ok());
+  Until([&] {
+    now_ += milliseconds(100);
+    return Lost() != nullptr;
+  });
+  EXPECT_THAT(Lost()->reason.message, HasSubstr("sandbox level none, and seccomp is required (--require-sandbox)"));
+}
+
+TEST_F(TrainerPoolTest, WhatTheBoundTrainerReachedIsReportedFromThenOn) {
+  StartPool([](TrainerPoolOptions& options) { options.expected_sandbox = process::SandboxLevel::kFull; });
+  RunToEnd("started");
+  EXPECT_EQ(pool_->sandbox_level(), "none");
+}
+
 TEST_F(TrainerPoolTest, ATrainerThatDiesIdleIsReplacedButNotInABusyLoop) {
   StartPool();
   RunToEnd("started");

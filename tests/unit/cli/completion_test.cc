@@ -57,6 +57,8 @@ std::string Offered(const std::string& words) {
 TEST(Completion, BashOffersCommandsOptionsChoicesAndJobs) {
   EXPECT_EQ(Offered("mantissa su"), "submit\n");
   EXPECT_EQ(Offered("mantissa watch di"), "digits\n");
+  EXPECT_EQ(Offered("mantissa pl"), "plot\n");
+  EXPECT_EQ(Offered("mantissa plot digits --pn"), "--png\n");
   EXPECT_EQ(Offered("mantissa --address h:1 watch g"), "gpt-text\n");
   EXPECT_EQ(Offered("mantissa watch --from"), "--from-now\n");
   EXPECT_EQ(Offered("mantissa list -o j"), "json\n");

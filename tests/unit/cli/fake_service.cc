@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
+#include <grpcpp/health_check_service_interface.h>
 
 namespace mantissa::cli {
 
@@ -99,6 +100,11 @@ std::vector<v1::CancelJobsRequest> FakeJobService::cancelled_by_filter() {
 void FakeJobService::AddHistory(const v1::Segment& segment) {
   MutexLock lock(mutex_);
   history_.push_back(segment);
+}
+
+void FakeJobService::AddEvent(const v1::JobEvent& event) {
+  MutexLock lock(mutex_);
+  events_.push_back(event);
 }
 
 std::vector<v1::QueryHistoryRequest> FakeJobService::queried() {
@@ -255,6 +261,13 @@ grpc::Status FakeJobService::QueryHistory(grpc::ServerContext*, const v1::QueryH
   return grpc::Status::OK;
 }
 
+grpc::Status FakeJobService::ListEvents(grpc::ServerContext*, const v1::ListEventsRequest*,
+                                        v1::ListEventsResponse* response) {
+  MutexLock lock(mutex_);
+  for (const v1::JobEvent& event : events_) *response->add_events()->mutable_event() = event;
+  return grpc::Status::OK;
+}
+
 grpc::Status FakeJobService::WatchJobs(grpc::ServerContext* context, const v1::WatchJobsRequest* request,
                                        grpc::ServerWriter<v1::WatchJobsResponse>* writer) {
   JobsWatch watch;
@@ -349,12 +362,18 @@ FakeServer::FakeServer() : FakeServer("127.0.0.1:0") {}
 
 FakeServer::FakeServer(const std::string& address) {
   int port = 0;
+  grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
   builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(&jobs_);
   builder.RegisterService(&admin_);
   server_ = builder.BuildAndStart();
+  SayReady(true);
   address_ = absl::StrCat("127.0.0.1:", port);
+}
+
+void FakeServer::SayReady(bool ready) {
+  server_->GetHealthCheckService()->SetServingStatus("mantissa.v1.JobService", ready);
 }
 
 FakeServer::~FakeServer() { server_->Shutdown(std::chrono::system_clock::now()); }

@@ -48,6 +48,7 @@ class FakeJobService final : public v1::JobService::Service {
   void AddSend(Send send);
   void SetLog(std::string log);
   void AddHistory(const v1::Segment& segment);
+  void AddEvent(const v1::JobEvent& event);
 
   std::vector<v1::SubmitJobRequest> submitted();
   std::vector<v1::WatchJobRequest> watched();
@@ -81,6 +82,9 @@ class FakeJobService final : public v1::JobService::Service {
   // A segment a page.
   grpc::Status QueryHistory(grpc::ServerContext*, const v1::QueryHistoryRequest* request,
                             v1::QueryHistoryResponse* response) override;
+  // All on one page.
+  grpc::Status ListEvents(grpc::ServerContext*, const v1::ListEventsRequest* request,
+                          v1::ListEventsResponse* response) override;
   grpc::Status ReadLogs(grpc::ServerContext*, const v1::ReadLogsRequest* request,
                         grpc::ServerWriter<v1::ReadLogsResponse>* writer) override;
   grpc::Status ListArtifacts(grpc::ServerContext*, const v1::ListArtifactsRequest* request,
@@ -104,6 +108,7 @@ class FakeJobService final : public v1::JobService::Service {
   std::vector<std::pair<int, v1::Artifact>> late_artifacts_ ABSL_GUARDED_BY(mutex_);
   std::string log_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::Segment> history_ ABSL_GUARDED_BY(mutex_);
+  std::vector<v1::JobEvent> events_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::QueryHistoryRequest> queried_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::SubmitJobRequest> submitted_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::WatchJobRequest> watched_ ABSL_GUARDED_BY(mutex_);
@@ -136,6 +141,8 @@ class FakeServer {
 
   FakeJobService& jobs() { return jobs_; }
   const std::string& address() const { return address_; }
+  // To grpc.health.v1, of the API. True at first.
+  void SayReady(bool ready);
 
  private:
   FakeJobService jobs_;

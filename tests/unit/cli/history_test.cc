@@ -76,6 +76,30 @@ TEST_F(HistoryTest, IsOneJsonObjectWithNumbersAsTheyAre) {
   EXPECT_EQ(server_.jobs().queried().front().range().to(), 4);
 }
 
+TEST_F(HistoryTest, ThinnedSaysWhatEachRowStandsFor) {
+  v1::Segment thinned = RecordsSegment({{.iteration = 20, .loss = 0.5}, {.iteration = 30, .loss = 0.25}}, 5, 2);
+  thinned.set_through_sequence(25);
+  const auto add = [&](v1::Column::Standard standard, v1::Column::Statistic statistic, double first, double second) {
+    v1::Column& column = *thinned.mutable_records()->add_columns();
+    column.set_standard(standard);
+    column.set_statistic(statistic);
+    column.mutable_doubles()->add_values(first);
+    column.mutable_doubles()->add_values(second);
+  };
+  add(v1::Column::LOSS, v1::Column::MINIMUM, 0.4, 0.2);
+  add(v1::Column::LOSS, v1::Column::MAXIMUM, 0.6, std::numeric_limits<double>::quiet_NaN());
+  add(v1::Column::RECORDS, v1::Column::STATISTIC_UNSPECIFIED, 10, 11);
+  add(v1::Column::SKIPPED_RECORDS, v1::Column::STATISTIC_UNSPECIFIED, 1, 0);
+  server_.jobs().AddHistory(thinned);
+  const CliRun run = Run({"--columns", "iteration,loss", "--max-points", "500"});
+  EXPECT_EQ(run.code, kExitOk) << run.err;
+  EXPECT_THAT(run.out, StartsWith("sequence,attempt,iteration,loss,loss_min,loss_max,records,skipped_records\n"
+                                  "1,1,1,0.1,,,,\n"));
+  EXPECT_THAT(run.out, ::testing::EndsWith("\n14,2,20,0.5,0.4,0.6,10,1\n25,2,30,0.25,0.2,NaN,11,0\n"));
+  EXPECT_EQ(server_.jobs().queried().front().max_points(), 500);
+  EXPECT_EQ(Run({"--max-points", "65537"}).code, kExitUsage);
+}
+
 TEST_F(HistoryTest, RefusesWhatItCannotPrint) {
   const CliRun column = Run({"--columns", "lost"});
   EXPECT_EQ(column.code, kExitUsage);
@@ -92,7 +116,7 @@ TEST(RecordCells, ReadBackAsTheSameBits) {
   column.set_standard(v1::Column::LOSS);
   for (const double number : numbers) column.mutable_doubles()->add_values(number);
   column.mutable_doubles()->add_values(-std::numeric_limits<double>::infinity());
-  RecordCells cells(records, {v1::Column::LOSS, v1::Column::GRAD_NORM});
+  RecordCells cells(records, {{v1::Column::LOSS}, {v1::Column::GRAD_NORM}});
   for (const double number : numbers) {
     const std::vector<Cell> row = cells.Next();
     EXPECT_EQ(std::signbit(std::strtod(row[0].text.c_str(), nullptr)), std::signbit(number));
@@ -111,7 +135,7 @@ TEST(RecordCells, NamesCodesAndKeepsThoseItDoesNotKnow) {
   cause.set_present("\x06");  // not the first row
   cause.mutable_integers()->add_values(v1::SkipCause::OVERFLOW);
   cause.mutable_integers()->add_values(99);
-  RecordCells cells(records, {v1::Column::SKIP_CAUSE});
+  RecordCells cells(records, {{v1::Column::SKIP_CAUSE}});
   EXPECT_EQ(cells.Next()[0].text, "");
   EXPECT_EQ(cells.Next()[0].text, "OVERFLOW");
   EXPECT_EQ(cells.Next()[0].text, "99");

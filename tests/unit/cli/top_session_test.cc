@@ -122,7 +122,10 @@ class TopScreenTest : public TopSessionTest {
                              .out_is_terminal = true,
                              .err_is_terminal = true,
                              .width = [] { return 120; },
-                             .environment = [](const std::string&) -> std::optional<std::string> { return "C.UTF-8"; },
+                             .environment = [](const std::string& name) -> std::optional<std::string> {
+                               if (name == "LANG") return "C.UTF-8";
+                               return std::nullopt;
+                             },
                              .clock = clock});
     });
     std::size_t from = 0;

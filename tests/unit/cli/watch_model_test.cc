@@ -249,6 +249,34 @@ TEST(RecordRows, AbsentIsNotNan) {
   EXPECT_FALSE(rows[1].grad_norm.has_value());
 }
 
+TEST(WatchModel, AThinnedRowIsItsLastRecordAndCountsForAll) {
+  WatchModel model = ModelOf(ExampleJob());
+  v1::Segment thinned = RecordsSegment({{.iteration = 50, .step = 49, .loss = 4}, {.iteration = 100, .loss = 2}}, 1);
+  thinned.set_through_sequence(128);
+  for (const v1::Column::Statistic end : {v1::Column::MINIMUM, v1::Column::MAXIMUM}) {
+    v1::Column& column = *thinned.mutable_records()->add_columns();
+    column.set_standard(v1::Column::LOSS);
+    column.set_statistic(end);
+    for (int row = 0; row < 2; ++row) column.mutable_doubles()->add_values(1e9);
+  }
+  v1::Column& records = *thinned.mutable_records()->add_columns();
+  records.set_standard(v1::Column::RECORDS);
+  for (int row = 0; row < 2; ++row) records.mutable_integers()->add_values(64);
+  v1::WatchJobResponse frame = Frame({thinned});
+  frame.mutable_covers()->set_from(1);
+  frame.mutable_covers()->set_to(128);
+  model.Apply(frame);
+  model.Apply(frame);  // told once more after a reconnect
+  EXPECT_EQ(model.state().iteration, 100);
+  EXPECT_EQ(model.state().loss, 2) << "not its ends";
+  model.Apply(Frame({RecordsSegment({{.iteration = 101, .loss = 0}}, 129)}));
+  const std::vector<double> course = model.state().course.Points(2);
+  ASSERT_THAT(course, SizeIs(2));
+  EXPECT_EQ(course[0], 4);
+  EXPECT_LT(course[1], 2) << "what follows weighs one iteration, not 64";
+  EXPECT_GT(course[1], 1.9);
+}
+
 TEST(LossCourse, StaysBoundedAndKeepsTheShape) {
   LossCourse course;
   for (int i = 0; i < 100'000; ++i) course.Add(100'000 - i);

@@ -99,8 +99,28 @@ TEST(LogTest, ReadsLevelsAndFormats) {
 
 class LogToStderrTest : public testing::Test {
  protected:
-  void TearDown() override { ConfigureLog({}); }
+  void TearDown() override {
+    ConfigureLog({});
+    SetLogFields({});
+  }
 };
+
+TEST_F(LogToStderrTest, FieldsOfTheProcessAreOnEveryLineBehindItsOwn) {
+  ConfigureLog({.format = LogFormat::kJson});
+  SetLogFields({{"job", "j"}, {"attempt", 2}});
+  testing::internal::CaptureStderr();
+  Log(Level::kInfo, "plain");
+  Log(Level::kInfo, "own", {{"step", 3}, {"job", "another"}});
+  SetLogFields({{"job", "k"}});
+  Log(Level::kInfo, "next");
+  SetLogFields({});
+  Log(Level::kInfo, "none");
+  const std::string text = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(text, HasSubstr(R"("msg":"plain","job":"j","attempt":2})"));
+  EXPECT_THAT(text, HasSubstr(R"("msg":"own","step":3,"job":"another","attempt":2})"));
+  EXPECT_THAT(text, HasSubstr(R"("msg":"next","job":"k"})"));
+  EXPECT_THAT(text, HasSubstr(R"("msg":"none"})"));
+}
 
 TEST_F(LogToStderrTest, WritesWholeLinesFromManyThreadsAtAndAboveItsLevel) {
   ConfigureLog({.level = Level::kWarning, .format = LogFormat::kJson});

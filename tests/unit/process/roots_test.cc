@@ -153,6 +153,29 @@ TEST_F(RootsTest, ALinkSwappedInAtTheLastMomentDoesNotHelp) {
   attacker.join();
 }
 
+// A tenant's folder, and a job's.
+TEST_F(RootsTest, AFolderIsARootOfItsOwn) {
+  fs::create_directory(inside_ / "other");
+  Write(inside_ / "other" / "file", kCanary);
+  fs::create_symlink("../other/file", inside_ / "folder" / "neighbour");
+  fs::create_symlink("other", inside_ / "alias");
+  const OpenRoot root = Opened(true);
+  EXPECT_TRUE(root.OpenBeneath("folder/neighbour", O_RDONLY, kField).ok()) << "within the root it may";
+  const OpenRoot folder = root.Folder("folder", kField).value();
+  EXPECT_EQ(ReadAll(folder.OpenBeneath("deep", O_RDONLY, kField).value()), "deep in the root");
+  for (const char* path : {"neighbour", "../other/file", "../file", "/etc/passwd"}) {
+    const auto opened = folder.OpenBeneath(path, O_RDONLY, kField);
+    EXPECT_FALSE(opened.ok()) << path;
+    ExpectSafe(opened.status());
+  }
+  for (const char* path : {"alias", "file", "missing", "..", "../inside"}) {
+    const auto opened = root.Folder(path, kField);
+    EXPECT_FALSE(opened.ok()) << path;
+    ExpectSafe(opened.status());
+  }
+  EXPECT_FALSE(Opened(false).Folder("folder", kField)->OpenBeneath("new", O_WRONLY | O_CREAT, kField).ok());
+}
+
 TEST_F(RootsTest, AReadOnlyRootIsNotWritten) {
   const OpenRoot root = Opened(false);
   for (const int flags : {O_WRONLY, O_RDWR, O_RDONLY | O_CREAT, O_RDONLY | O_TRUNC}) {

@@ -112,7 +112,7 @@ class ControlPlane {
   }
 
   absl::Status Delete(const std::string& job_id) {
-    const JobDeletion deletion{job_id, Job(job_id).etag()};
+    const JobDeletion deletion{job_id, Job(job_id).etag(), Job(job_id).tenant()};
     absl::Status status = scheduler->Delete(deletion, store.ListCheckpoints(job_id).value(), now, changes);
     Commit();
     return status;

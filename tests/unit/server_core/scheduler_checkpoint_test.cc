@@ -181,11 +181,11 @@ class SchedulerInitFrom : public SchedulerCheckpoint {
     v1::JobSpec spec = base;
     spec.mutable_training()->mutable_init_from()->set_job_id(job_);
     spec.mutable_training()->mutable_init_from()->set_step(step);
-    auto jobs = plane_.scheduler->SubmitBatch({Scheduler::Submission{spec, spec::ResolveDefaults(spec), found}},
-                                              "default", "", "", plane_.now, plane_.changes);
+    auto jobs = plane_.scheduler->SubmitBatch({Scheduler::Prepare(spec, spec::ResolveDefaults(spec), found)}, "default",
+                                              "", "", plane_.now, plane_.changes);
     if (!jobs.ok()) return jobs.status();
     plane_.Commit();
-    return jobs->front()->id();
+    return jobs->front().head->id();
   }
   void EndSource() { ASSERT_TRUE(worker_.End(v1::Attempt::SUCCEEDED).ok()); }
 };

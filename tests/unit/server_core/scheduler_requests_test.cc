@@ -209,18 +209,18 @@ TEST_F(SchedulerRequests, WhatIsLiveOrNeededOrGoneIsNotDeleted) {
   spec.mutable_training()->mutable_init_from()->set_job_id(source);
   const std::vector<v1::Checkpoint> of_source = plane_.store.ListCheckpoints(source).value();
   const auto heirs =
-      plane_.scheduler->SubmitBatch({Scheduler::Submission{spec, spec::ResolveDefaults(spec), of_source[0]}}, "default",
+      plane_.scheduler->SubmitBatch({Scheduler::Prepare(spec, spec::ResolveDefaults(spec), of_source[0])}, "default",
                                     "", "", plane_.now, plane_.changes);
   ASSERT_TRUE(heirs.ok());
   plane_.Commit();
-  const std::string heir = heirs->front()->id();
+  const std::string heir = heirs->front().head->id();
   EXPECT_EQ(ReasonOf(plane_.Delete(heir)), kWrongState);
   EXPECT_EQ(ReasonOf(plane_.Delete(source)), kInUse);
   ASSERT_TRUE(plane_.Cancel(heir).ok());
   ASSERT_TRUE(worker_.Sync().ok());
   ASSERT_TRUE(worker_.Sync().ok());
   ASSERT_EQ(plane_.StateOf(heir), v1::Job::CANCELLED);
-  const JobDeletion deletion{source, plane_.Job(source).etag()};
+  const JobDeletion deletion{source, plane_.Job(source).etag(), "default"};
   ASSERT_TRUE(plane_.Delete(source).ok());
   EXPECT_EQ(plane_.scheduler->Delete(deletion, {}, plane_.now, plane_.changes).code(), absl::StatusCode::kNotFound);
   EXPECT_FALSE(plane_.changes.NeedsCommit());

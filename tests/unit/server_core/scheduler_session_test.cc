@@ -217,5 +217,28 @@ TEST(SchedulerSession, HostileReportsAreRefused) {
   EXPECT_TRUE(plane.scheduler->Workers(plane.now).empty());
 }
 
+TEST(SchedulerSession, WorkersAreCountedByWhatCanBeHadOfThem) {
+  ControlPlane plane;
+  const auto counts = [&plane] {
+    const FleetSummary fleet = plane.scheduler->Fleet(plane.now);
+    return std::vector<int64_t>{fleet.connected, fleet.draining, fleet.disconnected};
+  };
+  EXPECT_EQ(plane.scheduler->Fleet(plane.now).oldest_report, std::nullopt);
+  FakeWorker first(plane, "ws-1"), second(plane, "ws-2");
+  ASSERT_TRUE(first.Sync().ok());
+  const auto silent_since = plane.now.steady;
+  plane.Pass(seconds(10));
+  ASSERT_TRUE(second.Sync().ok());
+  EXPECT_EQ(counts(), (std::vector<int64_t>{2, 0, 0}));
+  EXPECT_EQ(plane.scheduler->Fleet(plane.now).oldest_report, silent_since);
+  ASSERT_TRUE(plane.Drain("ws-2").ok());
+  EXPECT_EQ(counts(), (std::vector<int64_t>{1, 1, 0}));
+  plane.Pass(seconds(20));
+  EXPECT_EQ(counts(), (std::vector<int64_t>{0, 1, 1}));
+  ASSERT_TRUE(first.Sync().ok());
+  EXPECT_EQ(counts(), (std::vector<int64_t>{1, 1, 0}));
+  EXPECT_EQ(plane.scheduler->Fleet(plane.now).oldest_report, plane.now.steady - seconds(20));
+}
+
 }  // namespace
 }  // namespace mantissa::server

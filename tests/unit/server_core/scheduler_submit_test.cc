@@ -70,16 +70,20 @@ TEST(SchedulerSubmit, TheSameIdForAnotherRequestIsRefused) {
 TEST(SchedulerSubmit, ABatchIsOneRequest) {
   ControlPlane plane;
   const v1::JobSpec spec = SyntheticSpec();
-  const Scheduler::Submission good{spec, spec::ResolveDefaults(spec)};
+  const Scheduler::Submission good = Scheduler::Prepare(spec, spec::ResolveDefaults(spec));
   auto jobs =
       plane.scheduler->SubmitBatch({good, std::nullopt, good}, "default", "r1", "text", plane.now, plane.changes);
   ASSERT_TRUE(jobs.ok());
   ASSERT_EQ(jobs->size(), 3u);
-  EXPECT_EQ((*jobs)[1], nullptr);
+  EXPECT_EQ((*jobs)[1].head, nullptr);
+  EXPECT_TRUE(jobs->front().is_new);
   auto again =
       plane.scheduler->SubmitBatch({good, std::nullopt, good}, "default", "r1", "text", plane.now, plane.changes);
   ASSERT_TRUE(again.ok());
-  EXPECT_EQ(*again, *jobs) << "the same jobs";
+  EXPECT_EQ(again->front().head, jobs->front().head) << "the same jobs";
+  EXPECT_EQ((*again)[1].head, nullptr);
+  EXPECT_EQ(again->back().head, jobs->back().head);
+  EXPECT_FALSE(again->front().is_new);
   plane.Commit();
   EXPECT_EQ(plane.last.jobs.size(), 2u);
 }
@@ -90,12 +94,35 @@ TEST(SchedulerSubmit, AFullQueueRefusesAllOfABatch) {
   ControlPlane plane(options);
   plane.Submit();
   const v1::JobSpec spec = SyntheticSpec();
-  const Scheduler::Submission good{spec, spec::ResolveDefaults(spec)};
+  const Scheduler::Submission good = Scheduler::Prepare(spec, spec::ResolveDefaults(spec));
   auto jobs = plane.scheduler->SubmitBatch({good, good}, "default", "", "", plane.now, plane.changes);
   EXPECT_EQ(jobs.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(ReasonOf(jobs.status()), kQueueFull);
   EXPECT_FALSE(plane.changes.NeedsCommit());
   plane.Submit();
+}
+
+TEST(SchedulerSubmit, ATenantThatHasFilledItsShareOfTheQueueLeavesRoomForOthers) {
+  SchedulerOptions options;
+  options.max_queued_jobs_per_tenant = 2;
+  ControlPlane plane(options);
+  const v1::JobSpec spec = SyntheticSpec();
+  const Scheduler::Submission good = Scheduler::Prepare(spec, spec::ResolveDefaults(spec));
+  const auto submit = [&plane, &good](const std::string& tenant) {
+    return plane.scheduler->SubmitBatch({good}, tenant, "", "", plane.now, plane.changes);
+  };
+  const auto first = submit("greedy");
+  ASSERT_TRUE(first.ok());
+  const std::string first_id = first->front().head->id();
+  EXPECT_TRUE(submit("greedy").ok());
+  plane.Commit();
+  const auto refused = submit("greedy");
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(ReasonOf(refused.status()), kTenantQueueFull);
+  EXPECT_FALSE(plane.changes.NeedsCommit());
+  EXPECT_TRUE(submit("modest").ok());
+  EXPECT_TRUE(plane.scheduler->Cancel(first_id, "", plane.now, plane.changes).ok());
+  EXPECT_TRUE(submit("greedy").ok()) << "what has left the queue makes room";
 }
 
 TEST(SchedulerSubmit, HigherPriorityGoesFirstThenOlder) {
@@ -249,6 +276,18 @@ TEST(SchedulerCancel, ValidateOnlySaysWhomAndChangesNothing) {
   EXPECT_FALSE(plane.changes.NeedsCommit());
   EXPECT_EQ(plane.StateOf(id), v1::Job::QUEUED);
   EXPECT_EQ(plane.scheduler->QueuePosition(id), 1);
+}
+
+TEST(SchedulerSubmit, AJobIsPartOfItsCallersTraceOrBeginsOne) {
+  ControlPlane plane;
+  const v1::JobSpec spec = SyntheticSpec();
+  std::vector<std::optional<Scheduler::Submission>> submissions(2);
+  submissions[0].emplace(Scheduler::Prepare(spec, spec::ResolveDefaults(spec), std::nullopt, "of the caller"));
+  submissions[1].emplace(Scheduler::Prepare(spec, spec::ResolveDefaults(spec)));
+  auto jobs = plane.scheduler->SubmitBatch(std::move(submissions), "default", "", "", plane.now, plane.changes);
+  ASSERT_TRUE(jobs.ok());
+  EXPECT_EQ((*jobs)[0].head->trace_id(), "of the caller");
+  EXPECT_EQ((*jobs)[1].head->trace_id().size(), 32u);
 }
 
 }  // namespace

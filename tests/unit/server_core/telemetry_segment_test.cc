@@ -79,7 +79,8 @@ TEST(TelemetrySegment, CutsColumnsWhereverTheCutFalls) {
   v1::Segment segment = WithAbsent();
   segment.set_first_sequence(21);
   for (int32_t cut = 1; cut < 10; ++cut) {
-    const v1::Segment rest = WithoutFirstRows(segment, cut);
+    const v1::Segment rest = FromSequence(segment, 21 + cut);
+    EXPECT_EQ(RowsThrough(segment, 20 + cut), cut);
     EXPECT_TRUE(CheckSegment(rest).ok()) << cut << " " << CheckSegment(rest);
     EXPECT_EQ(rest.count(), 10 - cut);
     EXPECT_EQ(rest.first_attempt_sequence(), 1 + cut);
@@ -98,6 +99,51 @@ TEST(TelemetrySegment, CutsColumnsWhereverTheCutFalls) {
       EXPECT_EQ(ValueAt(first.records(), v1::Column::GRAD_NORM, row),
                 ValueAt(segment.records(), v1::Column::GRAD_NORM, row));
     }
+  }
+}
+
+// Rows of 4, 1 and 3 records, of which 4, 0 and 1 were skipped; sequences 11 to 18.
+v1::Segment ThreeThinnedRows() {
+  v1::Segment segment;
+  segment.set_attempt(1);
+  segment.set_first_attempt_sequence(1);
+  segment.set_first_sequence(11);
+  segment.set_count(3);
+  segment.set_through_sequence(18);
+  const auto add = [&](v1::Column::Standard standard, std::initializer_list<int64_t> values) {
+    v1::Column& column = *segment.mutable_records()->add_columns();
+    column.set_standard(standard);
+    for (const int64_t value : values) column.mutable_integers()->add_values(value);
+  };
+  add(v1::Column::ITERATION, {4, 5, 8});
+  add(v1::Column::RECORDS, {4, 1, 3});
+  add(v1::Column::SKIPPED_RECORDS, {4, 0, 1});
+  return segment;
+}
+
+TEST(TelemetrySegment, CutsThinnedRowsAndTheRecordsThatTheyStandFor) {
+  const v1::Segment segment = ThreeThinnedRows();
+  EXPECT_EQ(LastAttemptSequence(segment), 8);
+  for (int64_t sequence = 11; sequence <= 18; ++sequence) {
+    const int32_t rows = sequence < 15 ? 1 : sequence < 16 ? 2 : 3;
+    EXPECT_EQ(RowsThrough(segment, sequence), rows) << sequence;
+    const v1::Segment rest = FromSequence(segment, sequence);
+    EXPECT_EQ(rest.first_sequence(), sequence);
+    EXPECT_EQ(rest.first_attempt_sequence(), sequence - 10);
+    EXPECT_EQ(LastSequence(rest), 18);
+    EXPECT_EQ(LastAttemptSequence(rest), 8);
+    ASSERT_EQ(rest.count(), 4 - rows);
+    double records = 0;
+    for (int32_t row = 0; row < rest.count(); ++row) {
+      const auto value = [&](v1::Column::Standard column) { return ValueAt(rest.records(), column, row).value(); };
+      records += value(v1::Column::RECORDS);
+      EXPECT_LE(value(v1::Column::SKIPPED_RECORDS), value(v1::Column::RECORDS));
+      EXPECT_EQ(value(v1::Column::ITERATION), ValueAt(segment.records(), v1::Column::ITERATION, rows - 1 + row));
+    }
+    EXPECT_EQ(records, static_cast<double>(18 - sequence + 1));
+    const v1::Segment first = FirstRows(segment, rows);
+    EXPECT_EQ(first.count(), rows);
+    EXPECT_EQ(LastSequence(first), rows == 1 ? 14 : rows == 2 ? 15 : 18);
   }
 }
 

@@ -1,14 +1,17 @@
 #include "server/metrics/job_metrics.h"
 
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
+#include <optional>
 #include <string>
 
 #include "gmock/gmock.h"
 
 #include "tests/unit/server_metrics/metrics_text.h"
+#include "tests/unit/whole_job.h"
 
 namespace mantissa::server {
 namespace {
@@ -31,7 +34,7 @@ class JobMetricsTest : public testing::Test {
 
   void Commit(const v1::Job& job, bool is_new = false) {
     Changes changes;
-    changes.PutJob(v1::Job(job), is_new ? "" : "before", {});
+    PutWhole(changes, v1::Job(job), is_new ? "" : "before", {});
     job_metrics.OnCommitted(changes);
   }
 
@@ -82,7 +85,7 @@ TEST_F(JobMetricsTest, CountsJobsByStateThroughTheirLives) {
 }
 
 TEST_F(JobMetricsTest, AFreshServerShowsEveryStateAtZero) {
-  for (const char* const state : {"queued", "starting", "running", "cancelling"}) {
+  for (const char* const state : {"queued", "starting", "running", "pausing", "paused", "cancelling"}) {
     EXPECT_THAT(Text(), HasSubstr("mantissa_jobs{state=\"" + std::string(state) + "\"} 0"));
   }
 }
@@ -94,7 +97,7 @@ TEST_F(JobMetricsTest, JobsThatWereThereAtTheStartAreCountedAndNotSubmitted) {
   EXPECT_THAT(Text(), HasSubstr("mantissa_jobs{state=\"running\"} 1"));
   EXPECT_THAT(Text(), HasSubstr("mantissa_jobs_submitted_total 0"));
   EXPECT_THAT(Text(), HasSubstr("mantissa_job_queue_wait_seconds_count 0"));
-  EXPECT_THAT(Text(), HasSubstr("mantissa_job_loss{job=\"b\",name=\"name-b\"} 0.5"));
+  EXPECT_THAT(Text(), HasSubstr("mantissa_job_loss{job_id=\"b\",name=\"name-b\"} 0.5"));
 }
 
 TEST_F(JobMetricsTest, ObservesTheWaitForTheFirstAssignmentOnce) {
@@ -113,13 +116,13 @@ TEST_F(JobMetricsTest, ShowsTheNewestRecordOfARunningJob) {
   Commit(Records("a", 9, 9, 0.75, 65536));
   Commit(Records("a", 10, 8, 0.5, 32768));
   const std::string text = Text();
-  EXPECT_THAT(text, HasSubstr("mantissa_job_iteration{job=\"a\",name=\"name-a\"} 10"));
-  EXPECT_THAT(text, HasSubstr("mantissa_job_step{job=\"a\",name=\"name-a\"} 8"));
-  EXPECT_THAT(text, HasSubstr("mantissa_job_loss{job=\"a\",name=\"name-a\"} 0.5"));
-  EXPECT_THAT(text, HasSubstr("mantissa_job_loss_scale{job=\"a\",name=\"name-a\"} 32768"));
-  EXPECT_THAT(text, HasSubstr("mantissa_job_skipped_ratio{job=\"a\",name=\"name-a\"} 0.2"));
-  EXPECT_THAT(text, HasSubstr("mantissa_job_progress_ratio{job=\"a\",name=\"name-a\"} 0.25"));
-  EXPECT_THAT(text, HasSubstr("mantissa_job_overflows_total{job=\"a\",name=\"name-a\"} 0"));
+  EXPECT_THAT(text, HasSubstr("mantissa_job_iteration{job_id=\"a\",name=\"name-a\"} 10"));
+  EXPECT_THAT(text, HasSubstr("mantissa_job_step{job_id=\"a\",name=\"name-a\"} 8"));
+  EXPECT_THAT(text, HasSubstr("mantissa_job_loss{job_id=\"a\",name=\"name-a\"} 0.5"));
+  EXPECT_THAT(text, HasSubstr("mantissa_job_loss_scale{job_id=\"a\",name=\"name-a\"} 32768"));
+  EXPECT_THAT(text, HasSubstr("mantissa_job_skipped_ratio{job_id=\"a\",name=\"name-a\"} 0.2"));
+  EXPECT_THAT(text, HasSubstr("mantissa_job_progress_ratio{job_id=\"a\",name=\"name-a\"} 0.25"));
+  EXPECT_THAT(text, HasSubstr("mantissa_job_overflows_total{job_id=\"a\",name=\"name-a\"} 0"));
 }
 
 TEST_F(JobMetricsTest, AJobWithoutALossScaleShowsNone) {
@@ -127,6 +130,52 @@ TEST_F(JobMetricsTest, AJobWithoutALossScaleShowsNone) {
   Commit(Records("a", 1, 1, 0.5, 0));
   EXPECT_THAT(Text(), Not(HasSubstr("mantissa_job_loss_scale{")));
   EXPECT_THAT(Text(), Not(HasSubstr("mantissa_job_overflows_total{")));
+}
+
+// P21.
+TEST_F(JobMetricsTest, AJobThatShowsAllItCanHasTwelveSeries) {
+  v1::Job job = Job("a", v1::Job::RUNNING);
+  job.mutable_progress()->set_total_iterations(40);
+  job.mutable_progress()->mutable_precision()->set_stability_score(1);
+  Commit(job, true);
+  TelemetryWrite write = Records("a", 4, 1, 0.5, 65536);
+  for (const auto column : {v1::Column::GRAD_NORM, v1::Column::SAMPLES_PER_SECOND}) {
+    v1::Column& added = *write.segment.mutable_records()->add_columns();
+    added.set_standard(column);
+    added.mutable_doubles()->add_values(1);
+  }
+  v1::Column& phase = *write.segment.mutable_records()->add_columns();
+  phase.set_standard(v1::Column::PHASE);
+  phase.mutable_integers()->add_values(2);
+  Commit(write);
+  EXPECT_EQ(LinesWith(Text(), "job_id=\"a\""), 12) << Text();
+}
+
+TEST_F(JobMetricsTest, KnowsSinceWhenTheJobThatWaitsLongestWaits) {
+  const auto waits = [](const std::string& id, int64_t since) {
+    v1::Job job = Job(id, v1::Job::QUEUED);
+    job.mutable_state_time()->set_seconds(since);
+    return job;
+  };
+  const auto oldest = [this]() -> std::optional<int64_t> {
+    const auto since = job_metrics.OldestQueued();
+    return since ? std::optional(std::chrono::floor<std::chrono::seconds>(since->time_since_epoch()).count())
+                 : std::nullopt;
+  };
+  EXPECT_EQ(oldest(), std::nullopt);
+  job_metrics.Seed(waits("b", 200));
+  Commit(waits("a", 300), true);
+  EXPECT_EQ(oldest(), 200);
+  Commit(waits("b", 200));  // another sentence why it waits
+  EXPECT_EQ(oldest(), 200);
+  Commit(Job("b", v1::Job::STARTING));
+  EXPECT_EQ(oldest(), 300);
+  Commit(waits("b", 400));  // its worker was lost: it waits from now on
+  EXPECT_EQ(oldest(), 300);
+  Commit(Job("a", v1::Job::CANCELLED));
+  EXPECT_EQ(oldest(), 400);
+  Commit(Job("b", v1::Job::PAUSED));
+  EXPECT_EQ(oldest(), std::nullopt);
 }
 
 TEST_F(JobMetricsTest, CountsOverflowsAndNoOtherSkips) {
@@ -139,18 +188,18 @@ TEST_F(JobMetricsTest, CountsOverflowsAndNoOtherSkips) {
   }
   Commit(write);
   Commit(write);
-  EXPECT_THAT(Text(), HasSubstr("mantissa_job_overflows_total{job=\"a\",name=\"name-a\"} 4"));
+  EXPECT_THAT(Text(), HasSubstr("mantissa_job_overflows_total{job_id=\"a\",name=\"name-a\"} 4"));
 }
 
 TEST_F(JobMetricsTest, TheEndAndAReturnToTheQueueTakeTheSeriesAway) {
   for (const v1::Job::State state : {v1::Job::QUEUED, v1::Job::SUCCEEDED, v1::Job::FAILED, v1::Job::CANCELLED}) {
     Commit(Job("a", v1::Job::RUNNING), true);
     Commit(Records("a", 1, 1, 0.5, 65536));
-    EXPECT_GT(LinesWith(Text(), "job=\"a\""), 5);
+    EXPECT_GT(LinesWith(Text(), "job_id=\"a\""), 5);
     Commit(Job("a", state));
-    EXPECT_EQ(LinesWith(Text(), "job=\"a\""), 0) << v1::Job::State_Name(state);
+    EXPECT_EQ(LinesWith(Text(), "job_id=\"a\""), 0) << v1::Job::State_Name(state);
     Commit(Records("a", 2, 2, 0.5, 65536));
-    EXPECT_EQ(LinesWith(Text(), "job=\"a\""), 0) << "a late record brings nothing back";
+    EXPECT_EQ(LinesWith(Text(), "job_id=\"a\""), 0) << "a late record brings nothing back";
   }
 }
 
@@ -163,7 +212,7 @@ TEST_F(JobMetricsTest, SeriesAreBoundedAndAPlaceThatIsFreedIsTaken) {
   Commit(Job("a", v1::Job::SUCCEEDED));
   Commit(Job("c", v1::Job::RUNNING));
   Commit(Records("c", 2, 2, 0.25, 0));
-  EXPECT_THAT(Text(), HasSubstr("mantissa_job_loss{job=\"c\",name=\"name-c\"} 0.25"));
+  EXPECT_THAT(Text(), HasSubstr("mantissa_job_loss{job_id=\"c\",name=\"name-c\"} 0.25"));
   EXPECT_EQ(LinesWith(Text(), "mantissa_job_loss{"), 2);
 }
 
@@ -181,7 +230,8 @@ TEST_F(JobMetricsTest, CountsEndsOfAttemptsAndLostLeases) {
   job_metrics.OnCommitted(changes);
   EXPECT_THAT(Text(), HasSubstr("mantissa_attempts_ended_total{outcome=\"failed\",reason=\"oom_killed\"} 1"));
   EXPECT_THAT(Text(), HasSubstr("mantissa_attempts_ended_total{outcome=\"lost\",reason=\"node_lost\"} 1"));
-  EXPECT_EQ(LinesWith(Text(), "mantissa_attempts_ended_total{"), 2);
+  EXPECT_THAT(Text(), HasSubstr("mantissa_attempts_ended_total{outcome=\"failed\",reason=\"crashed\"} 0"))
+      << "an alert sees the increase that the first one is";
   EXPECT_THAT(Text(), HasSubstr("mantissa_lease_expiries_total 2"));
 }
 
@@ -211,21 +261,20 @@ TEST_F(JobMetricsTest, PromtoolFindsNothingToComplainAbout) {
 TEST_F(JobMetricsTest, PrecisionStatisticsAreShownWhileTheJobRuns) {
   v1::Job job = Job("a", v1::Job::RUNNING);
   Commit(job, true);
-  EXPECT_THAT(Text(), Not(HasSubstr("mantissa_job_precision_verdict{")));
+  EXPECT_THAT(Text(), Not(HasSubstr("mantissa_job_window_skipped_ratio{")));
   v1::PrecisionStats& stats = *job.mutable_progress()->mutable_precision();
   stats.set_verdict(v1::PrecisionStats::INSUFFICIENT_DATA);
   stats.set_skipped_ratio(0.25);
   Commit(job);
-  EXPECT_THAT(Text(), HasSubstr("mantissa_job_precision_verdict{job=\"a\",name=\"name-a\"} 1"));
-  EXPECT_THAT(Text(), HasSubstr("mantissa_job_window_skipped_ratio{job=\"a\",name=\"name-a\"} 0.25"));
+  EXPECT_THAT(Text(), HasSubstr("mantissa_job_window_skipped_ratio{job_id=\"a\",name=\"name-a\"} 0.25"));
   EXPECT_THAT(Text(), Not(HasSubstr("mantissa_job_stability_ratio{"))) << "before a full window there is no score";
   stats.set_stability_score(0.75);
   Commit(job);
-  EXPECT_THAT(Text(), HasSubstr("mantissa_job_stability_ratio{job=\"a\",name=\"name-a\"} 0.75"));
+  EXPECT_THAT(Text(), HasSubstr("mantissa_job_stability_ratio{job_id=\"a\",name=\"name-a\"} 0.75"));
   job.set_state(v1::Job::SUCCEEDED);
   Commit(job);
   EXPECT_THAT(Text(), Not(HasSubstr("mantissa_job_stability_ratio{")));
-  EXPECT_THAT(Text(), Not(HasSubstr("mantissa_job_precision_verdict{")));
+  EXPECT_THAT(Text(), Not(HasSubstr("mantissa_job_window_skipped_ratio{")));
 }
 
 }  // namespace

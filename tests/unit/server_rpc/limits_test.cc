@@ -158,8 +158,8 @@ TEST_F(LimitsTest, ReflectionListsTheServices) {
   ASSERT_TRUE(answer.Dump(&slices).ok());
   std::string text;
   for (const grpc::Slice& part : slices) text.append(reinterpret_cast<const char*>(part.begin()), part.size());
-  for (const char* const service :
-       {"mantissa.v1.JobService", "mantissa.v1.WorkerService", "mantissa.v1.AdminService", "grpc.health.v1.Health"}) {
+  for (const char* const service : {"mantissa.v1.JobService", "mantissa.v1.WorkerService", "mantissa.v1.AdminService",
+                                    "externalscaler.ExternalScaler", "grpc.health.v1.Health"}) {
     EXPECT_THAT(text, testing::HasSubstr(service));
   }
   stream->WritesDone(nullptr);
@@ -203,8 +203,8 @@ TEST_F(LimitsTest, MetricsShowAJobWhileItRunsAndNotAfter) {
   worker.Run();
   worker.Publish({worker.Records(1, 10)});
   std::string text = Scrape();
-  EXPECT_THAT(text, testing::HasSubstr("mantissa_job_loss{job=\"" + job.id() + "\",name=\"shown\"} 0.1"));
-  EXPECT_THAT(text, testing::HasSubstr("mantissa_job_loss_scale{job=\"" + job.id() + "\""));
+  EXPECT_THAT(text, testing::HasSubstr("mantissa_job_loss{job_id=\"" + job.id() + "\",name=\"shown\"} 0.1"));
+  EXPECT_THAT(text, testing::HasSubstr("mantissa_job_loss_scale{job_id=\"" + job.id() + "\""));
   EXPECT_THAT(text, testing::HasSubstr("mantissa_jobs{state=\"running\"} 1"));
   EXPECT_THAT(text, testing::HasSubstr("mantissa_jobs_submitted_total 1"));
   EXPECT_THAT(text, testing::HasSubstr("mantissa_rpcs_total{code=\"OK\",method=\"JobService/SubmitJob\"} 1"));

@@ -101,6 +101,46 @@ TEST_F(QueryHistoryTest, HasTheColumnsThatWereAskedFor) {
   }
 }
 
+TEST_F(QueryHistoryTest, IsThinnedAlikeHoweverThePagesAreCut) {
+  v1::QueryHistoryRequest request = Request();
+  request.set_max_points(20);
+  const auto whole = Iterations(All(request).first);
+  std::vector<double> every_tenth;
+  for (int iteration = 10; iteration <= kRows; iteration += 10) every_tenth.push_back(iteration);
+  EXPECT_EQ(whole, every_tenth) << "a row is the last of its records";
+  for (const int size : {1, 3, 7}) {
+    request.set_page_size(size);
+    const auto [segments, pages] = All(request);
+    EXPECT_EQ(Iterations(segments), whole) << size;
+    EXPECT_GE(pages, 20 / size);
+    int64_t records = 0;
+    for (const v1::Segment& segment : segments) {
+      EXPECT_LE(segment.count(), size);
+      for (const v1::Column& column : segment.records().columns()) {
+        if (column.standard() != v1::Column::RECORDS) continue;
+        for (const int64_t count : column.integers().values()) records += count;
+      }
+    }
+    EXPECT_EQ(records, kRows);
+  }
+}
+
+TEST_F(QueryHistoryTest, IsThinnedOnlyWhereThereIsMoreThanWasAskedFor) {
+  v1::QueryHistoryRequest request = Request();
+  request.set_max_points(kRows);
+  EXPECT_EQ(Iterations(All(request).first), Count(1, kRows));
+  request.set_max_points(kRows - 1);
+  EXPECT_EQ(All(request).first.front().records().columns(0).integers().values(0), 2);
+  request.set_max_points(1);
+  EXPECT_EQ(Iterations(All(request).first), std::vector<double>({kRows}));
+  // Of a range.
+  request.set_max_points(2);
+  const int64_t first = All(Request()).first.front().first_sequence();
+  request.mutable_range()->set_from(first);
+  request.mutable_range()->set_to(first + 7);
+  EXPECT_EQ(Iterations(All(request).first), std::vector<double>({4, 8}));
+}
+
 TEST_F(QueryHistoryTest, SurvivesARestart) {
   Restart();
   EXPECT_EQ(Iterations(All(Request()).first), Count(1, kRows));
@@ -115,7 +155,8 @@ TEST_F(QueryHistoryTest, RefusesByField) {
     EXPECT_FALSE(status.ok());
     return status.error_message();
   };
-  EXPECT_THAT(refusal([](auto& request) { request.set_max_points(5); }), HasSubstr("max_points"));
+  EXPECT_THAT(refusal([](auto& request) { request.set_max_points(-1); }), HasSubstr("max_points: is -1; ask for 1"));
+  EXPECT_THAT(refusal([](auto& request) { request.set_max_points(65'537); }), HasSubstr("max_points"));
   EXPECT_THAT(refusal([](auto& request) { request.set_page_size(-1); }), HasSubstr("page_size"));
   EXPECT_THAT(refusal([](auto& request) { request.mutable_range()->set_from(-1); }), HasSubstr("range"));
   EXPECT_THAT(refusal([](auto& request) {

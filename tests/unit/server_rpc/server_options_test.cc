@@ -19,10 +19,18 @@ TEST(ServerOptionsTest, EverySettingArrivesWhereItBelongs) {
   process::Settings settings("mantissa-server", DeclareSettings(options));
   const absl::Status loaded = settings.Load({{"listen", "127.0.0.1:1"},
                                              {"metrics-listen", "127.0.0.1:2"},
+                                             {"health-listen", "127.0.0.1:3"},
                                              {"data-dir", "/d"},
                                              {"postgres", "postgresql://u@h/n"},
                                              {"address-file", "/a"},
                                              {"insecure-allow-remote", "true"},
+                                             {"tls-certificate", "/c"},
+                                             {"tls-key", "/k"},
+                                             {"tls-client-ca", "/ca"},
+                                             {"tokens", "/t"},
+                                             {"tenant-max-queued-jobs", "21"},
+                                             {"tenant-calls-per-second", "22"},
+                                             {"tenant-max-streams", "23"},
                                              {"lease", "60s"},
                                              {"next-call", "7s"},
                                              {"disconnect-grace", "9s"},
@@ -32,6 +40,7 @@ TEST(ServerOptionsTest, EverySettingArrivesWhereItBelongs) {
                                              {"preempting-priority", "500"},
                                              {"retention-time", "30d"},
                                              {"retention-jobs", "13"},
+                                             {"telemetry-full-records", "14"},
                                              {"drain-timeout", "12s"},
                                              {"log-format", "json"},
                                              {"log-level", "error"}},
@@ -39,23 +48,32 @@ TEST(ServerOptionsTest, EverySettingArrivesWhereItBelongs) {
   ASSERT_TRUE(loaded.ok()) << loaded;
   EXPECT_EQ(options.listen, "127.0.0.1:1");
   EXPECT_EQ(options.metrics_listen, "127.0.0.1:2");
+  EXPECT_EQ(options.health_listen, "127.0.0.1:3");
   EXPECT_EQ(options.data_dir, "/d");
   EXPECT_EQ(options.postgres, "postgresql://u@h/n");
   EXPECT_EQ(options.address_file, "/a");
   EXPECT_TRUE(options.insecure_allow_remote);
+  EXPECT_EQ(options.tls_certificate, "/c");
+  EXPECT_EQ(options.tls_key, "/k");
+  EXPECT_EQ(options.tls_client_ca, "/ca");
+  EXPECT_EQ(options.tokens, "/t");
+  EXPECT_EQ(options.tenant_max_queued_jobs, 21);
+  EXPECT_EQ(options.tenant_calls_per_second, 22);
+  EXPECT_EQ(options.tenant_max_streams, 23);
   EXPECT_EQ(options.lease, milliseconds(60'000));
   EXPECT_EQ(options.next_call, milliseconds(7'000));
   EXPECT_EQ(options.disconnect_grace, milliseconds(9'000));
   EXPECT_EQ(options.max_queued_jobs, 11);
   EXPECT_EQ(options.retention_time, std::chrono::hours(30 * 24));
   EXPECT_EQ(options.retention_jobs, 13);
+  EXPECT_EQ(options.telemetry_full_records, 14);
   EXPECT_EQ(options.priority_worth, milliseconds(300'000));
   EXPECT_EQ(options.reserve_after, milliseconds(90'000));
   EXPECT_EQ(options.preempting_priority, 500);
   EXPECT_EQ(options.drain_timeout, milliseconds(12'000));
   EXPECT_EQ(options.log_format, "json");
   EXPECT_EQ(options.log_level, "error");
-  EXPECT_EQ(settings.settings().size(), 18u) << "a new setting wants a line above";
+  EXPECT_EQ(settings.settings().size(), 27u) << "a new setting wants a line above";
 }
 
 TEST(ServerOptionsTest, TheDefaultsAreGood) { EXPECT_TRUE(CheckOptions(ServerOptions()).ok()); }
@@ -78,6 +96,45 @@ TEST(ServerOptionsTest, AnAddressThatOthersReachNeedsAnExplicitWord) {
     ServerOptions options;
     options.listen = address;
     EXPECT_TRUE(CheckOptions(options).ok()) << address;
+  }
+}
+
+TEST(ServerOptionsTest, HealthMayBeToldToAnybodyAtAnAddress) {
+  ServerOptions options;
+  options.health_listen = "0.0.0.0:50052";
+  EXPECT_TRUE(CheckOptions(options).ok());
+  options.health_listen = "50052";
+  EXPECT_NE(CheckOptions(options).message().find("--health-listen"), absl::string_view::npos);
+}
+
+TEST(ServerOptionsTest, AnAddressThatOthersReachMayBeUsedByThoseWhoSayWhoTheyAre) {
+  ServerOptions options;
+  options.listen = "0.0.0.0:1";
+  options.tls_certificate = "/c";
+  options.tls_key = "/k";
+  EXPECT_FALSE(CheckOptions(options).ok()) << "it is encrypted, and everybody may speak";
+  options.tokens = "/t";
+  EXPECT_TRUE(CheckOptions(options).ok());
+  options.tokens = "";
+  options.tls_client_ca = "/ca";
+  EXPECT_TRUE(CheckOptions(options).ok());
+  options.metrics_listen = "0.0.0.0:2";
+  EXPECT_FALSE(CheckOptions(options).ok()) << "nobody is asked there";
+}
+
+TEST(ServerOptionsTest, WhoAsksWhoCallsNeedsTls) {
+  for (const char* const setting : {"--tokens", "--tls-client-ca"}) {
+    ServerOptions options;
+    (std::string(setting) == "--tokens" ? options.tokens : options.tls_client_ca) = "/f";
+    const absl::Status refused = CheckOptions(options);
+    EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(refused.message().find(setting), 0u) << refused;
+    options.tls_certificate = "/c";
+    EXPECT_EQ(CheckOptions(options).message().find("--tls-key: is missing"), 0u);
+    options.tls_key = "/k";
+    EXPECT_TRUE(CheckOptions(options).ok());
+    options.tls_certificate = "";
+    EXPECT_EQ(CheckOptions(options).message().find("--tls-certificate: is missing"), 0u);
   }
 }
 

@@ -351,5 +351,34 @@ TEST_F(InitFromTest, ARepeatedBatchIsAnsweredAsTheFirstWhateverBecameOfTheCheckp
   EXPECT_EQ(second.outcomes(1).violations(0).field(), "training.init_from.step");
 }
 
+TEST_F(SubmitTest, AJobTakesTheTraceIdOfItsCallersTraceparent) {
+  const std::string trace_id = "0af7651916cd43dd8448eb211c80319c";
+  const auto submit = [this](const std::vector<std::string>& traceparents, const std::string& request_id = "") {
+    grpc::ClientContext context;
+    for (const std::string& traceparent : traceparents) context.AddMetadata("traceparent", traceparent);
+    v1::Job job;
+    EXPECT_TRUE(jobs->SubmitJob(&context, Request(request_id), &job).ok());
+    EXPECT_EQ(Get(job.id()).trace_id(), job.trace_id());
+    return job.trace_id();
+  };
+  const std::string good = "00-" + trace_id + "-b7ad6b7169203331-01";
+  EXPECT_EQ(submit({good}), trace_id);
+  EXPECT_EQ(submit({good}, "with-a-request-id"), trace_id);
+  for (const std::vector<std::string>& none :
+       std::vector<std::vector<std::string>>{{}, {"00-nonsense"}, {good, good}}) {
+    const std::string made = submit(none);
+    EXPECT_EQ(made.size(), 32u);
+    EXPECT_NE(made, trace_id);
+  }
+  grpc::ClientContext context;
+  context.AddMetadata("traceparent", good);
+  v1::SubmitJobsRequest request;
+  *request.add_specs() = GoodSpec();
+  *request.add_specs() = GoodSpec();
+  v1::SubmitJobsResponse response;
+  ASSERT_TRUE(jobs->SubmitJobs(&context, request, &response).ok());
+  for (const v1::SubmitOutcome& outcome : response.outcomes()) EXPECT_EQ(outcome.job().trace_id(), trace_id);
+}
+
 }  // namespace
 }  // namespace mantissa::server

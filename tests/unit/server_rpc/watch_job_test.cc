@@ -131,7 +131,7 @@ TEST_F(WatchJobTest, BadRequestsAreRefusedWithTheirField) {
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_EQ(ReasonOf(status), "CURSOR_INVALID");
   request = Request(job.id());
-  request.set_max_points(10);
+  request.set_max_points(-10);
   EXPECT_EQ(FieldOf(Watch(request).status), "max_points");
   request = Request(job.id());
   for (int i = 0; i < 65; ++i) request.mutable_filter()->add_columns(v1::Column::LOSS);

@@ -254,7 +254,7 @@ class Simulation {
   void Delete() {
     if (ids_.empty() || Pick(4) != 0) return;
     const std::string id = ids_[Pick(static_cast<int>(ids_.size()))];
-    const JobDeletion deletion{id, store_->GetJob(id, "").value().etag()};
+    const JobDeletion deletion{id, store_->GetJob(id, "").value().etag(), "default"};
     const absl::Status deleted = scheduler_->Delete(deletion, store_->ListCheckpoints(id).value(), Now(), changes_);
     ASSERT_EQ(deleted.ok(), IsTerminal(known_[id].state())) << deleted;
   }
@@ -426,12 +426,12 @@ class Simulation {
   int deletions_ = 0;
 };
 
-// MANTISSA_SEED runs one seed alone, MANTISSA_SEEDS that many.
+// MANTISSA_SEED runs one seed alone, MANTISSA_SEEDS that many: from that seed on where both are said, else from 1.
 TEST(ControlPlaneModel, InvariantsHoldUnderRandomInterleavings) {
   const char* only = std::getenv("MANTISSA_SEED");
   const char* many = std::getenv("MANTISSA_SEEDS");
   const uint64_t first = only != nullptr ? std::strtoull(only, nullptr, 10) : 1;
-  const uint64_t count = only != nullptr ? 1 : many != nullptr ? std::strtoull(many, nullptr, 10) : 100;
+  const uint64_t count = many != nullptr ? std::strtoull(many, nullptr, 10) : only != nullptr ? 1 : 100;
   int interventions = 0, revivals = 0, pauses = 0, deletions = 0;
   for (uint64_t seed = first; seed < first + count; ++seed) {
     SCOPED_TRACE(absl::StrFormat("MANTISSA_SEED=%d", seed));

@@ -20,7 +20,7 @@ void Fill(JobStore& store) {
   v1::Job running = SampleJob(2, v1::Job::RUNNING);
   (*running.mutable_labels())["team"] = "vision";
   running.set_attempt(2);
-  changes.PutJob(running, "", {std::chrono::milliseconds(1500), std::chrono::milliseconds(9000)});
+  PutWhole(changes, running, "", {std::chrono::milliseconds(1500), std::chrono::milliseconds(9000)});
   changes.attempts.push_back({SampleAttempt(2, 1, v1::Attempt::LOST), std::nullopt});
   changes.attempts.push_back({SampleAttempt(2, 2, v1::Attempt::RUNNING), std::nullopt});
   changes.checkpoints.push_back(SampleCheckpoint(2, 1, 100));

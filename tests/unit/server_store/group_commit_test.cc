@@ -121,6 +121,43 @@ TEST_F(GroupCommitTest, ACommandThatChangesNothingCommitsNothing) {
   EXPECT_EQ(store_.commits(), 0);
 }
 
+TEST_F(GroupCommitTest, WhoIsWokenByACommitSeesItBeforeItsRepliesLeave) {
+  // Asks what there is as soon as something is stored, as a worker's waiting call does.
+  struct Asking final : CommitListener {
+    void OnCommitted(const Changes&) override {
+      writer->Read({[this](const Scheduler& scheduler, Moment) {
+                      journal->Add(absl::StrCat("sees ", scheduler.QueuePosition(SampleId(2)) > 0 ? "both" : "less"));
+                    },
+                    [](const absl::Status& status) { EXPECT_TRUE(status.ok()); }});
+    }
+    GroupCommit* writer = nullptr;
+    Journal* journal = nullptr;
+  } asking;
+  GroupCommit writer(store_, [this] { return MakeScheduler(); }, clock_, {&journal_, &asking});
+  asking.writer = &writer;
+  asking.journal = &journal_;
+  writer.Submit(SubmitJob("a"));
+  writer.Submit(SubmitJob("b"));
+  ASSERT_TRUE(writer.Start().ok());
+  journal_.WaitFor(4);
+  writer.Stop();
+  const std::vector<std::string> lines = journal_.lines();
+  EXPECT_THAT(std::vector<std::string>(lines.begin(), lines.begin() + 4),
+              testing::ElementsAre("committed 2", "sees both", "a OK " + SampleId(1), "b OK " + SampleId(2)));
+}
+
+TEST_F(GroupCommitTest, AQueryIsAnsweredHoweverLateItComes) {
+  std::vector<absl::StatusCode> told;
+  const auto ask = [&] {
+    writer_.Read({[](const Scheduler&, Moment) { ADD_FAILURE() << "there is nothing to see"; },
+                  [&](const absl::Status& status) { told.push_back(status.code()); }});
+  };
+  ask();  // before the start that never comes
+  writer_.Stop();
+  ask();
+  EXPECT_THAT(told, testing::ElementsAre(absl::StatusCode::kUnavailable, absl::StatusCode::kUnavailable));
+}
+
 TEST_F(GroupCommitTest, AFailedCommitFailsItsWholeBatchAndTheStateIsLoadedAgain) {
   store_.FailCommit(absl::UnknownError("the disk went away"));
   for (const char* name : {"a", "b"}) writer_.Submit(SubmitJob(name, name));
@@ -156,10 +193,11 @@ TEST_F(GroupCommitTest, WhileTheDiskIsFullReadsGoOnWritesAreRefusedAndTimeStands
   journal_.WaitFor(4);
   const int commits = store_.commits();
   writer_.Submit(SubmitJob("c"));
+  journal_.WaitFor(5);
   std::atomic<int> reads = 0, skipped = 0;
-  writer_.Submit({[&](Scheduler& scheduler, Moment, Changes&) { reads = scheduler.QueuePosition(SampleId(1)); },
-                  [this](const absl::Status& status) { journal_.Add(status.ok() ? "read" : "failed"); },
-                  WhenReadOnly::kRun});
+  writer_.Read({[&](const Scheduler& scheduler, Moment) { reads = scheduler.QueuePosition(SampleId(1)); },
+                [this](const absl::Status& status) { journal_.Add(status.ok() ? "read" : "failed"); }});
+  journal_.WaitFor(6);
   writer_.Submit({[&](Scheduler&, Moment, Changes&) { ++skipped; },
                   [this](const absl::Status& status) { journal_.Add(status.ok() ? "skipped" : "failed"); },
                   WhenReadOnly::kSkip});
@@ -220,6 +258,28 @@ TEST_F(GroupCommitTest, WhileTheStoreCannotBeReadEveryCallIsUnavailable) {
   writer_.Submit(SubmitJob("c"));
   journal_.WaitFor(4);
   EXPECT_EQ(store_.ListJobs("", {}, "", 10)->jobs.size(), 1u);
+}
+
+TEST_F(GroupCommitTest, WhetherNothingCanBeStoredIsToldWithEveryTransaction) {
+  GroupCommitOptions options;
+  options.on_transaction = [this](const TransactionReport& report) {
+    journal_.Add(report.read_only ? "read-only" : report.status.ok() ? "stored" : "unknown");
+  };
+  GroupCommit writer(
+      store_, [this] { return MakeScheduler(); }, clock_, {}, options);
+  ASSERT_TRUE(writer.Start().ok());
+  store_.FailCommit(absl::UnknownError("gone"));
+  writer.Submit(SubmitJob("a"));
+  journal_.WaitFor(2);
+  store_.FailCommit(absl::ResourceExhaustedError("full"));
+  writer.Submit(SubmitJob("a"));
+  journal_.WaitFor(4);
+  clock_.Advance(std::chrono::seconds(1));
+  writer.Submit(SubmitJob("b"));
+  journal_.WaitFor(7);
+  writer.Stop();
+  EXPECT_THAT(journal_.lines(), testing::ElementsAre("unknown", "a UNAVAILABLE", "read-only", "a RESOURCE_EXHAUSTED",
+                                                     "stored", "stored", testing::StartsWith("b OK")));
 }
 
 TEST_F(GroupCommitTest, RevisionsGoOnAfterAReload) {

@@ -7,8 +7,10 @@
 
 #include "active_store.h"
 #include "process/fake_clock.h"
+#include "server/core/telemetry_segment.h"
 #include "server/store/fake_store.h"
 #include "server/store/sqlite_store.h"
+#include "server/store/telemetry_chunk.h"
 #include "store_samples.h"
 #include "temp_folder.h"
 #include "tests/support/postgres_server.h"
@@ -60,7 +62,7 @@ TEST_P(JobStoreConformance, AJobComesBackAsItWasWritten) {
   job.mutable_progress()->set_loss(std::numeric_limits<double>::quiet_NaN());
   job.set_queue_position(9);
   Changes changes;
-  changes.PutJob(job, "", {});
+  PutWhole(changes, job, "", {});
   Commit(changes);
   job.clear_queue_position();
   EXPECT_EQ(store_->GetJob(job.id(), "")->SerializeAsString(), job.SerializeAsString());
@@ -75,13 +77,13 @@ TEST_P(JobStoreConformance, ANewJobMustBeNewAndAnOldOneUnchanged) {
   v1::Job job = SampleJob(1);
   job.set_etag("2");
   Changes changes;
-  changes.PutJob(job, "7", {});
+  PutWhole(changes, job, "7", {});
   ExpectAborted(changes, "another etag");
   Changes absent;
-  absent.PutJob(SampleJob(2), "1", {});
+  PutWhole(absent, SampleJob(2), "1", {});
   ExpectAborted(absent, "it is not there");
   Changes good;
-  good.PutJob(job, "1", {});
+  PutWhole(good, job, "1", {});
   Commit(good);
   EXPECT_EQ(store_->GetJob(job.id(), "")->etag(), "2");
   EXPECT_EQ(store_->GetJob(job.id(), "")->resolved_spec().priority(), 7) << "specs stay";
@@ -93,7 +95,7 @@ TEST_P(JobStoreConformance, TerminalJobsNeverChange) {
     v1::Job job = SampleJob(end, v1::Job::QUEUED);
     job.set_etag("2");
     Changes changes;
-    changes.PutJob(job, "1", {});
+    PutWhole(changes, job, "1", {});
     ExpectAborted(changes, "it has ended");
     EXPECT_EQ(store_->GetJob(job.id(), "")->state(), end);
   }
@@ -173,7 +175,7 @@ TEST_P(JobStoreConformance, EveryFilterCounts) {
   (*other.mutable_labels())["team"] = "vision";
   (*other.mutable_labels())["zone"] = "a";
   Changes changes;
-  changes.PutJob(other, "", {});
+  PutWhole(changes, other, "", {});
   Commit(changes);
 
   v1::JobFilter queued, ended, both, name, label, labels, wrong, after, before;
@@ -316,6 +318,146 @@ TEST_P(JobStoreConformance, AReadOfTelemetryIsBoundedAndGoesOn) {
   EXPECT_GT(reads, 3);
 }
 
+// Records 1 to 4 in two rows, an event, records in a third row, two events.
+Changes RowsToCompact() {
+  Changes changes = NewJob(1, v1::Job::SUCCEEDED);
+  changes.telemetry = {SampleRecords(1, 1, 4),
+                       SampleEvent(1, 5),
+                       SampleRecords(1, 6, 3, 1, 5),
+                       SampleEvent(1, 9),
+                       SampleRecords(1, 10, 2, 1, 8),
+                       SampleEvent(1, 12),
+                       SampleEvent(1, 13)};
+  return changes;
+}
+
+TelemetryCompaction Compaction(const std::vector<v1::Segment>& segments) {
+  return {SampleId(1), segments.front().first_sequence(), LastSequence(segments.back()),
+          static_cast<int64_t>(segments.size()), EncodeTelemetryChunk(segments)};
+}
+
+TEST_P(JobStoreConformance, AChunkTakesThePlaceOfRowsAndReadersSeeTheSame) {
+  const Changes rows = RowsToCompact();
+  Commit(rows);
+  Changes compact;
+  compact.compactions.push_back(
+      Compaction({rows.telemetry[0].segment, rows.telemetry[2].segment, rows.telemetry[4].segment}));
+  EXPECT_EQ(store_->ListTelemetryRuns(SampleId(1), 1, 10)->size(), 3u);
+  Commit(compact);
+  const std::vector<TelemetryRun> runs = store_->ListTelemetryRuns(SampleId(1), 1, 10).value();
+  ASSERT_EQ(runs.size(), 1u);
+  EXPECT_TRUE(runs[0].compact);
+  EXPECT_EQ(runs[0].first_sequence, 1);
+  EXPECT_EQ(runs[0].last_sequence, 11);
+  for (int64_t from = 1; from <= 14; ++from) {
+    const TelemetryPage page = store_->ReadTelemetry(SampleId(1), from, 1 << 20).value();
+    EXPECT_EQ(page.last_sequence, 13);
+    int64_t next = from;
+    for (const v1::Segment& segment : page.segments) {
+      EXPECT_EQ(segment.first_sequence(), next) << "from " << from;
+      next += segment.count();
+      EXPECT_EQ(segment.has_event(), next == 6 || next == 10 || next > 12) << next;
+      if (segment.has_event()) continue;
+      EXPECT_EQ(segment.records().columns(0).integers().values(0), segment.first_attempt_sequence());
+    }
+    EXPECT_EQ(next, 14);
+    // As little of it as is asked for, but something: one segment, and an event that lies before it.
+    const TelemetryPage little = store_->ReadTelemetry(SampleId(1), from, 1).value();
+    ASSERT_LE(little.segments.size(), 2u);
+    ASSERT_EQ(little.segments.empty(), from > 13);
+    for (size_t i = 0; i < little.segments.size(); ++i) {
+      EXPECT_EQ(little.segments[i].SerializeAsString(), page.segments[i].SerializeAsString());
+    }
+  }
+  EXPECT_EQ(store_->ListEvents(SampleId(1), 1, v1::JobEvent::INFO, 10)->segments.size(), 4u);
+  EXPECT_EQ(store_->CountEvents(SampleId(1), 1, 13).value(), 4);
+  EXPECT_EQ(store_->CountEvents(SampleId(1), 5, 12).value(), 3);
+  EXPECT_EQ(store_->CountEvents(SampleId(1), 6, 8).value(), 0);
+}
+
+TEST_P(JobStoreConformance, AChunkIsThinnedInItsPlaceAndAReaderMayBeginInTheMidstOfARow) {
+  const Changes rows = RowsToCompact();
+  Commit(rows);
+  const std::vector<v1::Segment> records = {rows.telemetry[0].segment, rows.telemetry[2].segment,
+                                            rows.telemetry[4].segment};
+  Changes compact;
+  compact.compactions.push_back(Compaction(records));
+  Commit(compact);
+  EXPECT_FALSE(store_->ListTelemetryRuns(SampleId(1), 1, 10)->front().thinned);
+  std::vector<v1::Segment> thinned;
+  for (const v1::Segment& segment : records) {
+    v1::Segment& row = thinned.emplace_back(FromSequence(segment, LastSequence(segment)));
+    row.set_first_sequence(segment.first_sequence());
+    row.set_first_attempt_sequence(segment.first_attempt_sequence());
+    row.set_through_sequence(LastSequence(segment));
+    v1::Column& column = *row.mutable_records()->add_columns();
+    column.set_standard(v1::Column::RECORDS);
+    column.mutable_integers()->add_values(segment.count());
+  }
+  compact.compactions[0] = {SampleId(1), 1, 11, 1, EncodeTelemetryChunk(thinned, ChunkContent::kThinned)};
+  Commit(compact);
+  const std::vector<TelemetryRun> runs = store_->ListTelemetryRuns(SampleId(1), 1, 10).value();
+  ASSERT_EQ(runs.size(), 1u);
+  EXPECT_TRUE(runs[0].compact && runs[0].thinned);
+  EXPECT_EQ(runs[0].first_sequence, 1);
+  EXPECT_EQ(runs[0].last_sequence, 11);
+  for (int64_t from = 1; from <= 13; ++from) {
+    int64_t next = from;
+    while (next <= 13) {
+      const TelemetryPage page = store_->ReadTelemetry(SampleId(1), next, 1).value();
+      EXPECT_EQ(page.last_sequence, 13);
+      ASSERT_FALSE(page.segments.empty());
+      for (const v1::Segment& segment : page.segments) {
+        EXPECT_EQ(segment.first_sequence(), next) << "from " << from;
+        next = LastSequence(segment) + 1;
+        EXPECT_EQ(segment.has_event(), next == 6 || next == 10 || next > 12) << next;
+        if (segment.has_event()) continue;
+        EXPECT_EQ(segment.count(), 1);
+        EXPECT_EQ(ValueAt(segment.records(), v1::Column::RECORDS, 0), next - segment.first_sequence());
+        EXPECT_EQ(ValueAt(segment.records(), v1::Column::ITERATION, 0), LastAttemptSequence(segment));
+      }
+    }
+  }
+  EXPECT_EQ(store_->CountEvents(SampleId(1), 1, 13).value(), 4);
+}
+
+TEST_P(JobStoreConformance, AChunkOfRowsThatAreNoLongerThoseIsLeftOut) {
+  const Changes rows = RowsToCompact();
+  Commit(rows);
+  Changes compact;
+  compact.compactions.push_back(Compaction({rows.telemetry[0].segment, rows.telemetry[2].segment}));
+  Commit(compact);
+  EXPECT_EQ(store_->ListTelemetryRuns(SampleId(1), 1, 10)->size(), 2u);
+  Commit(compact);
+  Changes wrong;
+  wrong.compactions.push_back(
+      Compaction({rows.telemetry[0].segment, rows.telemetry[2].segment, rows.telemetry[4].segment}));
+  Commit(wrong);
+  EXPECT_EQ(store_->ListTelemetryRuns(SampleId(1), 1, 10)->size(), 2u) << "nothing is lost or there twice";
+  Changes nobody = compact;
+  nobody.compactions[0].job_id = SampleId(7);
+  Commit(nobody);
+  EXPECT_TRUE(store_->ListTelemetryRuns(SampleId(7), 1, 10)->empty());
+  EXPECT_EQ(store_->ListTelemetryRuns(SampleId(1), 2, 10)->size(), 1u) << "rows that begin there or later";
+  EXPECT_EQ(store_->ListTelemetryRuns(SampleId(1), 1, 1)->size(), 1u);
+}
+
+TEST_P(JobStoreConformance, EndedJobsWithRecordsAreToBeCompactedUntilTheyWere) {
+  Commit(RowsToCompact());
+  Changes others = NewJob(2, v1::Job::RUNNING);
+  others.PutJob(SampleJob(3, v1::Job::FAILED), "", {});
+  others.PutJob(SampleJob(4, v1::Job::FAILED), "", {});
+  others.telemetry = {SampleRecords(2, 1, 3), SampleEvent(3, 1), SampleRecords(4, 1, 1)};
+  Commit(others);
+  EXPECT_THAT(store_->ListUncompactedJobs("", 10).value(), ElementsAre(SampleId(1), SampleId(4)));
+  EXPECT_THAT(store_->ListUncompactedJobs("", 1).value(), ElementsAre(SampleId(1)));
+  EXPECT_THAT(store_->ListUncompactedJobs(SampleId(1), 10).value(), ElementsAre(SampleId(4)));
+  Changes done;
+  done.compacted_jobs = {SampleId(1)};
+  Commit(done);
+  EXPECT_THAT(store_->ListUncompactedJobs("", 10).value(), ElementsAre(SampleId(4)));
+}
+
 TEST_P(JobStoreConformance, EventsAreFoundBySeverity) {
   Changes changes = NewJob(1);
   changes.telemetry = {SampleEvent(1, 1, v1::JobEvent::INFO), SampleRecords(1, 2, 3),
@@ -337,7 +479,7 @@ TEST_P(JobStoreConformance, EventsAreFoundBySeverity) {
 TEST_P(JobStoreConformance, LoadsWhatHasNotEnded) {
   Commit(NewJob(1, v1::Job::SUCCEEDED));
   Changes changes;
-  changes.PutJob(SampleJob(2, v1::Job::RUNNING), "", {std::chrono::milliseconds(5), std::chrono::milliseconds(9)});
+  PutWhole(changes, SampleJob(2, v1::Job::RUNNING), "", {std::chrono::milliseconds(5), std::chrono::milliseconds(9)});
   changes.attempts.push_back({SampleAttempt(2, 1, v1::Attempt::LOST), std::nullopt});
   changes.attempts.push_back({SampleAttempt(2, 2, v1::Attempt::RUNNING, "another token 16"), std::nullopt});
   changes.telemetry = {SampleEvent(2, 1), SampleRecords(2, 2, 3, 1), SampleEvent(2, 5), SampleRecords(2, 6, 4, 2),
@@ -359,14 +501,14 @@ TEST_P(JobStoreConformance, ANewSpecAndItsLabelsReplaceTheOld) {
   v1::Job job = SampleJob(1);
   (*job.mutable_labels())["team"] = "vision";
   Changes changes;
-  changes.PutJob(job, "", {});
+  PutWhole(changes, job, "", {});
   Commit(changes);
   (*job.mutable_labels())["team"] = "nlp";
   job.mutable_resolved_spec()->set_priority(9);
   job.set_etag("2");
   Changes update;
-  update.PutJob(job, "1", {});
-  update.PutSpecs(job);
+  PutWhole(update, job, "1", {});
+  update.PutSpecs(job.id(), EncodeSpecs(job.spec(), job.resolved_spec()));
   Commit(update);
   EXPECT_EQ(store_->GetJob(SampleId(1), "")->resolved_spec().priority(), 9);
   v1::JobFilter filter;
@@ -391,10 +533,10 @@ TEST_P(JobStoreConformance, ADeletedJobIsHiddenAtOnceAndTakenAwayPieceByPiece) {
   Commit(NewJob(2, v1::Job::SUCCEEDED));
 
   Changes wrong;
-  wrong.deletions.push_back({SampleId(1), "7"});
+  wrong.deletions.push_back({SampleId(1), "7", "default"});
   ExpectAborted(wrong, "another etag");
   Changes deletion;
-  deletion.deletions.push_back({SampleId(1), "1"});
+  deletion.deletions.push_back({SampleId(1), "1", "default"});
   Commit(deletion);
   ExpectAborted(deletion, "twice");
   EXPECT_EQ(store_->GetJob(SampleId(1), "").status().code(), absl::StatusCode::kNotFound);
@@ -433,7 +575,7 @@ TEST_P(JobStoreConformance, AJobThatIsThereIsNotSwept) {
   EXPECT_TRUE(store_->GetJob(SampleId(1), "").ok());
   Commit(NewJob(2, v1::Job::RUNNING));
   Changes live;
-  live.deletions.push_back({SampleId(2), "1"});
+  live.deletions.push_back({SampleId(2), "1", "default"});
   ExpectAborted(live, "it has not ended");
 }
 
@@ -442,13 +584,18 @@ TEST_P(JobStoreConformance, ExpiredAreThoseThatEndedTooLongAgoAndThoseBeyondTheN
     v1::Job job = SampleJob(i, i == 3 ? v1::Job::RUNNING : v1::Job::FAILED);
     if (i != 3) job.mutable_end_time()->set_seconds(1'000 * (6 - i));  // the first ended last
     Changes changes;
-    changes.PutJob(job, "", {});
+    PutWhole(changes, job, "", {});
     Commit(changes);
   }
   const auto expired = [&](int64_t before_seconds, int64_t keep, int32_t limit = 10) {
     std::vector<std::string> ids;
     const auto jobs = store_->ListExpiredJobs({before_seconds * 1'000'000, keep}, limit).value();
-    for (const JobDeletion& job : jobs) ids.push_back(job.job_id);
+    for (const JobDeletion& job : jobs) {
+      ids.push_back(job.job_id);
+      const v1::Job stored = store_->GetJob(job.job_id, "").value();
+      EXPECT_EQ(job.expected_etag, stored.etag());
+      EXPECT_EQ(job.tenant, stored.tenant());
+    }
     return ids;
   };
   EXPECT_THAT(expired(0, 0), IsEmpty());

@@ -35,7 +35,7 @@ class JobSweeperTest : public testing::Test {
     job.mutable_end_time()->set_seconds(
         std::chrono::duration_cast<std::chrono::seconds>(end.time_since_epoch()).count());
     Changes changes;
-    changes.PutJob(job, "", {});
+    PutWhole(changes, job, "", {});
     for (int i = 1; i <= 3; ++i) {
       changes.telemetry.push_back(SampleEvent(number, i));
       changes.telemetry.back().job_id = job.id();
@@ -51,7 +51,7 @@ class JobSweeperTest : public testing::Test {
   }
   void Delete(const std::string& id) {
     Changes changes;
-    changes.deletions.push_back({id, store_.GetJob(id, "")->etag()});
+    changes.deletions.push_back({id, store_.GetJob(id, "")->etag(), "default"});
     ASSERT_TRUE(store_.Commit(changes).ok());
   }
   absl::Status Sweep(JobSweeperOptions options = {}) {

@@ -27,7 +27,7 @@ class SqliteBackup : public testing::Test {
     Changes changes;
     v1::Job job = SampleJob(number, state);
     job.set_attempt(static_cast<int32_t>(attempts.size()));
-    changes.PutJob(job, "", {});
+    PutWhole(changes, job, "", {});
     for (size_t i = 0; i < attempts.size(); ++i) {
       changes.attempts.push_back({SampleAttempt(number, static_cast<int32_t>(i + 1), attempts[i]), std::nullopt});
     }

@@ -167,7 +167,7 @@ TEST_F(SqliteStoreTest, LargePagesEndEarly) {
     job.mutable_spec()->mutable_training()->mutable_data()->mutable_train()->mutable_text()->add_files(
         std::string(200'000, 'x'));
     Changes changes;
-    changes.PutJob(job, "", {});
+    PutWhole(changes, job, "", {});
     ASSERT_TRUE(store->Commit(changes).ok());
   }
   const JobPage page = store->ListJobs("", {}, "", 1000).value();

@@ -8,6 +8,7 @@
 
 #include "server/core/changes.h"
 #include "server/core/checkpoint_policy.h"
+#include "tests/unit/whole_job.h"
 
 namespace mantissa::server {
 
@@ -73,7 +74,7 @@ inline TelemetryWrite SampleEvent(int job, int64_t sequence, v1::JobEvent::Sever
 
 inline Changes NewJob(int number, v1::Job::State state = v1::Job::QUEUED) {
   Changes changes;
-  changes.PutJob(SampleJob(number, state), "", {});
+  PutWhole(changes, SampleJob(number, state), "", {});
   return changes;
 }
 

@@ -15,13 +15,13 @@ Changes JobChange(const std::string& id, v1::Job::State state = v1::Job::RUNNING
   job.set_id(id);
   job.set_state(state);
   Changes changes;
-  changes.PutJob(std::move(job), "e0", {});
+  PutWhole(changes, job, "e0", {});
   return changes;
 }
 
 Changes Deletion(const std::string& id) {
   Changes changes;
-  changes.deletions.push_back({id, "e0"});
+  changes.deletions.push_back({id, "e0", "default"});
   return changes;
 }
 
@@ -111,7 +111,7 @@ TEST(JobsFeedTest, AJobThatGoesInTheCommitThatEndsItHasGone) {
   JobsFeed feed;
   JobsFeed::Follower follower(feed, std::make_shared<Sleeper>());
   Changes changes = JobChange("a", v1::Job::CANCELLED);
-  changes.deletions.push_back({"a", "e1"});
+  changes.deletions.push_back({"a", "e1", "default"});
   feed.OnCommitted(changes);
   EXPECT_EQ(Take(follower), Told{"a:STATE_UNSPECIFIED"});
 }

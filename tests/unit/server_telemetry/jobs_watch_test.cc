@@ -150,6 +150,12 @@ TEST(JobsWatchTest, AnotherTenantsJobsAreNotTold) {
   world.Move(1, v1::Job::RUNNING);
   client.ReadAll();
   EXPECT_EQ(client.told, (Ids{world.Id(1), world.Id(1)}));
+  // Nor that one of them has gone.
+  world.Move(2, v1::Job::SUCCEEDED);
+  world.Delete(2);
+  world.Move(1, v1::Job::SUCCEEDED);
+  client.ReadAll();
+  EXPECT_EQ(client.told, (Ids{world.Id(1), world.Id(1), world.Id(1)}));
 }
 
 TEST(JobsWatchTest, TwoWatchersSeeTheSameWhateverTheirPace) {

@@ -7,6 +7,7 @@
 #include "gtest/gtest.h"
 
 #include "server/core/errors.h"
+#include "server/store/telemetry_chunk.h"
 #include "server/telemetry/cursor.h"
 #include "tests/unit/server_telemetry/watched_job.h"
 
@@ -221,9 +222,38 @@ TEST(WatchTest, FramesAreBounded) {
   Client client(*watch);
   client.ReadAll();
   for (const v1::WatchJobResponse& frame : client.frames) {
-    EXPECT_LE(frame.covers().to() - frame.covers().from() + 1, 256);
+    EXPECT_LE(frame.covers().to() - frame.covers().from() + 1, WatchOptions().frame_rows);
   }
   EXPECT_LT(client.frames.size(), 40u) << "and not one for each commit";
+}
+
+TEST(WatchTest, FramesOfAChunkAreBoundedHoweverMuchItHolds) {
+  WatchedJob world;
+  std::vector<v1::Segment> segments;
+  for (int i = 0; i < 16; ++i) {
+    Changes changes = world.RecordChanges(256);
+    v1::Segment& segment = changes.telemetry[0].segment;
+    for (int number = 1; number < 20; ++number) {
+      v1::Column& column = *segment.mutable_records()->add_columns();
+      column = segment.records().columns(0);
+      column.set_name("metric" + std::to_string(number));
+    }
+    segments.push_back(segment);
+    world.Store(changes);
+  }
+  Changes compact;
+  compact.compactions.push_back({world.job.id(), 1, 16 * 256, 16, EncodeTelemetryChunk(segments)});
+  world.Store(compact);
+  world.Commit(world.EventChanges());
+  ASSERT_TRUE(world.store->ListTelemetryRuns(world.job.id(), 1, 10)->front().compact);
+  auto watch = world.Open(world.Request());
+  Client client(*watch);
+  client.ReadAll();
+  EXPECT_EQ(client.sequences, Range(1, world.last_sequence()));
+  for (const v1::WatchJobResponse& frame : client.frames) {
+    const bool one = frame.segments_size() <= 1;
+    EXPECT_TRUE(one || frame.ByteSizeLong() < size_t{40} << 10) << frame.ByteSizeLong();
+  }
 }
 
 TEST(WatchTest, EventsOnlyAnswersForRecordsInBulk) {
@@ -342,7 +372,7 @@ TEST(WatchTest, HoldsForEveryInterleavingOfStoringHearingAndReading) {
             const std::string before = world.job.etag();
             world.job.set_state(v1::Job::SUCCEEDED);
             world.job.set_etag("end");
-            changes.PutJob(world.job, before, {});
+            PutWhole(changes, world.job, before, {});
           }
           world.Store(changes);
           unheard.push_back(std::move(changes));

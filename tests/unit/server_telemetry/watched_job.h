@@ -15,6 +15,7 @@
 #include "server/store/sqlite_store.h"
 #include "server/telemetry/telemetry_hub.h"
 #include "server/telemetry/watch.h"
+#include "tests/unit/whole_job.h"
 
 namespace mantissa::server {
 
@@ -51,7 +52,7 @@ class WatchedJob {
   // What says so is stored, and not yet heard.
   Changes JobChanges(const std::string& expected_etag) {
     Changes changes;
-    changes.PutJob(job, expected_etag, {});
+    PutWhole(changes, job, expected_etag, {});
     return changes;
   }
 
@@ -81,6 +82,7 @@ class WatchedJob {
   Changes EventChanges() {
     Changes changes;
     v1::Segment segment = NextSegment(1);
+    segment.mutable_event()->set_severity(v1::JobEvent::INFO);
     segment.mutable_event()->set_reason("E" + std::to_string(segment.first_sequence()));
     changes.telemetry.push_back({job.id(), std::move(segment)});
     return changes;

@@ -16,6 +16,7 @@
 #include "server/store/sqlite_store.h"
 #include "server/telemetry/jobs_feed.h"
 #include "server/telemetry/jobs_watch.h"
+#include "tests/unit/whole_job.h"
 
 namespace mantissa::server {
 
@@ -66,8 +67,7 @@ class WatchedJobs {
   void Write(v1::Job& job, Changes& changes) {
     const std::string before = job.etag();
     job.set_etag("e" + std::to_string(++etags_));
-    changes.PutJob(job, before, {});
-    if (before.empty()) changes.PutSpecs(job);
+    PutWhole(changes, job, before, {});
   }
 
   void Move(int number, v1::Job::State state) {
@@ -79,7 +79,8 @@ class WatchedJobs {
   // Of a job that has ended: no other can go.
   void Delete(int number) {
     Changes changes;
-    changes.deletions.push_back({Id(number), jobs.at(Id(number)).etag()});
+    const v1::Job& job = jobs.at(Id(number));
+    changes.deletions.push_back({job.id(), job.etag(), job.tenant()});
     jobs.erase(Id(number));
     Commit(changes);
   }

@@ -81,9 +81,37 @@ TEST_F(TrainerTest, ASandboxThatItHasNotIsRefused) {
   Start();
   v1::Bind bind = GoodBind();
   bind.set_required_sandbox_level("landlock");
-  EXPECT_THAT(Bind(bind), AllOf(HasSubstr("sandbox level landlock is required"), HasSubstr("require none")));
+  EXPECT_THAT(Bind(bind), AllOf(HasSubstr("sandbox level landlock is required"), HasSubstr("reached none"),
+                                HasSubstr("require less")));
+  bind.set_required_sandbox_level("bunker");
+  EXPECT_THAT(Bind(bind), AllOf(HasSubstr("bunker"), HasSubstr("same release")));
   bind.set_required_sandbox_level("none");
   EXPECT_EQ(Bind(bind), "");
+}
+
+TEST_F(TrainerTest, ItEntersItsSandboxWithTheRootsOfBindAndSaysHowFarItGot) {
+  std::vector<process::Root> roots;
+  options_.enter_sandbox = [&roots](const std::vector<process::Root>& given) {
+    roots = given;
+    return process::SandboxLevel::kSeccomp;
+  };
+  expected_level_ = "seccomp";
+  Start();
+  v1::Bind bind = GoodBind();
+  bind.set_required_sandbox_level("seccomp");
+  EXPECT_EQ(Bind(bind), "");
+  ASSERT_EQ(roots.size(), 2u);
+  EXPECT_EQ(roots[1].name, "checkpoints");
+  EXPECT_EQ(roots[1].path, folder_.checkpoints().string());
+  EXPECT_TRUE(roots[1].writable);
+  EXPECT_FALSE(roots[0].writable);
+}
+
+TEST_F(TrainerTest, ASandboxThatFailsIsNotTakenForOne) {
+  options_.enter_sandbox = [](const std::vector<process::Root>&) { return absl::InternalError("it broke"); };
+  Start();
+  EXPECT_THAT(Bind(GoodBind()), HasSubstr("it broke"));
+  EXPECT_EQ(Run(AttemptOf()).ended.state(), v1::Attempt::FAILED);
 }
 
 TEST_F(TrainerTest, AnAttemptBeforeBindIsTheAgentsFault) {

@@ -19,6 +19,7 @@
 #include "process/ids.h"
 #include "process/log.h"
 #include "worker/agent/forward/checkpoint_deletion.h"
+#include "worker/agent/tenant_roots.h"
 
 namespace mantissa::agent {
 namespace {
@@ -35,6 +36,22 @@ absl::StatusOr<std::string_view> ReadInto(std::span<char> buffer, int fd) {
     if (errno != EINTR) return absl::ErrnoToStatus(errno, "reading the artifact");
   }
   return std::string_view(buffer.data(), static_cast<std::size_t>(size));
+}
+
+// A job's own folder, and what a path beneath it is called there.
+struct Placed {
+  process::OpenRoot folder;
+  std::string within;
+};
+
+absl::StatusOr<Placed> Place(const process::OpenRoot& checkpoints, const ArtifactPlace& place,
+                             const std::string& job_id) {
+  if (job_id.empty() || !absl::StartsWith(place.path, absl::StrCat(job_id, "/"))) {
+    return absl::InvalidArgumentError("the trainer named a file that does not lie in its job's folder");
+  }
+  absl::StatusOr<process::OpenRoot> folder = JobFolder(checkpoints, place.tenant, job_id);
+  if (!folder.ok()) return folder.status();
+  return Placed{*std::move(folder), place.path.substr(job_id.size() + 1)};
 }
 
 }  // namespace
@@ -55,9 +72,11 @@ absl::StatusOr<std::string> HashFile(int fd) {
   return process::HexEncode(std::string_view(reinterpret_cast<const char*>(digest.data()), size));
 }
 
-absl::Status UploadFile(const process::OpenRoot& root, const std::string& path, const v1::AttemptRef& ref,
+absl::Status UploadFile(const process::OpenRoot& checkpoints, const ArtifactPlace& place, const v1::AttemptRef& ref,
                         v1::Artifact artifact, ServerLink& link) {
-  absl::StatusOr<process::FileDescriptor> file = root.OpenBeneath(path, O_RDONLY, artifact.name());
+  const absl::StatusOr<Placed> placed = Place(checkpoints, place, ref.job_id());
+  if (!placed.ok()) return placed.status();
+  absl::StatusOr<process::FileDescriptor> file = placed->folder.OpenBeneath(placed->within, O_RDONLY, artifact.name());
   if (!file.ok()) return file.status();
   struct stat info {};
   if (::fstat(file->get(), &info) != 0) return absl::ErrnoToStatus(errno, "looking at the artifact");
@@ -81,16 +100,22 @@ absl::Status UploadFile(const process::OpenRoot& root, const std::string& path, 
   });
 }
 
-void ArtifactUploader::Want(const v1::ArtifactRequest& request, const std::string& path, process::SteadyTime now) {
+void ArtifactUploader::Want(const v1::ArtifactRequest& request, const ArtifactPlace& place, const std::string& trace_id,
+                            process::SteadyTime now) {
   const FileKey key{KeyOf(request.ref()), request.artifact().name()};
   State& state = files_[key];
   if (std::exchange(state.just_failed, false)) state.not_before = now + state.backoff.Next();
   if (state.in_flight || now < state.not_before) return;
   state.in_flight = true;
+  state.trace_id = trace_id;
   ++in_flight_;
-  threads_[std::hash<std::string>()(key.first.job_id) % threads_.size()].Post([this, key, request, path] {
-    absl::Status status = UploadFile(checkpoints_, path, request.ref(), request.artifact(), link_);
-    if (status.ok() && absl::StartsWith(request.artifact().name(), kBundlePrefix)) RemoveUploaded(checkpoints_, path);
+  threads_[std::hash<std::string>()(key.first.job_id) % threads_.size()].Post([this, key, request, place] {
+    absl::Status status = UploadFile(checkpoints_, place, request.ref(), request.artifact(), link_);
+    if (status.ok() && absl::StartsWith(request.artifact().name(), kBundlePrefix)) {
+      if (const auto placed = Place(checkpoints_, place, key.first.job_id); placed.ok()) {
+        RemoveUploaded(placed->folder, placed->within);
+      }
+    }
     inbox_.Post([this, key, status = std::move(status)] { OnDone(key, status); });
   });
 }
@@ -107,7 +132,11 @@ void ArtifactUploader::OnDone(const FileKey& key, const absl::Status& status) {
   ++failed_;
   state.just_failed = true;
   Log(Level::kWarning, "an artifact could not be uploaded; it is tried again while the server asks for it",
-      {{"job", key.first.job_id}, {"attempt", key.first.attempt}, {"artifact", key.second}, {"error", status}});
+      {{"job", key.first.job_id},
+       {"attempt", key.first.attempt},
+       {"trace_id", state.trace_id},
+       {"artifact", key.second},
+       {"error", status}});
 }
 
 }  // namespace mantissa::agent

@@ -24,9 +24,16 @@ namespace mantissa::agent {
 // SHA-256 of what is left of a file, lower-case hex.
 absl::StatusOr<std::string> HashFile(int fd);
 
-// Opens `path` beneath `root`, checks its size and hash against `artifact` (fills them in where they are absent), and
-// streams it. Blocks.
-absl::Status UploadFile(const process::OpenRoot& root, const std::string& path, const v1::AttemptRef& ref,
+// Where a trainer says that a file of its lies. It is not believed: a trainer gone bad would have another's checkpoint
+// handed to its own tenant.
+struct ArtifactPlace {
+  std::string tenant;
+  std::string path;  // relative to the tenant's root of checkpoints, and beneath the folder of the job
+};
+
+// Opens the file beneath its job's own folder, checks its size and hash against `artifact` (fills them in where they
+// are absent), and streams it. INVALID_ARGUMENT for a place that is not in that folder. Blocks.
+absl::Status UploadFile(const process::OpenRoot& checkpoints, const ArtifactPlace& place, const v1::AttemptRef& ref,
                         v1::Artifact artifact, ServerLink& link);
 
 // Artifacts of a bundle, which nobody reads on the worker.
@@ -41,8 +48,9 @@ class ArtifactUploader {
   ArtifactUploader(const process::OpenRoot& checkpoints, ServerLink& link, Inbox& inbox)
       : checkpoints_(checkpoints), link_(link), inbox_(inbox) {}
 
-  // `path` is relative to the root.
-  void Want(const v1::ArtifactRequest& request, const std::string& path, process::SteadyTime now);
+  // The trace id is the job's.
+  void Want(const v1::ArtifactRequest& request, const ArtifactPlace& place, const std::string& trace_id,
+            process::SteadyTime now);
 
   bool busy() const { return in_flight_ > 0; }
   std::int64_t uploaded() const { return uploaded_; }
@@ -53,6 +61,7 @@ class ArtifactUploader {
   struct State {
     bool in_flight = false;
     bool just_failed = false;
+    std::string trace_id;
     process::SteadyTime not_before = process::SteadyTime::min();
     Backoff backoff{std::chrono::milliseconds(200), std::chrono::milliseconds(10'000)};
   };

@@ -49,16 +49,24 @@ absl::Status Remove(const process::OpenRoot& root, std::string_view path, int fl
 
 }  // namespace
 
-void RemoveUploaded(const process::OpenRoot& checkpoints, const std::string& path) {
-  if (!Remove(checkpoints, path, 0).ok()) return;
-  Remove(checkpoints, Parent(path), AT_REMOVEDIR).IgnoreError();  // fails as long as there are others
+void RemoveUploaded(const process::OpenRoot& folder, const std::string& path) {
+  if (!Remove(folder, path, 0).ok()) return;
+  Remove(folder, Parent(path), AT_REMOVEDIR).IgnoreError();  // fails as long as there are others
 }
 
 absl::Status DeleteCheckpoint(const process::OpenRoot& checkpoints, const std::string& path) {
   if (Parent(path).empty() || path.ends_with('/')) {
     return absl::InvalidArgumentError(absl::StrCat("'", path, "' is no checkpoint's folder"));
   }
-  absl::StatusOr<process::FileDescriptor> folder = checkpoints.OpenBeneath(path, O_RDONLY | O_DIRECTORY, kField);
+  // From the job's own folder on, links lead nowhere else: a trainer may have put one there to have another's deleted.
+  const std::string_view above = Parent(path);
+  const std::string_view job = Parent(above).empty() ? above : Parent(above);
+  const absl::StatusOr<process::OpenRoot> own = checkpoints.Folder(job, kField);
+  if (absl::IsNotFound(own.status())) return absl::OkStatus();
+  if (!own.ok()) return own.status();
+  const std::string within = path.substr(job.size() + 1);
+  absl::StatusOr<process::FileDescriptor> folder =
+      own->OpenBeneath(within, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, kField);
   if (absl::IsNotFound(folder.status())) return absl::OkStatus();
   if (!folder.ok()) return folder.status();
   absl::StatusOr<std::vector<std::string>> names = Names(folder->get());
@@ -74,11 +82,12 @@ absl::Status DeleteCheckpoint(const process::OpenRoot& checkpoints, const std::s
       return absl::ErrnoToStatus(errno, absl::StrCat("deleting ", name, " of a checkpoint"));
     }
   }
-  if (absl::Status removed = Remove(checkpoints, path, AT_REMOVEDIR); !removed.ok()) return removed;
+  if (absl::Status removed = Remove(*own, within, AT_REMOVEDIR); !removed.ok()) return removed;
   // A folder that others still use is not empty, and stays.
-  for (std::string_view above = Parent(path); !above.empty(); above = Parent(above)) {
-    if (!Remove(checkpoints, above, AT_REMOVEDIR).ok()) break;
+  for (std::string_view left = Parent(within); !left.empty(); left = Parent(left)) {
+    if (!Remove(*own, left, AT_REMOVEDIR).ok()) return absl::OkStatus();
   }
+  Remove(checkpoints, job, AT_REMOVEDIR).IgnoreError();
   return absl::OkStatus();
 }
 

@@ -15,6 +15,6 @@ absl::Status DeleteCheckpoint(const process::OpenRoot& checkpoints, const std::s
 
 // A file of a bundle that the server has, and its folder when it was the last one there. Failing to costs space, and no
 // more.
-void RemoveUploaded(const process::OpenRoot& checkpoints, const std::string& path);
+void RemoveUploaded(const process::OpenRoot& folder, const std::string& path);
 
 }  // namespace mantissa::agent

@@ -3,13 +3,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "process/log.h"
-
 namespace mantissa::agent {
 namespace {
 
-using process::Level;
-using process::Log;
 using process::SteadyTime;
 
 constexpr std::chrono::milliseconds kCallDeadline{10'000};
@@ -72,11 +68,6 @@ void CheckpointForwarder::OnAnswer(const AttemptKey& key, std::uint64_t call,
   } else {
     ++counts_.refused;
     done.committed.set_error(std::string(answer.status().message()));
-    Log(Level::kWarning, "the server refused a checkpoint",
-        {{"job", key.job_id},
-         {"attempt", key.attempt},
-         {"checkpoint", done.committed.name()},
-         {"error", answer.status()}});
   }
   answers_.push_back(std::move(done));
   queue.backoff.Reset();

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "process/log.h"
 #include "worker/agent/forward/telemetry_segment.h"
 
 namespace mantissa::agent {
@@ -23,7 +22,7 @@ void TelemetryBuffer::Append(v1::Segment segment) {
   segment.set_attempt(attempt_);
   segment.set_first_sequence(0);
   if (absl::Status checked = CheckSegment(segment); !checked.ok()) {
-    process::Log(process::Level::kError, "a trainer sent telemetry that makes no sense", {{"error", checked}});
+    fault_ = std::move(checked);
     segment = MakeGap(attempt_, segment.first_attempt_sequence(), LastAttemptSequence(segment), kMalformed, {});
     if (!CheckSegment(segment).ok()) return;  // not even its place is known: it shows as a hole, later
     ++gaps_made_;

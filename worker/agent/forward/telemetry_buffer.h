@@ -4,6 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <utility>
+
+#include "absl/status/status.h"
 
 #include "mantissa/v1/telemetry.pb.h"
 
@@ -18,6 +21,8 @@ class TelemetryBuffer {
 
   // What the trainer sent. A repetition is dropped; a malformed segment becomes a gap.
   void Append(v1::Segment segment);
+  // What was wrong with the last malformed segment since the last call; OK: there was none.
+  absl::Status TakeFault() { return std::exchange(fault_, absl::OkStatus()); }
 
   // Everything up to here is stored.
   void Acknowledge(std::int64_t through);
@@ -63,6 +68,7 @@ class TelemetryBuffer {
   std::int64_t acknowledged_ = 0;
   std::int64_t gaps_made_ = 0;
   bool refused_ = false;
+  absl::Status fault_;
 };
 
 }  // namespace mantissa::agent

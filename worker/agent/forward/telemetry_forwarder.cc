@@ -17,8 +17,8 @@ TelemetryForwarder::TelemetryForwarder(TelemetryOptions options, ServerLink& lin
                .closed = [this](const absl::Status& status) { OnClosed(status); }},
               inbox) {}
 
-void TelemetryForwarder::Open(const v1::AttemptRef& ref) {
-  sources_.try_emplace(KeyOf(ref), ref, options_.max_buffered_bytes);
+void TelemetryForwarder::Open(const v1::AttemptRef& ref, const std::string& trace_id) {
+  sources_.try_emplace(KeyOf(ref), ref, trace_id, options_.max_buffered_bytes);
 }
 
 std::int64_t TelemetryForwarder::Append(const AttemptKey& key, v1::TelemetryBatch batch) {
@@ -28,6 +28,11 @@ std::int64_t TelemetryForwarder::Append(const AttemptKey& key, v1::TelemetryBatc
   if (found->second.unwanted) return buffer.last_sequence();
   const std::int64_t gaps = buffer.gaps_made();
   for (v1::Segment& segment : *batch.mutable_segments()) buffer.Append(std::move(segment));
+  if (const absl::Status fault = buffer.TakeFault(); !fault.ok()) {
+    process::Log(
+        process::Level::kError, "a trainer sent telemetry that makes no sense",
+        {{"job", key.job_id}, {"attempt", key.attempt}, {"trace_id", found->second.trace_id}, {"error", fault}});
+  }
   counts_.gaps += buffer.gaps_made() - gaps;
   return buffer.last_sequence();
 }

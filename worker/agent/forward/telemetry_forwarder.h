@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <string>
+#include <utility>
 
 #include "mantissa/v1/trainer_frame.pb.h"
 #include "mantissa/v1/worker_service.pb.h"
@@ -37,7 +39,8 @@ class TelemetryForwarder {
   // `link` must outlive the forwarder, and `inbox` must not run actions after it.
   TelemetryForwarder(TelemetryOptions options, ServerLink& link, Inbox& inbox);
 
-  void Open(const v1::AttemptRef& ref);
+  // The trace id is the job's.
+  void Open(const v1::AttemptRef& ref, const std::string& trace_id);
   // Returns the newest attempt_sequence received.
   std::int64_t Append(const AttemptKey& key, v1::TelemetryBatch batch);
   // No more will come: what is left goes out without waiting for company. Its end is recorded after it.
@@ -55,8 +58,10 @@ class TelemetryForwarder {
 
  private:
   struct Source {
-    Source(v1::AttemptRef attempt, std::size_t max_bytes) : ref(std::move(attempt)), buffer(ref.attempt(), max_bytes) {}
+    Source(v1::AttemptRef attempt, std::string trace_id, std::size_t max_bytes)
+        : ref(std::move(attempt)), trace_id(std::move(trace_id)), buffer(ref.attempt(), max_bytes) {}
     v1::AttemptRef ref;
+    std::string trace_id;
     TelemetryBuffer buffer;
     bool open_sent = false;  // on the present stream
     bool opened = false;     // and answered

@@ -3,51 +3,27 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 
+#include "proto/spec/column_values.h"
+
 namespace mantissa::agent {
 namespace {
+
+using spec::IsPresent;
+using spec::ValueCount;
 
 constexpr std::int64_t kMaxSequence = std::int64_t{1} << 60;
 constexpr std::size_t kMaxSegmentBytes = std::size_t{1} << 20;
 
-bool IsPresent(const v1::Column& column, int row) {
-  const std::string& bits = column.present();
-  if (bits.empty()) return true;
-  const auto byte = static_cast<std::size_t>(row) / 8;
-  return byte < bits.size() && ((static_cast<unsigned char>(bits[byte]) >> (row % 8)) & 1) != 0;
-}
-
-int ValueCount(const v1::Column& column) {
-  switch (column.values_case()) {
-    case v1::Column::kFloats:
-      return column.floats().values_size();
-    case v1::Column::kDoubles:
-      return column.doubles().values_size();
-    case v1::Column::kIntegers:
-      return column.integers().values_size();
-    case v1::Column::kBools:
-      return column.bools().values_size();
-    default:
-      return -1;
-  }
-}
-
-double ValueAt(const v1::Column& column, int index) {
-  switch (column.values_case()) {
-    case v1::Column::kFloats:
-      return column.floats().values(index);
-    case v1::Column::kDoubles:
-      return column.doubles().values(index);
-    case v1::Column::kIntegers:
-      return static_cast<double>(column.integers().values(index));
-    case v1::Column::kBools:
-      return column.bools().values(index) ? 1.0 : 0.0;
-    default:
-      return std::nan("");
-  }
+// As near as an int32 comes: a gap's counts may be a trainer's, and so any number.
+std::int32_t Sum(std::int32_t a, std::int32_t b) {
+  using Limits = std::numeric_limits<std::int32_t>;
+  const std::int64_t sum = std::int64_t{a} + b;
+  return static_cast<std::int32_t>(std::clamp<std::int64_t>(sum, Limits::min(), Limits::max()));
 }
 
 const v1::Column* FindColumn(const v1::Segment& segment, v1::Column::Standard standard) {
@@ -59,12 +35,23 @@ const v1::Column* FindColumn(const v1::Segment& segment, v1::Column::Standard st
   return nullptr;
 }
 
-std::int32_t LastInteger(const v1::Segment& segment, v1::Column::Standard standard) {
+// What a trainer sends as a count may be any number, NaN included; 0 for what is none.
+std::int32_t CountAt(const v1::Column& column, int index) {
+  const double number = ValueAt(column, index);
+  if (!(number >= 0) || number > std::numeric_limits<std::int32_t>::max()) return 0;
+  return static_cast<std::int32_t>(number);
+}
+
+std::int32_t LastCount(const v1::Segment& segment, v1::Column::Standard standard) {
   const v1::Column* column = FindColumn(segment, standard);
-  return column == nullptr ? 0 : static_cast<std::int32_t>(ValueAt(*column, ValueCount(*column) - 1));
+  return column == nullptr ? 0 : CountAt(*column, ValueCount(*column) - 1);
 }
 
 }  // namespace
+
+double ValueAt(const v1::Column& column, int index) {
+  return column.values_case() == v1::Column::VALUES_NOT_SET ? std::nan("") : spec::NumberAt(column, index);
+}
 
 std::int64_t LastAttemptSequence(const v1::Segment& segment) {
   if (segment.has_gap()) return segment.gap().to();
@@ -90,7 +77,7 @@ absl::Status CheckSegment(const v1::Segment& segment) {
   for (const v1::Column& column : segment.records().columns()) {
     int present = 0;
     for (int row = 0; row < segment.count(); ++row) present += IsPresent(column, row) ? 1 : 0;
-    if (ValueCount(column) != present) {
+    if (column.values_case() == v1::Column::VALUES_NOT_SET || ValueCount(column) != present) {
       return absl::InvalidArgumentError("a column with more or fewer values than rows that have one");
     }
   }
@@ -99,7 +86,7 @@ absl::Status CheckSegment(const v1::Segment& segment) {
 
 Progress ProgressOf(const v1::Segment& segment) {
   if (!segment.has_records()) return {};
-  return {LastInteger(segment, v1::Column::ITERATION), LastInteger(segment, v1::Column::STEP)};
+  return {LastCount(segment, v1::Column::ITERATION), LastCount(segment, v1::Column::STEP)};
 }
 
 v1::GapSummary Summarize(const v1::Segment& segment) {
@@ -111,8 +98,8 @@ v1::GapSummary Summarize(const v1::Segment& segment) {
   }
   summary.set_records(segment.count());
   if (const v1::Column* iteration = FindColumn(segment, v1::Column::ITERATION)) {
-    summary.set_first_iteration(static_cast<std::int32_t>(ValueAt(*iteration, 0)));
-    summary.set_last_iteration(static_cast<std::int32_t>(ValueAt(*iteration, ValueCount(*iteration) - 1)));
+    summary.set_first_iteration(CountAt(*iteration, 0));
+    summary.set_last_iteration(CountAt(*iteration, ValueCount(*iteration) - 1));
   }
   if (const v1::Column* applied = FindColumn(segment, v1::Column::APPLIED)) {
     int skipped = 0;
@@ -133,9 +120,9 @@ v1::GapSummary Summarize(const v1::Segment& segment) {
 
 v1::GapSummary Merge(const v1::GapSummary& earlier, const v1::GapSummary& later) {
   v1::GapSummary sum = earlier;
-  sum.set_records(earlier.records() + later.records());
-  sum.set_events(earlier.events() + later.events());
-  sum.set_skipped_iterations(earlier.skipped_iterations() + later.skipped_iterations());
+  sum.set_records(Sum(earlier.records(), later.records()));
+  sum.set_events(Sum(earlier.events(), later.events()));
+  sum.set_skipped_iterations(Sum(earlier.skipped_iterations(), later.skipped_iterations()));
   if (earlier.first_iteration() == 0) sum.set_first_iteration(later.first_iteration());
   if (later.last_iteration() != 0) sum.set_last_iteration(later.last_iteration());
   if (later.has_last_loss()) sum.set_last_loss(later.last_loss());

@@ -14,6 +14,9 @@ inline constexpr int kMaxRowsPerBatch = 256;
 // Attempt sequence of the last entry that a segment stands for.
 std::int64_t LastAttemptSequence(const v1::Segment& segment);
 
+// The value at `index` among those that are there, as a number; NaN where the column has none.
+double ValueAt(const v1::Column& column, int index);
+
 // INVALID_ARGUMENT for a segment that the server would refuse: it would come back for ever.
 absl::Status CheckSegment(const v1::Segment& segment);
 

@@ -9,6 +9,8 @@
 #include <unistd.h>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
 #include "worker/agent/launch/launcher_process.h"
 
 namespace mantissa::agent {
@@ -20,6 +22,8 @@ constexpr auto kKeptNames = std::to_array<std::string_view>(
 constexpr auto kKeptPrefixes =
     std::to_array<std::string_view>({"LC_", "CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_", "NCCL_", "OMP_", "GOMP_", "KMP_",
                                      "MKL_", "DNNL_", "ONEDNN_", "OPENBLAS_", "ATEN_", "TORCH_", "PYTORCH_"});
+
+constexpr std::string_view kCudaOrder = "CUDA_DEVICE_ORDER";
 
 }  // namespace
 
@@ -59,6 +63,7 @@ absl::StatusOr<std::optional<LauncherEvent>> Launcher::Next() {
 
 std::vector<std::string> TrainerEnvironment(const char* const* environment) {
   std::vector<std::string> kept;
+  bool ordered = false;
   for (; environment != nullptr && *environment != nullptr; ++environment) {
     const std::string_view variable(*environment);
     const std::string_view name = variable.substr(0, variable.find('='));
@@ -66,7 +71,10 @@ std::vector<std::string> TrainerEnvironment(const char* const* environment) {
     const bool by_prefix = std::any_of(kKeptPrefixes.begin(), kKeptPrefixes.end(),
                                        [name](std::string_view prefix) { return name.starts_with(prefix); });
     if (by_name || by_prefix) kept.emplace_back(variable);
+    ordered |= name == kCudaOrder;
   }
+  // So that cuda-1 is the GPU that nvidia-smi and DCGM call 1, too; by default CUDA puts the fastest first.
+  if (!ordered) kept.push_back(absl::StrCat(std::string(kCudaOrder), "=PCI_BUS_ID"));
   return kept;
 }
 

@@ -5,6 +5,8 @@
 #include "grpc/support/time.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
+#include "grpcpp/security/tls_certificate_provider.h"
+#include "grpcpp/security/tls_credentials_options.h"
 #include "grpcpp/support/channel_arguments.h"
 #include "grpcpp/support/client_callback.h"
 
@@ -26,8 +28,22 @@ gpr_timespec After(milliseconds wait) {
 
 absl::Status ShutDown() { return absl::CancelledError("the worker is stopping"); }
 
+constexpr unsigned kReloadSeconds = 1;
+
+std::shared_ptr<grpc::ChannelCredentials> MakeCredentials(const process::TlsFiles& files) {
+  if (files.ca.empty()) return grpc::InsecureChannelCredentials();
+  namespace tls = grpc::experimental;
+  tls::TlsChannelCredentialsOptions options;
+  options.set_certificate_provider(
+      std::make_shared<tls::FileWatcherCertificateProvider>(files.key, files.certificate, files.ca, kReloadSeconds));
+  options.watch_root_certs();
+  if (!files.certificate.empty()) options.watch_identity_key_cert_pairs();
+  return tls::TlsCredentials(options);
+}
+
 // Dead peers are found by pings, reconnecting is quick; both measured against a partition of a minute.
-std::shared_ptr<v1::WorkerService::Stub> MakeStub(const std::string& address) {
+std::shared_ptr<v1::WorkerService::Stub> MakeStub(const std::string& address, const std::string& server_name,
+                                                  const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 5'000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5'000);
@@ -38,12 +54,13 @@ std::shared_ptr<v1::WorkerService::Stub> MakeStub(const std::string& address) {
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1'000);  // in fact the time that one connect may take
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);     // else a new channel would take over the old connection
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  if (!server_name.empty()) arguments.SetString(GRPC_SSL_TARGET_NAME_OVERRIDE_ARG, server_name);
   // Of several servers (ipv4:a:port,b:port) one is active, and only that one says it is ready.
   if (address.starts_with("ipv4:") || address.starts_with("ipv6:") || address.starts_with("dns:")) {
     arguments.SetServiceConfigJSON(
         R"({"loadBalancingConfig":[{"round_robin":{}}],"healthCheckConfig":{"serviceName":"mantissa.v1.JobService"}})");
   }
-  return v1::WorkerService::NewStub(grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));
+  return v1::WorkerService::NewStub(grpc::CreateCustomChannel(address, credentials, arguments));
 }
 
 // What a unary call needs until it is answered.
@@ -204,7 +221,11 @@ void OpenCalls::CancelAll() {
   while (open_ > 0) all_gone_.Wait(mutex_);
 }
 
-GrpcServerLink::GrpcServerLink(std::string address) : address_(std::move(address)), stub_(MakeStub(address_)) {}
+GrpcServerLink::GrpcServerLink(std::string address, const process::TlsFiles& tls, std::string server_name)
+    : address_(std::move(address)),
+      server_name_(std::move(server_name)),
+      credentials_(MakeCredentials(tls)),
+      stub_(MakeStub(address_, server_name_, credentials_)) {}
 
 void GrpcServerLink::Synchronize(const v1::SynchronizeRequest& request, milliseconds deadline, SyncDone done) {
   CallUnary<v1::SynchronizeRequest, v1::SynchronizeResponse>(
@@ -263,7 +284,7 @@ absl::Status GrpcServerLink::UploadArtifact(const v1::AttemptRef& ref, const v1:
 }
 
 void GrpcServerLink::Renew() {
-  std::shared_ptr<v1::WorkerService::Stub> fresh = MakeStub(address_);
+  std::shared_ptr<v1::WorkerService::Stub> fresh = MakeStub(address_, server_name_, credentials_);
   process::MutexLock lock(mutex_);
   stub_ = std::move(fresh);
 }

@@ -6,9 +6,11 @@
 #include <string>
 
 #include "grpcpp/client_context.h"
+#include "grpcpp/security/credentials.h"
 
 #include "mantissa/v1/worker_service.grpc.pb.h"
 #include "process/mutex.h"
+#include "process/tls_files.h"
 #include "worker/agent/link/server_link.h"
 
 namespace mantissa::agent {
@@ -38,10 +40,12 @@ class OpenCalls {
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
-// Plain text to a server on the same machine or a private network. Thread-safe.
+// Plain text to a server on the same machine or a private network, or TLS where there is a CA. Thread-safe.
 class GrpcServerLink final : public ServerLink {
  public:
-  explicit GrpcServerLink(std::string address);
+  // `tls` has been checked; its files are read again when they change. `server_name`: as the server's certificate has
+  // it, empty where that is what `address` says.
+  explicit GrpcServerLink(std::string address, const process::TlsFiles& tls = {}, std::string server_name = "");
   ~GrpcServerLink() override { Shutdown(); }
 
   void Synchronize(const v1::SynchronizeRequest& request, std::chrono::milliseconds deadline, SyncDone done) override;
@@ -58,6 +62,8 @@ class GrpcServerLink final : public ServerLink {
   std::shared_ptr<v1::WorkerService::Stub> Stub();
 
   const std::string address_;
+  const std::string server_name_;
+  const std::shared_ptr<grpc::ChannelCredentials> credentials_;
   OpenCalls calls_;
   process::Mutex mutex_;
   std::shared_ptr<v1::WorkerService::Stub> stub_ ABSL_GUARDED_BY(mutex_);

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "mantissa/v1/job_service.pb.h"
 #include "mantissa/v1/trainer_frame.pb.h"
@@ -16,6 +17,7 @@ struct RunOrder {
   AttemptKey key;
   std::string device_id;
   std::string tenant;
+  std::vector<v1::BoundRoot> roots;  // what its trainer is bound to; the same for every order of the tenant
   v1::RunAttempt command;
   std::chrono::milliseconds start_timeout{60'000};  // to the first frame about the attempt; 0: no limit
 };

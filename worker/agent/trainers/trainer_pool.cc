@@ -27,7 +27,9 @@ bool IsCuda(const v1::Device& device) { return device.kind() == v1::Device::CUDA
 }  // namespace
 
 TrainerPool::TrainerPool(TrainerPoolOptions options, Launcher& launcher)
-    : options_(std::move(options)), launcher_(launcher) {}
+    : options_(std::move(options)),
+      launcher_(launcher),
+      sandbox_level_(process::SandboxLevelName(options_.expected_sandbox)) {}
 
 void TrainerPool::Start(SteadyTime now) {
   for (int i = 0; i < options_.cpu_slots; ++i) AddSlot(v1::Device::CPU, i);
@@ -296,7 +298,9 @@ void TrainerPool::Assign(Slot& slot, Trainer& trainer, SteadyTime now) {
   TrainerSession& session = trainer.session;
   const RunOrder& order = slot.waiting->order;
   if (session.stage() == Stage::kWarm) {
-    Check(trainer, session.Bind(order.tenant, slot.device, options_.roots, now + options_.bind_timeout), now);
+    Check(trainer,
+          session.Bind(order.tenant, slot.device, order.roots, options_.required_sandbox, now + options_.bind_timeout),
+          now);
   } else if (session.stage() == Stage::kBound && session.tenant() != order.tenant) {
     Retire(trainer, now);
     StartTrainer(slot, now);

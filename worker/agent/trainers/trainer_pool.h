@@ -14,6 +14,7 @@
 #include "mantissa/v1/job.pb.h"
 #include "mantissa/v1/trainer_frame.pb.h"
 #include "process/clock.h"
+#include "process/sandbox_level.h"
 #include "worker/agent/attempt_key.h"
 #include "worker/agent/launch/launcher.h"
 #include "worker/agent/trainers/trainer_event.h"
@@ -27,8 +28,9 @@ struct TrainerPoolOptions {
   int cpu_slots = 1;                     // CPU devices: cpu-0, cpu-1, ...
   int threads = 1;                       // that one attempt on a CPU device may use
   bool probe_cuda = false;               // start a trainer for cuda:0, then cuda:1, ... until one finds no device
-  std::vector<v1::BoundRoot> roots;      // what a bound trainer reaches
-  int max_attempts_cpu = 1000;           // that one process runs
+  process::SandboxLevel required_sandbox = process::SandboxLevel::kNone;  // a trainer that reaches less is not used
+  process::SandboxLevel expected_sandbox = process::SandboxLevel::kNone;  // what is reported before one was bound
+  int max_attempts_cpu = 1000;                                            // that one process runs
   int max_attempts_cuda = 20;
   std::chrono::milliseconds hello_timeout{60'000};  // from the start of the process
   std::chrono::milliseconds bind_timeout{60'000};   // from Bind to Bound; it may still be warming up
@@ -135,7 +137,7 @@ class TrainerPool {
   std::vector<TrainerEvent> events_;
   std::vector<std::string> features_;
   bool features_known_ = false;
-  std::string sandbox_level_ = "none";
+  std::string sandbox_level_;  // as the newest bound trainer said
   PoolCounts counts_;
 };
 

@@ -22,16 +22,18 @@ absl::Status TrainerSession::Greet(SteadyTime deadline) {
 }
 
 absl::Status TrainerSession::Bind(const std::string& tenant, const v1::Device& device,
-                                  const std::vector<v1::BoundRoot>& roots, SteadyTime deadline) {
+                                  const std::vector<v1::BoundRoot>& roots, process::SandboxLevel required,
+                                  SteadyTime deadline) {
   stage_ = Stage::kBinding;
   deadline_ = deadline;
   tenant_ = tenant;
+  required_sandbox_ = required;
   v1::TrainerCommand command;
   v1::Bind* bind = command.mutable_bind();
   bind->set_tenant(tenant);
   for (const v1::BoundRoot& root : roots) *bind->add_roots() = root;
   *bind->mutable_device() = device;
-  bind->set_required_sandbox_level("none");
+  bind->set_required_sandbox_level(std::string(process::SandboxLevelName(required)));
   return Send(command);
 }
 
@@ -147,6 +149,13 @@ absl::Status TrainerSession::OnBound(const v1::Bound& bound) {
     return absl::FailedPreconditionError(absl::StrCat("the trainer could not be bound: ", bound.error()));
   }
   sandbox_level_ = bound.sandbox_level().empty() ? "none" : bound.sandbox_level();
+  // It was asked to refuse by itself; one that does not, or says what we do not know, is not believed.
+  const auto level = process::ParseSandboxLevel(sandbox_level_).value_or(process::SandboxLevel::kNone);
+  if (!process::Satisfies(level, required_sandbox_)) {
+    return absl::FailedPreconditionError(absl::StrCat("the trainer reached sandbox level ", sandbox_level_, ", and ",
+                                                      std::string(process::SandboxLevelName(required_sandbox_)),
+                                                      " is required (--require-sandbox)"));
+  }
   stage_ = Stage::kBound;
   deadline_ = SteadyTime::max();
   return absl::OkStatus();

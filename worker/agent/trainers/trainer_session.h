@@ -11,6 +11,7 @@
 #include "mantissa/v1/job.pb.h"
 #include "mantissa/v1/trainer_frame.pb.h"
 #include "process/clock.h"
+#include "process/sandbox_level.h"
 #include "worker/agent/trainers/trainer_event.h"
 #include "worker/agent/trainers/trainer_process.h"
 
@@ -45,7 +46,7 @@ class TrainerSession {
 
   absl::Status Greet(process::SteadyTime deadline);
   absl::Status Bind(const std::string& tenant, const v1::Device& device, const std::vector<v1::BoundRoot>& roots,
-                    process::SteadyTime deadline);
+                    process::SandboxLevel required, process::SteadyTime deadline);
   absl::Status Run(RunOrder order, process::SteadyTime deadline);
   absl::Status Stop(const StopOrder& order);
   // Its attempt goes on although it was asked to stop.
@@ -81,6 +82,7 @@ class TrainerSession {
   Stage stage_ = Stage::kStarting;
   v1::Hello hello_;
   std::string tenant_;
+  process::SandboxLevel required_sandbox_ = process::SandboxLevel::kNone;
   std::string sandbox_level_;
   int attempts_ = 0;
   std::optional<CurrentRun> run_;

@@ -1,0 +1,44 @@
+#include "server/core/job_terms.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <utility>
+
+#include "server/core/encoded_field.h"
+#include "server/core/proto_time.h"
+
+namespace mantissa::server {
+
+using std::chrono::seconds;
+
+JobTerms TermsOf(const v1::JobSpec& resolved) {
+  const v1::TimeoutSpec& limits = resolved.timeouts();
+  return {.priority = resolved.priority(),
+          .keep_checkpoints = resolved.training().checkpoint().keep(),
+          .timeouts = {.queue = ToMilliseconds(limits.queue(), kLongestDuration),
+                       .attempt = ToMilliseconds(limits.attempt(), kLongestDuration),
+                       .total = ToMilliseconds(limits.total(), kLongestDuration),
+                       .start = ToMilliseconds(limits.start(), seconds(60)),
+                       .stall = ToMilliseconds(limits.stall(), seconds(300))}};
+}
+
+std::string EncodeSpecs(const v1::JobSpec& spec, const v1::JobSpec& resolved) {
+  std::string specs;
+  AppendEncodedField(v1::Job::kSpecFieldNumber, spec, specs);
+  AppendEncodedField(v1::Job::kResolvedSpecFieldNumber, resolved, specs);
+  return specs;
+}
+
+v1::Job WithSpecs(const v1::Job& head, const std::string& specs) {
+  v1::Job job = head;
+  if (job.MergeFromString(specs)) return job;
+  std::fprintf(stderr, "mantissa: the specs of job %s in memory are no specs\n", head.id().c_str());
+  std::abort();
+}
+
+v1::JobSpec ResolvedSpec(const std::string& specs) {
+  v1::Job job = WithSpecs({}, specs);
+  return std::move(*job.mutable_resolved_spec());
+}
+
+}  // namespace mantissa::server

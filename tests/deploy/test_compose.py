@@ -1,0 +1,197 @@
+"""docker-compose.yml, brought up for real by a Docker daemon of this test's own: from images of the programs that were built,
+with Debian's Prometheus under the name of the official one. Grafana is nowhere to be had offline: what it would read is held
+to what the file mounts (test_compose_files.py), and the service is left out here."""
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+
+import pytest
+import yaml
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import docker_daemon  # noqa: E402
+
+ROOT = pathlib.Path(os.environ.get("MANTISSA_SOURCE_DIR", pathlib.Path(__file__).resolve().parents[2]))
+BUILD = pathlib.Path(os.environ.get("MANTISSA_BUILD_DIR", ROOT / "build/release"))
+BIN = pathlib.Path(os.environ.get("MANTISSA_BIN_DIR", BUILD / "bin"))
+DEPS = pathlib.Path(os.environ.get("MANTISSA_DEPS_DIR", ROOT / "build/deps"))
+FILE = ROOT / "docker-compose.yml"
+SERVICES = ("server", "worker", "prometheus")
+VERSION = re.search(r"^project\(mantissa VERSION ([0-9.]+)", (ROOT / "CMakeLists.txt").read_text(), re.MULTILINE)[1]
+USER = "10001:10001"
+MEGABYTE = 1_000_000
+
+
+def until(condition, what, seconds=120):
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.1)
+
+
+class Stack:
+    """The services of docker-compose.yml under a project name of this process."""
+
+    def __init__(self, daemon):
+        self.daemon = daemon
+        self.project = f"mantissa-test-{os.getpid()}"
+        # Ports that the system chooses.
+        self.environment = daemon.environment | {"MANTISSA_PORT": "0", "PROMETHEUS_PORT": "0", "MANTISSA_WORKER_MEMORY": "2g"}
+
+    def compose(self, *arguments):
+        return docker_daemon.run("docker-compose", "-p", self.project, "-f", FILE, *arguments, env=self.environment)
+
+    def up(self):
+        self.compose("up", "-d", "--no-build", *SERVICES)
+        for service in SERVICES:
+            until(lambda s=service: self.inspected(s)["State"]["Health"]["Status"] == "healthy",
+                  f"{service} is healthy; it is {json.dumps(self.inspected(service)['State'])[-1000:]}")
+
+    def inspected(self, service):
+        container, = self.compose("ps", "-q", service).split()
+        return json.loads(self.daemon.docker("inspect", container))[0]
+
+    def address(self, service, port):
+        return self.compose("port", service, str(port)).strip()
+
+    def mantissa(self, *arguments, code=0):
+        done = subprocess.run([BIN / "mantissa", "--address", self.address("server", 50051), *arguments],
+                              capture_output=True, text=True, timeout=300)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+    def submit(self, example, *overrides):
+        """The id of the job."""
+        sets = [word for override in overrides for word in ("--set", override)]
+        return self.mantissa("submit", str(ROOT / "client/examples" / example), *sets, "-o", "name").strip()
+
+    def prometheus(self, query):
+        url = f"http://{self.address('prometheus', 9090)}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return json.load(answer)["data"]["result"]
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory):
+    why_not = docker_daemon.reason_to_skip()
+    if why_not:
+        # For ctest, which would call a test that pytest skipped a success.
+        pytest.exit(f"SKIPPED: {why_not}", returncode=77)
+    try:
+        started = docker_daemon.Daemon(tmp_path_factory.mktemp("docker"))
+    except docker_daemon.CannotStart as why_not:
+        pytest.exit(f"SKIPPED: {why_not}", returncode=77)
+    try:
+        docker_daemon.base_image(started, DEPS / "debian-bookworm-slim.tar")
+        yield started
+    finally:
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def images(daemon, tmp_path_factory):
+    """Made as CI would for a release: of the tree that cmake --install makes of this build."""
+    trees = tmp_path_factory.mktemp("images")
+    docker_daemon.run(ROOT / "deploy/docker/build.sh", "--build-dir", BUILD, "--tree", trees, "server", "worker",
+                      env=daemon.environment)
+    for tree in ("server", "worker"):
+        shutil.rmtree(trees / tree)  # half a gigabyte that pytest would keep
+    reference = yaml.safe_load(FILE.read_text())["services"]["prometheus"]["image"]
+    docker_daemon.prometheus_image(daemon, tmp_path_factory.mktemp("prometheus"), reference)
+    return trees
+
+
+@pytest.fixture(scope="module")
+def stack(daemon, images):
+    made = Stack(daemon)
+    try:
+        made.up()
+        yield made
+    finally:
+        print(made.compose("logs", "--no-color", "--tail", "40"))
+        made.compose("down", "--volumes")
+
+
+def test_images_run_as_nobody_in_particular_and_say_what_they_are(daemon, images):
+    for name in ("server", "worker"):
+        image = json.loads(daemon.docker("inspect", f"mantissa/{name}:{VERSION}"))[0]
+        config = image["Config"]
+        assert config["User"] == USER, name
+        assert config["Entrypoint"] == [f"mantissa-{name}"] and not config["Cmd"], "a program, not a shell"
+        assert config["Healthcheck"]["Test"][0] == "CMD", name
+        labels = config["Labels"]
+        assert labels["org.opencontainers.image.title"] == f"mantissa-{name}"
+        assert labels["org.opencontainers.image.version"] == VERSION
+        assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
+
+
+def test_the_server_image_is_small_and_has_no_libtorch(daemon, images):
+    size = {name: json.loads(daemon.docker("inspect", name))[0]["Size"]
+            for name in ("debian:bookworm-slim", f"mantissa/server:{VERSION}")}
+    beyond = size[f"mantissa/server:{VERSION}"] - size["debian:bookworm-slim"]
+    print(f"server image: {beyond / MEGABYTE:.1f} MB beyond the base")
+    assert beyond <= 120 * MEGABYTE
+    names = {package["name"] for package in json.loads((images / "server.spdx.json").read_text())["packages"]}
+    assert "torch" not in names and {"mantissa-server", "mantissa", "libgrpc++1.51", "libsqlite3-0"} <= names
+
+
+def test_each_list_of_contents_is_what_its_image_has(daemon, images):
+    for name in ("server", "worker"):
+        document = json.loads((images / f"{name}.spdx.json").read_text())
+        listed = {package["name"]: package["versionInfo"] for package in document["packages"]
+                  if package["SPDXID"].startswith("SPDXRef-deb-") and not package["name"].endswith("-dev")}
+        there = daemon.docker("run", "--rm", "--entrypoint", "dpkg-query", f"mantissa/{name}:{VERSION}", "--show",
+                              "--showformat", "${Package} ${Version}\n")
+        assert listed == dict(line.split() for line in there.splitlines()), name
+    wheels = {package["name"]: package["versionInfo"] for package in document["packages"]
+              if package["SPDXID"].startswith("SPDXRef-wheel-")}
+    assert wheels["torch"] == "2.11.0"
+
+
+def test_what_runs_may_do_no_more_than_it_must(stack):
+    for service in SERVICES:
+        found = stack.inspected(service)
+        host = found["HostConfig"]
+        assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"], service
+        assert "no-new-privileges:true" in host["SecurityOpt"], service
+        assert host["Memory"] > 0 and host["NanoCpus"] > 0, service
+        assert host["RestartPolicy"]["Name"] == "unless-stopped", service
+        assert not found["Config"]["User"].startswith("0") and found["Config"]["User"], service
+        for bindings in found["NetworkSettings"]["Ports"].values():
+            assert all(binding["HostIp"] == "127.0.0.1" for binding in bindings or []), service
+
+
+def test_a_job_submitted_from_outside_is_trained_and_seen_and_outlives_the_containers(stack):
+    job = stack.submit("digits_fp16.yaml")
+    stack.mantissa("wait", job)
+    before = json.loads(stack.mantissa("get", job, "-o", "json"))
+    assert before["state"] == "SUCCEEDED", before
+    records = stack.mantissa("history", job, "-o", "csv")
+    assert len(records.splitlines()) > 100
+
+    # Its series are gone when a job ends, so that one is watched which is still at it.
+    running = stack.submit("digits_fp16.yaml", "training.epochs=1000000")
+    series = f'mantissa_job_iteration{{job_id="{running}"}}'
+    until(lambda: stack.prometheus(series), "Prometheus has the series of the job that runs")
+    until(lambda: {entry["metric"]["job"] for entry in stack.prometheus("up == 1")} == {"mantissa-server", "mantissa-worker"},
+          "Prometheus scrapes server and worker")
+    assert stack.prometheus('mantissa_jobs_ended_total{state="succeeded"} == 1')
+    stack.mantissa("cancel", running)
+
+    stack.compose("down")
+    stack.up()
+    assert json.loads(stack.mantissa("get", job, "-o", "json")) == before
+    assert stack.mantissa("history", job, "-o", "csv") == records
+    assert stack.prometheus(f"count_over_time({series}[1h])"), "Prometheus keeps what it had seen"
+    # Checkpoints are in a volume, too: another job begins with one.
+    stack.mantissa("wait", stack.submit("digits_from_checkpoint.yaml", f"training.init_from.job_id={job}"))

@@ -1,0 +1,83 @@
+"""What server and worker show at /metrics: every family that deploy/prometheus/README.md lists, as it says, and no other."""
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from conftest import ROOT, until
+from observed import observed_with_a_driver, text_of, value_in  # noqa: F401 (fixture)
+
+PAGE = ROOT / "deploy/prometheus/README.md"
+SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? ", re.MULTILINE)
+# Of histograms' own, not ours.
+PARTS = re.compile(r"_(bucket|sum|count)$")
+
+
+def families_of(text):
+    """{name: (type, labels, help)} of a scrape."""
+    helps = dict(re.findall(r"^# HELP (\w+) (.*)$", text, re.MULTILINE))
+    types = dict(re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE))
+    labels = {name: set() for name in types}
+    for name, inside in SAMPLE.findall(text):
+        family = name if name in types else PARTS.sub("", name)
+        labels[family] |= set(re.findall(r'(\w+)="', inside)) - {"le"}
+    return {name: (types[name], ", ".join(sorted(labels[name])), helps[name]) for name in types}
+
+
+def line_of(name, family):
+    kind, labels, says = family
+    return f"| `{name}` | {kind} | {labels} | {says} |"
+
+
+def listed(heading):
+    """The lines of a section's table."""
+    section = PAGE.read_text().split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    return [line for line in section.splitlines() if line.startswith("| `")]
+
+
+@pytest.fixture
+def busy(observed_with_a_driver):
+    """All that can be shown is: a job ended, one that scales its loss runs, with checkpoints."""
+    it = observed_with_a_driver
+    short = it.submit(it.digits(iterations=20))
+    it.wait_state(short.id, "SUCCEEDED")
+    running = it.fp16_that_overflows_at_first()
+    it.wait_iteration(running.id, 3_000)  # the statistics window is full
+    until(lambda: all(f'{family}{{job_id="{running.id}"' in text_of(it.metrics) for family in (
+        "mantissa_job_stability_ratio", "mantissa_job_samples_per_second", "mantissa_job_grad_norm")), "its series")
+    until(lambda: "mantissa_worker_root_free_bytes" in text_of(it.worker_metrics), "the roots were looked at")
+    until(lambda: "mantissa_worker_device_info" in text_of(it.worker_metrics), "the driver was asked")
+    return it
+
+
+def test_the_page_lists_every_family_that_is_shown_with_its_labels_and_meaning(busy):
+    server, worker = families_of(text_of(busy.metrics)), families_of(text_of(busy.worker_metrics))
+    both = server.keys() & worker.keys()
+    for heading, shown in [("Of both", {name: server[name] for name in both}),
+                           ("Of the server", {name: server[name] for name in server.keys() - both}),
+                           ("Of a worker", {name: worker[name] for name in worker.keys() - both})]:
+        assert listed(heading) == [line_of(name, shown[name]) for name in sorted(shown)], f"{PAGE}: {heading}"
+
+
+def test_promtool_finds_no_fault_in_what_server_and_worker_show(busy):
+    for address in (busy.metrics, busy.worker_metrics):
+        checked = subprocess.run([shutil.which("promtool"), "check", "metrics"], input=text_of(address),
+                                 capture_output=True, text=True)
+        assert checked.returncode == 0 and not checked.stderr, checked.stdout + checked.stderr
+
+
+def test_numbers_are_what_they_say(busy):
+    server, worker = text_of(busy.metrics), text_of(busy.worker_metrics)
+    assert value_in(server, "mantissa_workers", 'state="connected"') == 1
+    assert value_in(server, "mantissa_worker_oldest_report_seconds") < 3, "less than a lease"
+    assert value_in(server, "mantissa_store_read_only") == 0
+    assert value_in(server, "mantissa_store_wal_bytes") > 0
+    assert value_in(server, "mantissa_job_oldest_queued_seconds") == 0
+    assert value_in(worker, "mantissa_worker_checkpoint_seconds_count") >= 2, "one of each job at least"
+    assert 0 < value_in(worker, "mantissa_worker_checkpoint_seconds_sum") < 60
+    free = shutil.disk_usage(busy.checkpoints).free
+    assert 0.5 < value_in(worker, "mantissa_worker_root_free_bytes", 'root="checkpoints"') / free < 2
+    for text, program in ((server, busy.server), (worker, busy.workers["ws-1"])):
+        pages = int(open(f"/proc/{program.process.pid}/statm").read().split()[1])
+        assert 0.5 < value_in(text, "process_resident_memory_bytes") / (4096 * pages) < 2
