@@ -18,11 +18,12 @@ class Secured(Cluster):
         self.make_certificate("server", "localhost", "127.0.0.1")
         self.root = self.make_token("ops", "admin")
 
-    def make_certificate(self, *arguments, folder=None, days=365):
-        """Of deploy/certs.sh; the paths of certificate and key."""
+    def make_certificate(self, *arguments, folder=None, days=365, at=None):
+        """Of deploy/certs.sh; the paths of certificate and key. `at`: made as if it were then (for date(1), UTC)."""
         folder = folder or self.certs
-        subprocess.run([ROOT / "deploy/certs.sh", folder, *arguments], check=True, stdout=subprocess.DEVNULL,
-                       env={"PATH": "/usr/bin:/bin", "MANTISSA_CERT_DAYS": str(days)})
+        then = ["faketime", "-f", at] if at else []
+        subprocess.run([*then, ROOT / "deploy/certs.sh", folder, *arguments], check=True, stdout=subprocess.DEVNULL,
+                       env={"PATH": "/usr/bin:/bin", "TZ": "UTC", "MANTISSA_CERT_DAYS": str(days)})
         name = arguments[0] if arguments[0] == "server" else "-".join(arguments)
         return folder / f"{name}.pem", folder / f"{name}-key.pem"
 

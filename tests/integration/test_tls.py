@@ -187,6 +187,16 @@ def serial(address):
     return ssl.get_server_certificate((host, int(port)))
 
 
+def test_a_new_certificate_is_told_though_it_ends_in_the_same_second(secured):  # noqa: F811
+    """As two do that are made at once, and any two that end with their CA."""
+    at = "2026-01-01 12:00:00"
+    secured.make_certificate("server", "localhost", "127.0.0.1", at=at, days=3650)
+    said = "a new TLS certificate is in use"
+    until(lambda: secured.server.log_text().count(said) == 1, "the log says so")
+    secured.make_certificate("server", "localhost", "127.0.0.1", at=at, days=3650)
+    until(lambda: secured.server.log_text().count(said) == 2, "and again")
+
+
 def test_certificates_are_replaced_while_streams_are_open(secured):  # noqa: F811
     pb = secured.pb("job_service")
     worker = secured.start_worker()

@@ -14,6 +14,7 @@ constexpr std::chrono::seconds kInterval{1};
 CredentialWatch::CredentialWatch(process::TlsFiles files, std::shared_ptr<TokenTable> tokens,
                                  const process::Clock& clock, ServerMetrics& metrics)
     : files_(std::move(files)), tokens_(std::move(tokens)), clock_(clock), metrics_(metrics) {
+  Look();  // what it begins with: anything else is new
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -29,10 +30,11 @@ CredentialWatch::~CredentialWatch() {
 void CredentialWatch::Run() {
   process::MutexLock lock(mutex_);
   while (!stopping_) {
+    changed_.WaitFor(mutex_, kInterval);
+    if (stopping_) return;
     mutex_.Unlock();
     Look();
     mutex_.Lock();
-    if (!stopping_) changed_.WaitFor(mutex_, kInterval);
   }
 }
 
@@ -47,10 +49,10 @@ void CredentialWatch::Look() {
     const absl::StatusOr<process::TlsPems> pems = process::ReadTlsFiles(files_, clock_.WallNow());
     SayOnce(pems.ok() ? "" : std::string(pems.status().message()), said_of_tls_,
             "new connections may be refused until this is put right; those that are open go on");
-    if (pems.ok() && pems->not_after != shown_end_) {
-      const bool first = shown_end_ == process::WallTime{};
-      shown_end_ = pems->not_after;
-      metrics_.certificate_expiry.Set(std::chrono::duration<double>(shown_end_.time_since_epoch()).count());
+    if (pems.ok() && pems->certificate != shown_certificate_) {
+      const bool first = shown_certificate_.empty();
+      shown_certificate_ = pems->certificate;
+      metrics_.certificate_expiry.Set(std::chrono::duration<double>(pems->not_after.time_since_epoch()).count());
       if (!first) process::Log(process::Level::kInfo, "a new TLS certificate is in use");
     }
   }

@@ -25,11 +25,9 @@ class CredentialWatch {
                   ServerMetrics& metrics);
   ~CredentialWatch();
 
-  // One look; the loop's body.
-  void Look();
-
  private:
   void Run();
+  void Look();
   // Once for each thing there is to say.
   void SayOnce(const std::string& problem, std::string& said, const char* consequence) const;
 
@@ -37,9 +35,8 @@ class CredentialWatch {
   const std::shared_ptr<TokenTable> tokens_;
   const process::Clock& clock_;
   ServerMetrics& metrics_;
-  // The looking thread's alone.
-  std::string said_of_tls_, said_of_tokens_;
-  process::WallTime shown_end_{};
+  // The looking thread's alone. (A certificate is told from another by its text: two may end in the same second.)
+  std::string said_of_tls_, said_of_tokens_, shown_certificate_;
 
   process::Mutex mutex_;
   process::CondVar changed_;
