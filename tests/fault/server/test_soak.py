@@ -1,6 +1,10 @@
 """Jobs, watchers and connections come and go at a low rate, for as long as one likes: server and agent keep neither
 memory, nor files, nor rows of what has gone.
 
+Now and then everything rests: no job, no watcher, and time for the allocator to give back what it has no use for. What a
+program has then is what it keeps. (While it works, its memory swings by how many watchers happen to be there at once;
+the slope of that is told, too, and says little.)
+
 MANTISSA_SECONDS: of churn (40; 7200 by hand, niced). MANTISSA_SEED: of the churn; printed. Memory is judged in runs of
 an hour and more only: in less the warm-up is all there is."""
 import os
@@ -25,6 +29,10 @@ MIB_PER_HOUR = 1.0
 KEPT_JOBS = 8
 RUNNING_JOBS = 4  # at most, or a busy machine would fall behind for ever
 SAMPLE_SECONDS = 5.0
+# The first ends the warm-up.
+RESTS = 12 if SECONDS >= LONG_RUN else 2
+# jemalloc purges what is not used within ten seconds of its end.
+REST_SECONDS = 25.0 if SECONDS >= LONG_RUN else 2 * SAMPLE_SECONDS
 
 
 class Samples(threading.Thread):
@@ -34,6 +42,7 @@ class Samples(threading.Thread):
         super().__init__(daemon=True)
         self.programs, self.stopped = programs, threading.Event()
         self.of = {program.name: [] for program in programs}  # (seconds, MiB)
+        self.at_rest = {program.name: [] for program in programs}  # the least of each rest
 
     def run(self):
         begun, told = time.monotonic(), 0.0
@@ -50,10 +59,22 @@ class Samples(threading.Thread):
         self.stopped.set()
         self.join()
 
-    def mib_per_hour(self, name):
-        """By least squares, after the warm-up."""
-        of = [sample for sample in self.of[name] if sample[0] >= WARM_UP * SECONDS]
-        return 3600.0 * statistics.linear_regression(*zip(*of)).slope if len(of) > 1 else 0.0
+    def rest(self):
+        """While nothing is asked of the programs."""
+        begun = {name: len(of) for name, of in self.of.items()}
+        until(lambda: all(of and of[-1][0] - of[min(begun[name], len(of) - 1)][0] >= REST_SECONDS
+                          for name, of in self.of.items()), "a rest", seconds=10 * REST_SECONDS + 60)
+        for name, of in self.of.items():
+            self.at_rest[name].append(min(of[begun[name]:], key=lambda sample: sample[1]))
+
+    def swinging(self, name):
+        """MiB per hour of all samples after the warm-up, by least squares."""
+        return slope([sample for sample in self.of[name] if sample[0] >= WARM_UP * SECONDS])
+
+
+def slope(samples):
+    """MiB per hour, by least squares."""
+    return 3600.0 * statistics.linear_regression(*zip(*samples)).slope if len(samples) > 1 else 0.0
 
 
 def resident_mib(pid):
@@ -182,17 +203,23 @@ def test_nothing_grows_while_jobs_and_watchers_come_and_go(pruned_cluster):
     samples = Samples(programs)
     samples.start()
     churn.go_on(WARM_UP * SECONDS)
+    samples.rest()
     files = {program.name: open_files(program) for program in programs}
-    churn.go_on((1 - WARM_UP) * SECONDS)
+    for _ in range(RESTS - 1):
+        churn.go_on((1 - WARM_UP) * SECONDS / (RESTS - 1))
+        samples.rest()
     samples.stop()
 
-    slopes = {program.name: samples.mib_per_hour(program.name) for program in programs}
+    slopes = {program.name: slope(samples.at_rest[program.name]) for program in programs}
+    figures = {}
+    for program in programs:
+        name = "agent" if program.name == "ws-1" else program.name
+        figures[f"{name}_anonymous_rss_slope_at_rest"] = (round(slopes[program.name], 3), "MiB/h")
+        figures[f"{name}_anonymous_rss_slope"] = (round(samples.swinging(program.name), 3), "MiB/h")
+        figures[f"{name}_anonymous_rss_at_rest"] = (round(samples.at_rest[program.name][-1][1], 1), "MiB")
+        print(program.name, "at rest:", *(f"{mib:.2f}" for _, mib in samples.at_rest[program.name]), "MiB", flush=True)
     tell(1, SEED, seconds=(SECONDS, "s"), jobs=(churn.submitted, "1"), cancelled=(churn.cancelled, "1"),
-         watches=(churn.watches, "1"),
-         **{f"{'agent' if name == 'ws-1' else name}_anonymous_rss_slope": (round(slope, 3), "MiB/h")
-            for name, slope in slopes.items()},
-         **{f"{'agent' if name == 'ws-1' else name}_anonymous_rss": (round(samples.of[name][-1][1], 1), "MiB")
-            for name in slopes})
+         watches=(churn.watches, "1"), **figures)
     for program in programs:
         until(lambda: open_files(program) <= files[program.name], f"{program.name} holds {files[program.name]} files")
     # One more deletion, and retention is seen to.
