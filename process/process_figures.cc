@@ -66,6 +66,14 @@ std::optional<double> CountOpenFiles() {
 
 }  // namespace
 
+std::int64_t ResidentBytes() {
+  // The second number of proc_pid_statm(5), in pages.
+  std::ifstream file("/proc/self/statm");
+  std::int64_t size = 0, resident = 0;
+  if (!(file >> size >> resident)) return 0;
+  return resident * ::sysconf(_SC_PAGESIZE);
+}
+
 std::vector<ProcessFigure> ReadProcessFigures() {
   std::vector<ProcessFigure> figures;
   if (const std::optional<Stat> stat = ReadStat()) {

@@ -17,6 +17,7 @@
 #include "process/ids.h"
 #include "process/log.h"
 #include "process/mutex.h"
+#include "process/process_figures.h"
 #include "server/core/scheduler.h"
 #include "server/metrics/job_metrics.h"
 #include "server/metrics/metrics_page.h"
@@ -26,6 +27,7 @@
 #include "server/program/metrics_endpoint.h"
 #include "server/rpc/access/access.h"
 #include "server/rpc/access/credential_watch.h"
+#include "server/rpc/access/memory_bound.h"
 #include "server/rpc/backend.h"
 #include "server/rpc/commit_wakes.h"
 #include "server/rpc/grpc_server.h"
@@ -47,6 +49,13 @@
 #endif
 
 namespace mantissa::server {
+namespace {
+
+// Beyond it, calls of a tenant that calls too often are refused as they arrive (Note [Shedding]). What has been let in
+// before that still grows: a flood of one tenant may cost 512 MiB in all.
+constexpr std::int64_t kMostResidentBytes = std::int64_t{192} << 20;
+
+}  // namespace
 
 // In the order in which they are made; each uses only what stands above it, and they go in the opposite order.
 struct RunningServer::Parts {
@@ -91,6 +100,7 @@ struct RunningServer::Parts {
   std::unique_ptr<GroupCommit> commit;
   std::shared_ptr<TokenTable> tokens;  // null where none are taken
   std::unique_ptr<CredentialWatch> credential_watch;
+  MemoryBound transport_memory{process::ResidentBytes, kMostResidentBytes};
   std::unique_ptr<Access> access;
   std::unique_ptr<Backend> backend;
   std::shared_ptr<MetricsPage> metrics_page;
@@ -265,7 +275,7 @@ absl::Status RunningServer::Parts::OpenAccess() {
       Authenticates(options), tokens,
       TenantLimitOptions{.calls_per_second = static_cast<double>(options.tenant_calls_per_second),
                          .streams = options.tenant_max_streams},
-      metrics);
+      transport_memory, metrics);
   return absl::OkStatus();
 }
 

@@ -74,7 +74,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions 
   SetLimits(options, builder);
   int port = 0;
   const std::shared_ptr<grpc::ServerCredentials> credentials = MakeServerCredentials(options.tls);
-  if (options.authenticates) GuardBy(backend.access, backend.metrics, *credentials);
+  if (options.authenticates) GuardBy(backend.access, backend.clock, backend.metrics, *credentials);
   builder.AddListeningPort(options.listen, credentials, &port);
   builder.RegisterService(&server->jobs_);
   builder.RegisterService(&server->workers_);

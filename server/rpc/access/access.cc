@@ -19,7 +19,7 @@ namespace {
 // Every one that a refusal here can have, so that a scrape of a fresh server shows them at 0.
 constexpr const char* kReasons[] = {"NO_CREDENTIALS",    "TOKEN_UNKNOWN",      "TOKENS_NOT_TAKEN",   "UNKNOWN_IDENTITY",
                                     "METHOD_NOT_LISTED", "INVALID_TENANT",     "TENANT_NOT_ALLOWED", "ROLE_NOT_ALLOWED",
-                                    "RATE_LIMITED",      "METADATA_TOO_LARGE", "TOO_MANY_STREAMS"};
+                                    "RATE_LIMITED",      "METADATA_TOO_LARGE", "TOO_MANY_STREAMS",   "SHED"};
 
 // gRPC 1.51 bounds each frame of a call's metadata, and not all of them together.
 constexpr size_t kMaxMetadataBytes = size_t{64} << 10;
@@ -108,8 +108,8 @@ absl::Status NameTenant(const Access::Metadata& metadata, Caller& caller) {
 }  // namespace
 
 Access::Access(bool authenticates, std::shared_ptr<const TokenTable> tokens, TenantLimitOptions limits,
-               ServerMetrics& metrics)
-    : authenticates_(authenticates), tokens_(std::move(tokens)), limits_(limits), metrics_(metrics) {
+               MemoryBound& memory, ServerMetrics& metrics)
+    : authenticates_(authenticates), tokens_(std::move(tokens)), limits_(limits), memory_(memory), metrics_(metrics) {
   for (const char* const reason : kReasons) metrics.refused_calls.Add({{"reason", reason}});
 }
 
@@ -195,6 +195,22 @@ absl::StatusOr<Caller> Access::Admit(const grpc::ServerContextBase& context, std
   const absl::Status begun = limits_.BeginCall(caller->tenant, now);
   if (!begun.ok()) return Counted(begun);
   return caller;
+}
+
+// Note [Shedding]
+//
+// gRPC reads calls faster than handlers can be begun for them, keeps 27 KiB for each that waits (1.51), and forgets
+// none that its caller has reset meanwhile: who opens and resets a hundred thousand streams takes gigabytes. What is
+// refused as it arrives costs nothing, but such a refusal can carry no reason and no time to wait. So it is the last
+// resort: it meets the tenant alone that calls more often than it may, and only while memory is short; else a handler
+// says the same in full.
+absl::Status Access::Arrive(const Caller& caller, process::SteadyTime now) {
+  if (caller.anyone || caller.tenant.empty()) return absl::OkStatus();
+  if (limits_.ArrivesInTime(caller.tenant, now) || !memory_.Exceeded(now)) return absl::OkStatus();
+  return ErrorWithReason(absl::StatusCode::kResourceExhausted, "SHED",
+                         absl::StrCat("tenant ", caller.tenant,
+                                      " calls more often than it may, and the server has no memory left to let its "
+                                      "calls wait; wait and call again"));
 }
 
 absl::StatusOr<std::shared_ptr<void>> Access::OpenStream(const Caller& caller) {

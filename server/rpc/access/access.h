@@ -13,6 +13,7 @@
 #include "process/clock.h"
 #include "server/metrics/server_metrics.h"
 #include "server/rpc/access/caller.h"
+#include "server/rpc/access/memory_bound.h"
 #include "server/rpc/access/method_table.h"
 #include "server/rpc/access/tenant_limits.h"
 #include "server/rpc/access/token_table.h"
@@ -31,8 +32,8 @@ inline constexpr char kTenantMetadata[] = "mantissa-tenant";
 // than looking that up. Thread-safe.
 class Access {
  public:
-  // `tokens` is null where none are taken. `metrics` outlives it.
-  Access(bool authenticates, std::shared_ptr<const TokenTable> tokens, TenantLimitOptions limits,
+  // `tokens` is null where none are taken. `memory` and `metrics` outlive it.
+  Access(bool authenticates, std::shared_ptr<const TokenTable> tokens, TenantLimitOptions limits, MemoryBound& memory,
          ServerMetrics& metrics);
 
   // UNAUTHENTICATED, PERMISSION_DENIED or RESOURCE_EXHAUSTED, with a reason, for a call that may not be made.
@@ -42,6 +43,10 @@ class Access {
   // The same but for the tenant's rate, for what has no handler of ours. `peer` is null where TLS knows nobody.
   using Metadata = std::multimap<grpc::string_ref, grpc::string_ref>;
   absl::StatusOr<Caller> Check(const grpc::AuthContext* peer, const Metadata& metadata, std::string_view method) const;
+
+  // Of a call that Check let pass, when it arrives: RESOURCE_EXHAUSTED, reason SHED, where its tenant calls more often
+  // than it may and the process has no memory to let such calls wait for their refusal (Note [Shedding]).
+  absl::Status Arrive(const Caller& caller, process::SteadyTime now);
 
   // A place among the streams of the caller's tenant, given back with the last copy; null for who needs none.
   absl::StatusOr<std::shared_ptr<void>> OpenStream(const Caller& caller);
@@ -57,6 +62,7 @@ class Access {
   const bool authenticates_;
   const std::shared_ptr<const TokenTable> tokens_;
   TenantLimits limits_;
+  MemoryBound& memory_;
   ServerMetrics& metrics_;
 };
 

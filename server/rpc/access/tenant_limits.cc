@@ -11,26 +11,33 @@ namespace mantissa::server {
 
 using process::MutexLock;
 
-absl::Status TenantLimits::BeginCall(const std::string& tenant, process::SteadyTime now) {
-  if (options_.calls_per_second <= 0) return absl::OkStatus();
+bool TenantLimits::Take(Bucket& bucket, process::SteadyTime now) const {
+  if (options_.calls_per_second <= 0) return true;
   const double most = std::max(1.0, options_.calls_per_second);
-  MutexLock lock(mutex_);
-  Account& account = accounts_[tenant];
-  if (!account.filled) {
-    account.calls_left = most;
+  if (!bucket.filled) {
+    bucket.calls_left = most;
   } else {
-    const double passed = std::chrono::duration<double>(now - account.filled_at).count();
-    account.calls_left = std::min(most, account.calls_left + std::max(0.0, passed) * options_.calls_per_second);
+    const double passed = std::chrono::duration<double>(now - bucket.filled_at).count();
+    bucket.calls_left = std::min(most, bucket.calls_left + std::max(0.0, passed) * options_.calls_per_second);
   }
-  account.filled = true;
-  account.filled_at = now;
-  if (account.calls_left < 1) {
-    return ErrorWithReason(absl::StatusCode::kResourceExhausted, "RATE_LIMITED",
-                           absl::StrCat("tenant ", tenant, " has made more than ", options_.calls_per_second,
-                                        " calls a second; wait and call again, or submit in batches"));
-  }
-  account.calls_left -= 1;
-  return absl::OkStatus();
+  bucket.filled = true;
+  bucket.filled_at = now;
+  if (bucket.calls_left < 1) return false;
+  bucket.calls_left -= 1;
+  return true;
+}
+
+bool TenantLimits::ArrivesInTime(const std::string& tenant, process::SteadyTime now) {
+  MutexLock lock(mutex_);
+  return Take(accounts_[tenant].arrivals, now);
+}
+
+absl::Status TenantLimits::BeginCall(const std::string& tenant, process::SteadyTime now) {
+  MutexLock lock(mutex_);
+  if (Take(accounts_[tenant].begun, now)) return absl::OkStatus();
+  return ErrorWithReason(absl::StatusCode::kResourceExhausted, "RATE_LIMITED",
+                         absl::StrCat("tenant ", tenant, " has made more than ", options_.calls_per_second,
+                                      " calls a second; wait and call again, or submit in batches"));
 }
 
 absl::StatusOr<std::shared_ptr<void>> TenantLimits::OpenStream(const std::string& tenant) {

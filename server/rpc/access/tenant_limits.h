@@ -26,20 +26,29 @@ class TenantLimits {
  public:
   explicit TenantLimits(TenantLimitOptions options) : options_(options) {}
 
-  // Counts a call; RESOURCE_EXHAUSTED, reason RATE_LIMITED, for one too many.
+  // Counts a call when it has arrived and nobody has looked after it yet; false for one too many.
+  bool ArrivesInTime(const std::string& tenant, process::SteadyTime now);
+
+  // Counts a call when it begins; RESOURCE_EXHAUSTED, reason RATE_LIMITED, for one too many.
   absl::Status BeginCall(const std::string& tenant, process::SteadyTime now);
 
   // Counts a stream for as long as what is returned lives; RESOURCE_EXHAUSTED, reason TOO_MANY_STREAMS.
   absl::StatusOr<std::shared_ptr<void>> OpenStream(const std::string& tenant);
 
  private:
-  struct Account {
+  // Filled at the tenant's rate, up to a second's worth.
+  struct Bucket {
     double calls_left = 0;
     process::SteadyTime filled_at;  // calls_left is of then
     bool filled = false;
+  };
+  struct Account {
+    // Apart: a call that arrives in time may begin late, and then meets others.
+    Bucket arrivals, begun;
     std::shared_ptr<int64_t> streams = std::make_shared<int64_t>(0);
   };
 
+  bool Take(Bucket& bucket, process::SteadyTime now) const;
   void CloseStream(int64_t& streams);
 
   const TenantLimitOptions options_;

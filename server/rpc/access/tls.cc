@@ -20,7 +20,8 @@ constexpr std::string_view kOurServices = "/mantissa.v1.";
 // again; so what is known and still refused is left to it.
 class Gate final : public grpc::AuthMetadataProcessor {
  public:
-  Gate(const Access& access, ServerMetrics& metrics) : access_(access), metrics_(metrics) {}
+  Gate(Access& access, const process::Clock& clock, ServerMetrics& metrics)
+      : access_(access), clock_(clock), metrics_(metrics) {}
 
   bool IsBlocking() const override { return false; }
 
@@ -30,15 +31,18 @@ class Gate final : public grpc::AuthMetadataProcessor {
     const std::string_view called =
         path == metadata.end() ? "" : std::string_view(path->second.data(), path->second.size());
     const std::string_view method = MethodOfPath(called);
-    const absl::Status decided = access_.Check(peer, metadata, method).status();
+    const absl::StatusOr<Caller> caller = access_.Check(peer, metadata, method);
     const bool has_handler = called.starts_with(kOurServices) && WhoMayCall(method) != kNobody;
-    if (decided.ok() || (has_handler && !absl::IsUnauthenticated(decided))) return grpc::Status::OK;
+    if (!caller.ok() && has_handler && !absl::IsUnauthenticated(caller.status())) return grpc::Status::OK;
+    const absl::Status decided = caller.ok() ? access_.Arrive(*caller, clock_.Now()) : caller.status();
+    if (decided.ok()) return grpc::Status::OK;
     metrics_.refused_calls.Add({{"reason", ReasonOf(decided)}}).Increment();
     return ToGrpcStatus(decided);
   }
 
  private:
-  const Access& access_;
+  Access& access_;
+  const process::Clock& clock_;
   ServerMetrics& metrics_;
 };
 
@@ -56,8 +60,9 @@ std::shared_ptr<grpc::ServerCredentials> MakeServerCredentials(const process::Tl
   return tls::TlsServerCredentials(options);
 }
 
-void GuardBy(const Access& access, ServerMetrics& metrics, grpc::ServerCredentials& credentials) {
-  credentials.SetAuthMetadataProcessor(std::make_shared<Gate>(access, metrics));
+void GuardBy(Access& access, const process::Clock& clock, ServerMetrics& metrics,
+             grpc::ServerCredentials& credentials) {
+  credentials.SetAuthMetadataProcessor(std::make_shared<Gate>(access, clock, metrics));
 }
 
 }  // namespace mantissa::server

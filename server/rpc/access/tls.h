@@ -5,6 +5,7 @@
 
 #include "grpcpp/security/server_credentials.h"
 
+#include "process/clock.h"
 #include "process/tls_files.h"
 #include "server/rpc/access/access.h"
 
@@ -16,7 +17,7 @@ std::shared_ptr<grpc::ServerCredentials> MakeServerCredentials(const process::Tl
 
 // Puts `access` before every call, for credentials of TLS: callers whom it does not know are refused before a byte of
 // their messages is kept, and what has no handler of ours (reflection, methods that are none) is decided there, too.
-// Both outlive the server.
-void GuardBy(const Access& access, ServerMetrics& metrics, grpc::ServerCredentials& credentials);
+// All of them outlive the server.
+void GuardBy(Access& access, const process::Clock& clock, ServerMetrics& metrics, grpc::ServerCredentials& credentials);
 
 }  // namespace mantissa::server

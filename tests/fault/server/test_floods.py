@@ -1,6 +1,5 @@
 """P18: one tenant floods the server, and what that is to its memory and to another tenant. MANTISSA_FLOOD=N multiplies
-what CI does; 10 is the promise's own: 10,000 streams, 100,000 that are opened and reset. On gRPC 1.51 the last is
-beyond the bound (2.7 GiB), which is gRPC's to mend: SECURITY.md says so."""
+what CI does; 10 is the promise's own: 10,000 streams, 100,000 that are opened and reset."""
 import json
 import os
 import pathlib

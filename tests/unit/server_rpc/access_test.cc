@@ -1,4 +1,6 @@
 // The parts of Access; what they come to for every method and caller is tests/integration/test_access.py.
+#include "server/rpc/access/access.h"
+
 #include <set>
 #include <string>
 
@@ -10,8 +12,10 @@
 #include "mantissa/v1/job_service.pb.h"
 #include "mantissa/v1/worker_service.pb.h"
 #include "server/core/errors.h"
+#include "server/metrics/server_metrics.h"
 #include "server/rpc/access/caller.h"
 #include "server/rpc/access/certificate_identity.h"
+#include "server/rpc/access/memory_bound.h"
 #include "server/rpc/access/method_table.h"
 #include "server/rpc/access/tenant_limits.h"
 
@@ -131,11 +135,66 @@ TEST(TenantLimitsTest, AStreamGivesItsPlaceBackWhenItEnds) {
   EXPECT_TRUE(limits.OpenStream("a").ok());
 }
 
+TEST(TenantLimitsTest, CallsThatArriveAndThoseThatBeginAreCountedApart) {
+  TenantLimits limits({.calls_per_second = 1, .streams = 0});
+  EXPECT_TRUE(limits.ArrivesInTime("a", {}));
+  EXPECT_TRUE(limits.BeginCall("a", {}).ok()) << "it is the same call";
+  EXPECT_FALSE(limits.ArrivesInTime("a", {}));
+  EXPECT_TRUE(limits.ArrivesInTime("b", {}));
+  EXPECT_TRUE(limits.ArrivesInTime("a", process::SteadyTime{} + milliseconds(1001)));
+}
+
+TEST(MemoryBoundTest, LooksNowAndThenAndRemembersWhatItSaw) {
+  std::int64_t resident = 101;
+  int looks = 0;
+  MemoryBound bound(
+      [&] {
+        ++looks;
+        return resident;
+      },
+      100);
+  process::SteadyTime now{};
+  EXPECT_TRUE(bound.Exceeded(now));
+  resident = 100;
+  EXPECT_TRUE(bound.Exceeded(now + milliseconds(9)));
+  EXPECT_EQ(looks, 1);
+  EXPECT_FALSE(bound.Exceeded(now + milliseconds(10))) << "as much as there may be is not too much";
+  EXPECT_EQ(looks, 2);
+}
+
+// What is refused as it arrives hears no reason; so nobody is who can be told one.
+TEST(SheddingTest, MeetsWhoCallsTooOftenWhileMemoryIsShortAndNobodyElse) {
+  std::int64_t resident = 1000;
+  MemoryBound memory([&] { return resident; }, 100);
+  ServerMetrics metrics;
+  Access access(true, nullptr, {.calls_per_second = 2, .streams = 0}, memory, metrics);
+  Caller flooder, modest, worker, anyone;
+  flooder.tenant = "flooder";
+  modest.tenant = "modest";
+  anyone.tenant = kDefaultTenant;
+  anyone.anyone = true;
+  process::SteadyTime now{};
+  EXPECT_TRUE(access.Arrive(flooder, now).ok());
+  EXPECT_TRUE(access.Arrive(flooder, now).ok());
+  const absl::Status refused = access.Arrive(flooder, now);
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(ReasonOf(refused), "SHED");
+  EXPECT_TRUE(access.Arrive(modest, now).ok());
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_TRUE(access.Arrive(worker, now).ok()) << "workers call as often as they are told to";
+    EXPECT_TRUE(access.Arrive(anyone, now).ok()) << "where nobody is asked who he is, nobody has a share";
+  }
+  resident = 50;
+  now += milliseconds(20);
+  EXPECT_TRUE(access.Arrive(flooder, now).ok()) << "there is room for a handler's refusal, which says more";
+}
+
 TEST(TenantLimitsTest, ZeroIsAnyNumber) {
   TenantLimits limits({.calls_per_second = 0, .streams = 0});
   std::vector<std::shared_ptr<void>> places;
   for (int i = 0; i < 1000; ++i) {
     EXPECT_TRUE(limits.BeginCall("a", {}).ok());
+    EXPECT_TRUE(limits.ArrivesInTime("a", {}));
     auto place = limits.OpenStream("a");
     ASSERT_TRUE(place.ok());
     places.push_back(*std::move(place));
