@@ -103,7 +103,9 @@ struct ModelBytes {
   // Weights in the compute type: cast at use and kept from forward to backward, or stored (MASTER_FP32), which takes as
   // much. 0 in FP32.
   std::int64_t casts = 0;
-  // What backward needs of forward, for one micro-batch: an estimate, within about a factor of two.
+  // What forward leaves for backward and the gradients on their way, at the worst moment, for one micro-batch: counted
+  // op by op. What a single op takes beside them (a weight's gradient before it is added, a library's workspace) is not
+  // in it.
   std::int64_t activations = 0;
 
   std::int64_t Total() const;
