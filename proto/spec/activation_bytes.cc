@@ -14,7 +14,7 @@ constexpr std::int64_t kIndexBytes = 8;  // of a token, a label, the largest in 
 
 // One op of a forward pass.
 struct Step {
-  std::int64_t kept = 0;   // from forward to backward
+  std::int64_t kept = 0;    // from forward to backward
   std::int64_t moving = 0;  // gradients that its backward pass reads and writes
 };
 
@@ -32,8 +32,8 @@ std::int64_t PeakOf(const std::vector<Step>& steps) {
 
 std::int64_t Times(std::int64_t a, std::int64_t b) { return SaturatingMultiply(a, b); }
 
-// The steps of a model, op after op. `low` is the bytes of the compute format; where that is FP32, a cast is none and an
-// operand is kept by whoever made it, or by the op that reads it: once.
+// The steps of a model, op after op. `low` is the bytes of the compute format; where that is FP32, a cast is none and
+// an operand is kept by whoever made it, or by the op that reads it: once.
 class Steps {
  public:
   explicit Steps(std::int64_t low) : low_(low) {}

@@ -1,7 +1,6 @@
 #include "worker/studies/device_peaks.h"
 
 #include <ATen/ATen.h>
-#include <c10/core/GradMode.h>
 
 #include "worker/studies/product.h"
 #include "worker/studies/timing.h"
@@ -27,7 +26,6 @@ std::optional<Timing> TimeOne(const TimedOperation& operation, const StudyEnviro
 
 std::optional<DevicePeaks> MeasurePeaks(const StudyEnvironment& environment,
                                         const std::vector<v1::PrecisionSpec::Mode>& modes, Control& control) {
-  const c10::AutoGradMode off(false);
   const std::int64_t bytes = LargeBytes(environment.device);
   std::optional<double> bytes_per_second;
   if (!WhyNoRoom(2.0 * static_cast<double>(bytes), environment)) {

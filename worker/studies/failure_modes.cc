@@ -19,7 +19,7 @@ std::vector<Modes::Mode> ModesOf(const Modes& spec) {
   std::vector<Modes::Mode> modes;
   for (const int mode : spec.modes()) modes.push_back(static_cast<Modes::Mode>(mode));
   if (modes.empty()) {
-    modes = {Modes::PATHOLOGICAL_MODEL, Modes::SMALL_MODEL_OVERHEAD, Modes::SOFTMAX_OVERFLOW, Modes::LARGE_REDUCTION,
+    modes = {Modes::PATHOLOGICAL_MODEL, Modes::SMALL_MODEL_OVERHEAD, Modes::SOFTMAX_OVERFLOW,   Modes::LARGE_REDUCTION,
              Modes::SMALL_EPSILON,      Modes::LOST_UPDATES,         Modes::EMBEDDING_GRADIENTS};
   }
   return modes;
@@ -59,8 +59,8 @@ absl::StatusOr<std::optional<Experiment>> Perform(Modes::Mode mode, std::uint64_
 
 }  // namespace
 
-absl::Status RunFailureModes(const v1::FailureModes& spec, const StudyEnvironment& environment,
-                             StudyObserver& observer, v1::Report& report) {
+absl::Status RunFailureModes(const v1::FailureModes& spec, const StudyEnvironment& environment, StudyObserver& observer,
+                             v1::Report& report) {
   const std::vector<Modes::Mode> modes = ModesOf(spec);
   v1::FailureModesReport& result = *report.mutable_failure_modes();
   for (const Modes::Mode mode : modes) {

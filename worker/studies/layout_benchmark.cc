@@ -7,7 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include <ATen/ATen.h>
-#include <c10/core/GradMode.h>
 
 #include "worker/studies/device_peaks.h"
 #include "worker/studies/product.h"
@@ -78,7 +77,6 @@ class LayoutRows {
 
  private:
   bool Time(const v1::MatrixShape& shape, Mode mode, std::vector<v1::LayoutRow>& rows) {
-    const c10::AutoGradMode off(false);
     PrepareProducts(environment_, mode);
     std::vector<TimedOperation> operations;
     std::vector<v1::LayoutRow*> timed;
@@ -91,8 +89,8 @@ class LayoutRows {
       operations.emplace_back([operands, mode] { Multiply(mode, operands); });
       timed.push_back(&row);
     }
-    const auto timings = TimeInTurn(operations, {.device = environment_.device, .rounds = rounds_},
-                                    environment_.clock, control_);
+    const auto timings =
+        TimeInTurn(operations, {.device = environment_.device, .rounds = rounds_}, environment_.clock, control_);
     if (!timings) return false;
     for (std::size_t i = 0; i < timed.size(); ++i) {
       const Timing& timing = (*timings)[i];
@@ -201,8 +199,7 @@ std::string LayoutFinding(const Report& report) {
   }
   if (nearest != nullptr) {
     absl::StrAppendFormat(&finding, " The best use of the device is %.0f %% of its roofline (%s, %s).",
-                          100 * nearest->roofline_share(), RowText(*nearest),
-                          Report::Layout_Name(nearest->layout()));
+                          100 * nearest->roofline_share(), RowText(*nearest), Report::Layout_Name(nearest->layout()));
   }
   if (wrong > 0) absl::StrAppend(&finding, " ", wrong, " rows were wrong and are not timed.");
   return finding;
@@ -227,8 +224,9 @@ absl::Status RunLayoutBenchmark(const v1::LayoutBenchmark& spec, const StudyEnvi
         report.set_partial(true);
         break;
       }
-      observer.Done(++done, total, absl::StrCat(ProductText(shape.m(), shape.n(), shape.k()), " in ",
-                                                v1::PrecisionSpec::Mode_Name(mode)));
+      observer.Done(
+          ++done, total,
+          absl::StrCat(ProductText(shape.m(), shape.n(), shape.k()), " in ", v1::PrecisionSpec::Mode_Name(mode)));
     }
     if (report.partial()) break;
   }

@@ -16,12 +16,14 @@ namespace {
 
 constexpr std::int64_t kFullBytes = 4;
 constexpr std::int64_t kLowBytes = 2;  // of FP16 and BF16, the two that are stored
+// What leaves the range stays at the largest value.
+std::int64_t Plus(std::int64_t a, std::int64_t b) { return SaturatingSum(a, b); }
+std::int64_t Times(std::int64_t a, std::int64_t b) { return SaturatingProduct(a, b); }
+
 constexpr std::int32_t kMostSamples = 1 << 30;
 constexpr char kOther[] = "other";
 
-bool IsLow(v1::PrecisionSpec::Mode mode) {
-  return mode == v1::PrecisionSpec::FP16 || mode == v1::PrecisionSpec::BF16;
-}
+bool IsLow(v1::PrecisionSpec::Mode mode) { return mode == v1::PrecisionSpec::FP16 || mode == v1::PrecisionSpec::BF16; }
 
 // Rows in the order in which their groups turn up.
 class Groups {
@@ -67,9 +69,10 @@ std::string SavingText(const v1::MemoryPlanReport& report) {
   }
   if (best == nullptr) return "No low precision was planned, so nothing can be said of what one saves.";
   if (best->saved_share() <= 0) {
-    return absl::StrFormat("No low precision saves memory here: %s, the best, takes %.1f %% more than FP32, masters, "
-                           "gradients and moments included.",
-                           NameOf(*best), -100 * best->saved_share());
+    return absl::StrFormat(
+        "No low precision saves memory here: %s, the best, takes %.1f %% more than FP32, masters, "
+        "gradients and moments included.",
+        NameOf(*best), -100 * best->saved_share());
   }
   return absl::StrFormat("%s saves most, %.1f %% of what FP32 takes, masters, gradients and moments included.",
                          NameOf(*best), 100 * best->saved_share());
@@ -86,8 +89,8 @@ std::string MeasuredText(const v1::MemoryPlanReport& report) {
     if (std::abs(off) > std::abs(farthest)) farthest = off;
   }
   if (measured == 0) return " Activations are estimated: nothing was measured.";
-  return absl::StrFormat(" What was measured is within %.1f %% of the estimates (%d rows).",
-                         100 * std::abs(farthest), measured);
+  return absl::StrFormat(" What was measured is within %.1f %% of the estimates (%d rows).", 100 * std::abs(farthest),
+                         measured);
 }
 
 std::string BatchText(const v1::MemoryPlanReport& report, std::int64_t memory_bytes) {
@@ -146,16 +149,18 @@ PlannedMemory PlanMemory(const v1::TrainingSpec& training, const spec::SampleSha
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     const std::int64_t count = parameters[i].elements();
     v1::MemoryRow& row = groups.Of(spec::ModuleTypeName(parameters[i].module));
-    row.set_parameters(row.parameters() + count);
+    const std::int64_t full = Times(count, kFullBytes);
+    row.set_parameters(Plus(row.parameters(), count));
     if (stored && stored->parameters[i]) {
-      row.set_weight_bytes(row.weight_bytes() + count * kLowBytes);
-      row.set_master_bytes(row.master_bytes() + count * kFullBytes);
-      stored_bytes += count * kLowBytes;
+      const std::int64_t low = Times(count, kLowBytes);
+      row.set_weight_bytes(Plus(row.weight_bytes(), low));
+      row.set_master_bytes(Plus(row.master_bytes(), full));
+      stored_bytes = Plus(stored_bytes, low);
     } else {
-      row.set_weight_bytes(row.weight_bytes() + count * kFullBytes);
+      row.set_weight_bytes(Plus(row.weight_bytes(), full));
     }
-    row.set_gradient_bytes(row.gradient_bytes() + count * kFullBytes);
-    row.set_optimizer_bytes(row.optimizer_bytes() + count * kFullBytes * moments);
+    row.set_gradient_bytes(Plus(row.gradient_bytes(), full));
+    row.set_optimizer_bytes(Plus(row.optimizer_bytes(), Times(full, moments)));
   }
   if (bytes.buffers > 0) groups.Of(kOther).set_weight_bytes(bytes.buffers);
 
@@ -164,7 +169,7 @@ PlannedMemory PlanMemory(const v1::TrainingSpec& training, const spec::SampleSha
   v1::MemoryTotal& total = planned.total;
   total.set_precision(precision.mode());
   total.set_storage(precision.storage());
-  total.set_parameter_bytes(bytes.parameters + stored_bytes + bytes.buffers);
+  total.set_parameter_bytes(Plus(Plus(bytes.parameters, stored_bytes), bytes.buffers));
   total.set_gradient_bytes(bytes.gradients);
   total.set_optimizer_bytes(bytes.optimizer_state);
   total.set_cast_bytes(bytes.casts - stored_bytes);

@@ -41,8 +41,7 @@ std::optional<std::string> WhyNoProduct(const StudyEnvironment& environment, Mod
 }
 
 void PrepareProducts(const StudyEnvironment& environment, Mode mode) {
-  ResetProcess(
-      {.threads = environment.threads, .deterministic = false, .tf32 = mode == v1::PrecisionSpec::TF32});
+  ResetProcess({.threads = environment.threads, .deterministic = false, .tf32 = mode == v1::PrecisionSpec::TF32});
 }
 
 Operands MakeOperands(const v1::MatrixShape& shape, Mode mode, v1::LayoutBenchmarkReport::Layout layout,

@@ -37,8 +37,8 @@ at::Tensor Multiply(v1::PrecisionSpec::Mode mode, const Operands& operands);
 std::string HowMultiplied(const StudyEnvironment& environment, v1::PrecisionSpec::Mode mode);
 
 // Nothing when `product` is the operands' product to the mode's precision, else what is wrong: compared with the one in
-// FP64, in at most 256 rows and 256 columns spread over it. An element may be off by the format's epsilon and FP32's for
-// each of its k terms, times the sum of the terms' magnitudes.
+// FP64, in at most 256 rows and 256 columns spread over it. An element may be off by the format's epsilon and FP32's
+// for each of its k terms, times the sum of the terms' magnitudes.
 std::optional<std::string> ProductError(v1::PrecisionSpec::Mode mode, const Operands& operands,
                                         const at::Tensor& product);
 

@@ -83,15 +83,15 @@ class MemoryStudy {
     for (const PlannedPrecision& precision : precisions_) {
       if (observer_.stop_requested() || !Add(precision, result)) {
         report.set_partial(true);
-        report.add_limits(absl::StrCat("The study was stopped after ", result.totals_size(), " of ",
-                                       precisions_.size(), " precisions."));
+        report.add_limits(absl::StrCat("The study was stopped after ", result.totals_size(), " of ", precisions_.size(),
+                                       " precisions."));
         break;
       }
       const v1::MemoryTotal& total = *result.totals().rbegin();
       if (precision == PlannedPrecision{}) full = total;
-      observer_.Done(result.totals_size(), static_cast<std::int32_t>(precisions_.size()),
-                     absl::StrCat(v1::PrecisionSpec::Mode_Name(precision.mode), ": ",
-                                  BytesText(total.estimated_bytes())));
+      observer_.Done(
+          result.totals_size(), static_cast<std::int32_t>(precisions_.size()),
+          absl::StrCat(v1::PrecisionSpec::Mode_Name(precision.mode), ": ", BytesText(total.estimated_bytes())));
     }
     SetSavedShares(full, result);
     report.set_finding(MemoryFinding(result, memory_bytes_));

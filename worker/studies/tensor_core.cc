@@ -8,7 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include <ATen/ATen.h>
-#include <c10/core/GradMode.h>
 
 #include "worker/studies/device_peaks.h"
 #include "worker/studies/product.h"
@@ -56,10 +55,7 @@ at::Tensor Padded(const at::Tensor& x, std::int64_t rows, std::int64_t columns) 
 // The product of the shape by way of the aligned one, with the copies that make and undo it.
 at::Tensor MultiplyPadded(Mode mode, const Operands& operands, const v1::MatrixShape& aligned) {
   const Operands padded = {Padded(operands.a, aligned.m(), aligned.k()), Padded(operands.b, aligned.k(), aligned.n())};
-  return Multiply(mode, padded)
-      .narrow(0, 0, operands.a.size(0))
-      .narrow(1, 0, operands.b.size(1))
-      .contiguous();
+  return Multiply(mode, padded).narrow(0, 0, operands.a.size(0)).narrow(1, 0, operands.b.size(1)).contiguous();
 }
 
 // One product as it is and padded. Lives as long as the study.
@@ -91,7 +87,6 @@ class ShapeRows {
 
  private:
   bool Time(const v1::MatrixShape& shape, const v1::MatrixShape& aligned, v1::TensorCoreRow& row) {
-    const c10::AutoGradMode off(false);
     const Mode mode = row.precision();
     PrepareProducts(environment_, mode);
     // As a linear layer has it.
@@ -104,14 +99,13 @@ class ShapeRows {
     }
     std::vector<TimedOperation> operations = {[&] { Multiply(mode, operands); }};
     if (!row.aligned()) operations.emplace_back([&] { MultiplyPadded(mode, operands, aligned); });
-    const auto timings = TimeInTurn(operations, {.device = environment_.device, .rounds = rounds_},
-                                    environment_.clock, control_);
+    const auto timings =
+        TimeInTurn(operations, {.device = environment_.device, .rounds = rounds_}, environment_.clock, control_);
     if (!timings) return false;
     row.set_median_seconds(timings->front().median_seconds);
     if (!row.aligned()) row.set_padded_seconds(timings->back().median_seconds);
     if (timings->front().rounds < rounds_) {
-      AddNote(absl::StrFormat("of %d rounds: more would take too long", timings->front().rounds),
-              *row.mutable_note());
+      AddNote(absl::StrFormat("of %d rounds: more would take too long", timings->front().rounds), *row.mutable_note());
     }
     return true;
   }
@@ -147,9 +141,10 @@ std::string PaddingText(const v1::TensorCoreReport& report) {
         "Padding does not pay in any of %d unaligned products, its copies included: at best %.2f times as fast (%s).",
         unaligned, best->padding_gain(), RowText(*best));
   }
-  return absl::StrFormat("Padding pays in %d of %d unaligned products, its copies included: up to %.2f times as fast "
-                         "(%s).",
-                         pays, unaligned, best->padding_gain(), RowText(*best));
+  return absl::StrFormat(
+      "Padding pays in %d of %d unaligned products, its copies included: up to %.2f times as fast "
+      "(%s).",
+      pays, unaligned, best->padding_gain(), RowText(*best));
 }
 
 }  // namespace
@@ -227,8 +222,9 @@ absl::Status RunTensorCore(const v1::TensorCore& spec, const StudyEnvironment& e
         report.set_partial(true);
         break;
       }
-      observer.Done(++done, total, absl::StrCat(ProductText(shape.m(), shape.n(), shape.k()), " in ",
-                                                v1::PrecisionSpec::Mode_Name(mode)));
+      observer.Done(
+          ++done, total,
+          absl::StrCat(ProductText(shape.m(), shape.n(), shape.k()), " in ", v1::PrecisionSpec::Mode_Name(mode)));
     }
     if (report.partial()) break;
   }

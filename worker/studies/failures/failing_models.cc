@@ -26,8 +26,7 @@ v1::TrainingSpec Resolved(const v1::TrainingSpec& training) {
   return spec::ResolveDefaults(job).training();
 }
 
-absl::StatusOr<std::unique_ptr<Dataset>> DataOf(const v1::TrainingSpec& training,
-                                                const StudyEnvironment& environment) {
+absl::StatusOr<std::unique_ptr<Dataset>> DataOf(const v1::TrainingSpec& training, const StudyEnvironment& environment) {
   auto data = LoadTrainingData(training, environment.roots, AvailableMemory(environment.memory_limit_bytes));
   if (!data.ok()) return DataError(data.status());
   data->train->MoveTo(environment.device);
@@ -58,8 +57,8 @@ double WeightsForSaturation(const ParameterBuffer& parameters) {
   return kSaturation / std::max(std::abs(sum), 1e-3);
 }
 
-// Share of the gradients' elements that are 0: scaling alone turns none into 0 or back, so that no threshold has to know
-// of it.
+// Share of the gradients' elements that are 0: scaling alone turns none into 0 or back, so that no threshold has to
+// know of it.
 double ZeroShare(const ParameterBuffer& parameters) {
   std::int64_t zeros = 0;
   for (std::size_t i = 0; i < parameters.parameters().size(); ++i) {
@@ -114,8 +113,7 @@ absl::StatusOr<std::optional<Overhead>> TimeOverhead(const OverheadModel& model,
   TrialRun full(full_spec, **data, environment);
   TrialRun other(OverheadSpec(model, low, seed), **data, environment);
   const auto timings = TimeInTurn({[&] { full.Step(control); }, [&] { other.Step(control); }},
-                                  {.device = environment.device, .rounds = 50, .turn_seconds = 5e-3,
-                                   .most_seconds = 10},
+                                  {.device = environment.device, .rounds = 50, .turn_seconds = 5e-3, .most_seconds = 4},
                                   environment.clock, control);
   if (!timings) return std::nullopt;
   return Overhead{(*timings)[0], (*timings)[1]};

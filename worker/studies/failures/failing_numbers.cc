@@ -5,7 +5,6 @@
 
 #include "absl/strings/str_format.h"
 #include <ATen/ATen.h>
-#include <c10/core/GradMode.h>
 
 #include "worker/models/initialise.h"
 
@@ -58,7 +57,6 @@ double LostRows(const at::Tensor& table, const at::Tensor& exact) {
 }  // namespace
 
 Experiment SoftmaxOverflow(std::uint64_t seed, c10::Device device) {
-  const c10::AutoGradMode off(false);
   const at::Tensor logits = Normal({256, 64}, seed, 0, 8, device);
   const auto share = [&](at::ScalarType type, bool subtract) {
     return ShareOf(at::isfinite(Softmax(logits.to(type), subtract)).all(1).logical_not());
@@ -76,7 +74,6 @@ Experiment SoftmaxOverflow(std::uint64_t seed, c10::Device device) {
 }
 
 Experiment LargeReduction(std::uint64_t seed, c10::Device device) {
-  const c10::AutoGradMode off(false);
   constexpr std::int64_t kTerms = 8192;
   constexpr std::int64_t kSums = 64;
   // The very numbers that the low format adds up, so that their own rounding counts for nothing.
@@ -100,7 +97,6 @@ Experiment LargeReduction(std::uint64_t seed, c10::Device device) {
 }
 
 Experiment SmallEpsilon(std::uint64_t seed, c10::Device device) {
-  const c10::AutoGradMode off(false);
   at::Tensor gradients = Normal({4096}, seed, 0, 1e-5, device);
   gradients.narrow(0, 0, 512).zero_();  // of inputs that are off
   // As an optimizer divides by the root of the second moment.
@@ -122,7 +118,6 @@ Experiment SmallEpsilon(std::uint64_t seed, c10::Device device) {
 }
 
 Experiment LostUpdates(std::uint64_t seed, c10::Device device) {
-  const c10::AutoGradMode off(false);
   constexpr int kSteps = 100;
   constexpr double kUpdate = 1e-4;
   // In [1, 2), where a step of BF16 is 2^-7.
@@ -153,7 +148,6 @@ Experiment LostUpdates(std::uint64_t seed, c10::Device device) {
 }
 
 Experiment EmbeddingGradients(std::uint64_t seed, c10::Device device) {
-  const c10::AutoGradMode off(false);
   constexpr std::int64_t kRows = 64;
   constexpr std::int64_t kWidth = 8;
   constexpr std::int64_t kMost = 1 << 13;
@@ -170,14 +164,17 @@ Experiment EmbeddingGradients(std::uint64_t seed, c10::Device device) {
   const at::Tensor gradient =
       (Uniform({lookups, kWidth}, seed, 0, device) + 0.5) * at::tensor(sizes).to(device).unsqueeze(1);
   const at::Tensor exact = TableGradient(gradient.to(at::kDouble), indices, kRows);
-  const auto lost = [&](at::ScalarType type) { return LostRows(TableGradient(gradient.to(type), indices, kRows), exact); };
+  const auto lost = [&](at::ScalarType type) {
+    return LostRows(TableGradient(gradient.to(type), indices, kRows), exact);
+  };
   Experiment experiment;
   experiment.mode = v1::FailureModes::EMBEDDING_GRADIENTS;
   experiment.quantity = "share of the table's rows whose gradient is Inf, or 0 where it is not";
   experiment.reference = lost(at::kFloat);
   experiment.low = lost(at::kHalf);
   experiment.remedied = lost(at::kFloat);
-  experiment.setting = absl::StrFormat("%d look-ups of %d rows, one row in %d of them", lookups, kRows, kMost);
+  experiment.setting =
+      absl::StrFormat("%d look-ups in a table of %d rows, %d of them of one row", lookups, kRows, kMost);
   experiment.cause = "what a frequent row gathers leaves the format, and what a rare one gets is below it";
   experiment.remedy = "With the embedding's output and gradient in FP32, as the precision table has them";
   return experiment;
