@@ -40,8 +40,7 @@ class StudyObserver : public Control {
 // valid and has its defaults. An error carries its reason (as attempts' do) and is one of the whole study: a case that
 // cannot be done is a row that says why. Exceptions of LibTorch go through, but for those that a row speaks of.
 absl::Status RunFormatTable(const v1::FormatTable&, const StudyEnvironment&, StudyObserver&, v1::Report&);
-absl::Status RunPrecisionComparison(const v1::PrecisionComparison&, const StudyEnvironment&, StudyObserver&,
-                                    v1::Report&);
+absl::Status RunPrecisionComparison(const v1::PrecisionComparison&, const StudyEnvironment&, StudyObserver&, v1::Report&);
 absl::Status RunGradientAnalysis(const v1::GradientAnalysis&, const StudyEnvironment&, StudyObserver&, v1::Report&);
 absl::Status RunScalerStudy(const v1::ScalerStudy&, const StudyEnvironment&, StudyObserver&, v1::Report&);
 absl::Status RunLayoutBenchmark(const v1::LayoutBenchmark&, const StudyEnvironment&, StudyObserver&, v1::Report&);
