@@ -103,9 +103,7 @@ struct ModelBytes {
   // Weights in the compute type: cast at use and kept from forward to backward, or stored (MASTER_FP32), which takes as
   // much. 0 in FP32.
   std::int64_t casts = 0;
-  // What forward leaves for backward and the gradients on their way, at the worst moment, for one micro-batch: counted
-  // op by op. What a single op takes beside them (a weight's gradient before it is added, a library's workspace) is not
-  // in it.
+  // Of one micro-batch at its worst moment: what forward left for backward, and gradients on their way; op by op.
   std::int64_t activations = 0;
 
   std::int64_t Total() const;

@@ -83,9 +83,10 @@ std::optional<std::vector<Timing>> TimeInTurn(const std::vector<TimedOperation>&
     calls.push_back(CallsFor(once, options.turn_seconds));
     round_seconds += once * calls.back();
   }
-  const double within = round_seconds > 0 ? options.most_seconds / round_seconds : options.rounds;
-  const int rounds = static_cast<int>(
-      std::clamp(within, double{std::min(kFewestRounds, options.rounds)}, static_cast<double>(options.rounds)));
+  const double fewest = std::min(kFewestRounds, options.rounds);
+  const double most = options.rounds;
+  const double within = round_seconds > 0 ? options.most_seconds / round_seconds : most;
+  const int rounds = static_cast<int>(std::clamp(within, fewest, most));
 
   std::vector<std::vector<double>> samples(operations.size());
   for (int round = 0; round < rounds; ++round) {
