@@ -65,7 +65,7 @@ class Steps {
 
   // Keeps its FP32 result; what it gives is in the type that it reads.
   void Tanh(std::int64_t out) {
-    Add(Times(out, kFullBytes), Times(out, type_ + kFullBytes));
+    Add(Times(out, kFullBytes), Times(2 * out, kFullBytes));
     Result(type_, type_ == kFullBytes);
   }
 
@@ -77,7 +77,7 @@ class Steps {
 
   // Keeps its input in FP32; what it gives is in the type that it reads.
   void Gelu(std::int64_t in) {
-    Add(KeptAs(kFullBytes, in), Times(in, type_ + kFullBytes));
+    Add(KeptAs(kFullBytes, in), Times(2 * in, kFullBytes));
     Result(type_, false);
   }
 
@@ -99,8 +99,19 @@ class Steps {
     Result(kFullBytes, false);
   }
 
-  // What a residual group adds to: FP32 where one of the two is.
-  void AddTo(std::int64_t type) { Result(std::max(type, type_), false); }
+  // A branch beside a stream of `numbers`, whose gradient waits while that of the branch is found. Returns what Leave
+  // is to be given.
+  std::int64_t Enter(std::int64_t numbers) {
+    waiting_ = SaturatingAdd(waiting_, Times(numbers, type_));
+    return type_;
+  }
+  // What the branch gives is added to the stream: FP32 where one of the two is.
+  void Leave(std::int64_t numbers, std::int64_t type) {
+    waiting_ -= std::min(waiting_, Times(numbers, type));
+    Result(std::max(type, type_), false);
+  }
+  // The result in FP32 from here on.
+  void Widen() { Result(kFullBytes, type_ == kFullBytes && held_); }
 
   // Scores, softmax and weighted sum, fused: queries, keys and values and the result are kept, and a number a row and
   // head. `width` numbers in each of `time` rows.
@@ -117,9 +128,8 @@ class Steps {
     return SaturatingAdd(PeakOf(steps_), held_ ? 0 : logits);
   }
 
-  void Add(std::int64_t kept, std::int64_t moving) { steps_.push_back({kept, moving}); }
+  void Add(std::int64_t kept, std::int64_t moving) { steps_.push_back({kept, SaturatingAdd(moving, waiting_)}); }
   std::int64_t low() const { return low_; }
-  std::int64_t type() const { return type_; }
 
  private:
   // What keeping the present tensor in this type takes.
@@ -133,6 +143,7 @@ class Steps {
 
   const std::int64_t low_;
   std::vector<Step> steps_;
+  std::int64_t waiting_ = 0;        // gradients of streams beside the branches that are gone through
   std::int64_t type_ = kFullBytes;  // bytes of what the next op reads
   bool held_ = false;               // and whether it is kept already
 };
@@ -169,27 +180,22 @@ struct TransformerLayer {
   v1::Activation::Function activation = v1::Activation::RELU;
 };
 
-// The residual stream is FP32, and so is its gradient, which waits while a branch is gone through.
-void AttentionBranch(const TransformerLayer& layer, std::int64_t tokens_in, Steps& steps) {
-  const std::int64_t low = steps.low();
-  const std::int64_t stream = Times(Times(layer.time, layer.width), kFullBytes);
+void AttentionBranch(const TransformerLayer& layer, Steps& steps) {
   const std::int64_t all = Times(layer.time, layer.width);
-  steps.Product(tokens_in, 3 * all);
+  const std::int64_t stream = steps.Enter(all);
+  steps.Product(all, 3 * all);
   steps.Attention(layer.time, layer.width, layer.heads);
   steps.Product(all, all);
-  steps.Add(0, SaturatingAdd(stream, Times(2 * all, low)));
-  steps.AddTo(kFullBytes);
+  steps.Leave(all, stream);
 }
 
 void FeedForwardBranch(const TransformerLayer& layer, Steps& steps) {
-  const std::int64_t low = steps.low();
   const std::int64_t all = Times(layer.time, layer.width);
   const std::int64_t inner = Times(layer.time, layer.inner);
+  const std::int64_t stream = steps.Enter(all);
   ActivatedLinear(all, inner, layer.activation, steps);
-  // In the op above the gradients of the activation's two sides live beside the stream's.
-  steps.Add(0, SaturatingAdd(Times(all, kFullBytes), Times(2 * inner, low)));
   steps.Product(inner, all);
-  steps.AddTo(kFullBytes);
+  steps.Leave(all, stream);
 }
 
 std::int64_t TransformerEncoderBytes(const v1::TransformerEncoder& model, const SampleShape& sample, std::int64_t low) {
@@ -201,10 +207,10 @@ std::int64_t TransformerEncoderBytes(const v1::TransformerEncoder& model, const 
   steps.Input(Times(time, features), kFullBytes, 1);
   if (features != layer.width) {
     steps.Product(Times(time, features), all);
-    steps.AddTo(kFullBytes);
+    steps.Widen();
   }
   for (int i = 0; i < model.layers(); ++i) {
-    AttentionBranch(layer, all, steps);
+    AttentionBranch(layer, steps);
     steps.Full(all, all);
     FeedForwardBranch(layer, steps);
     steps.Full(all, all);
@@ -224,7 +230,7 @@ std::int64_t GptBytes(const v1::Gpt& model, std::int64_t low) {
   steps.Sum(all, all);  // of the two embeddings
   for (int i = 0; i < model.layers(); ++i) {
     steps.Full(all, all);
-    AttentionBranch(layer, all, steps);
+    AttentionBranch(layer, steps);
     steps.Full(all, all);
     FeedForwardBranch(layer, steps);
   }
@@ -276,9 +282,9 @@ void Layer(const LayerPlan& plan, Steps& steps) {
       return steps.Product(in, out);
     }
     case v1::Layer::kResidual: {
-      const std::int64_t type = steps.type();
+      const std::int64_t stream = steps.Enter(in);
       Layers(plan.inner, steps);
-      return steps.AddTo(type);
+      return steps.Leave(in, stream);
     }
     case v1::Layer::kFlatten:
     case v1::Layer::KIND_NOT_SET:

@@ -1,6 +1,7 @@
 // The estimate of activations against what a forward and backward pass really allocates.
 #include <algorithm>
 #include <memory>
+#include <ostream>
 #include <string>
 
 #include <ATen/ATen.h>
@@ -39,6 +40,8 @@ struct Case {
   const char* name;
   const char* training;
 };
+
+void PrintTo(const Case& one, std::ostream* out) { *out << one.name; }
 
 // Large enough that statistics, losses and padding do not count.
 constexpr Case kCases[] = {
@@ -102,11 +105,21 @@ class ActivationBytesTest : public ::testing::TestWithParam<Case> {
   }
 };
 
+// Halfway through an activation the trainer's op of a CPU holds one gradient where a GPU's library holds two.
 TEST_P(ActivationBytesTest, AnIterationInFp32TakesWhatIsEstimated) {
   const double ratio = MeasuredOverEstimate("FP32");
   RecordProperty("measured_over_estimate", std::to_string(ratio));
-  EXPECT_GT(ratio, 0.75);
-  EXPECT_LT(ratio, 1.1);
+  EXPECT_GT(ratio, 0.94);
+  EXPECT_LT(ratio, 1.02);
+}
+
+// A CPU keeps FP32 copies of what a GPU multiplies in the low format, and casts of weights are not activations: so
+// loosely, but the right way round.
+TEST_P(ActivationBytesTest, ALowPrecisionIsNoFurtherOffThanACpuMakesIt) {
+  const double ratio = MeasuredOverEstimate("FP16");
+  RecordProperty("measured_over_estimate", std::to_string(ratio));
+  EXPECT_GT(ratio, 0.8);
+  EXPECT_LT(ratio, 1.9);
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, ActivationBytesTest, ::testing::ValuesIn(kCases),

@@ -55,7 +55,7 @@ TEST(FailingNumbersTest, UpdatesBelowHalfAStepAreLostWithoutMasters) {
     const Experiment updates = LostUpdates(seed, at::kCPU);
     EXPECT_NEAR(updates.reference, 1, 0.01);
     EXPECT_EQ(updates.low, 0);
-    EXPECT_NEAR(updates.remedied, 1, 0.1);
+    EXPECT_NEAR(updates.remedied, 1, 0.01);
     EXPECT_EQ(updates.precision, v1::PrecisionSpec::BF16);
     EXPECT_EQ(Judge(updates), Outcome::REMEDIED);
   });

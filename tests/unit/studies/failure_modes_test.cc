@@ -59,10 +59,11 @@ TEST(JudgeTest, WhereFp32FailsTooNothingIsTold) {
 
 TEST(JudgeTest, WhereOnlyMoreIsWorseLessIsNone) {
   Experiment times = Numbers(1, 0.5, 0.5);
-  EXPECT_EQ(Judge(times), Outcome::REMEDIED);
+  EXPECT_EQ(Judge(times), Outcome::NOT_REMEDIED);
   times.only_above = true;
   EXPECT_EQ(Judge(times), Outcome::NOT_SHOWN);
   times.low = 1.2;
+  times.remedied = 0.5;
   EXPECT_EQ(Judge(times), Outcome::REMEDIED);
   times.remedied = 1.2;
   EXPECT_EQ(Judge(times), Outcome::NOT_REMEDIED);

@@ -167,14 +167,14 @@ TEST(SavedSharesTest, AreOfEverythingAgainstFp32) {
       "totals { precision: FP16 estimated_bytes: 1100 measured_bytes: 500 }");
   SetSavedShares(report.totals(0), report);
   EXPECT_DOUBLE_EQ(report.totals(0).saved_share(), 0);
-  EXPECT_DOUBLE_EQ(report.totals(1).saved_share(), 0.1);
+  EXPECT_NEAR(report.totals(1).saved_share(), 0.1, 1e-12);
   // One side was not measured.
-  EXPECT_DOUBLE_EQ(report.totals(2).saved_share(), -0.1);
+  EXPECT_NEAR(report.totals(2).saved_share(), -0.1, 1e-12);
   v1::MemoryTotal full = report.totals(0);
   full.set_measured_bytes(2000);
   SetSavedShares(full, report);
   EXPECT_DOUBLE_EQ(report.totals(2).saved_share(), 0.75);
-  EXPECT_DOUBLE_EQ(report.totals(1).saved_share(), 0.1);
+  EXPECT_NEAR(report.totals(1).saved_share(), 0.1, 1e-12);
 }
 
 TEST(MemoryFindingTest, FollowsTheRows) {
