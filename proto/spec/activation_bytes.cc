@@ -47,13 +47,13 @@ class Steps {
 
   // An op that reads its input in the compute format, keeps that, and gives a result in it.
   void Product(std::int64_t in, std::int64_t out) {
-    Add(KeptAs(low_, in), Times(SaturatingAdd(in, out), low_));
+    Add(KeptAs(low_, in), Gradients(in, out, low_));
     Result(low_, false);
   }
 
   // Reads FP32, keeps that, and gives FP32: norms, and pools that are sums.
   void Full(std::int64_t in, std::int64_t out) {
-    Add(KeptAs(kFullBytes, in), Times(SaturatingAdd(in, out), kFullBytes));
+    Add(KeptAs(kFullBytes, in), Gradients(in, out, kFullBytes));
     Result(kFullBytes, false);
   }
 
@@ -83,19 +83,19 @@ class Steps {
 
   // Keeps its input and the places of the largest.
   void MaxPool(std::int64_t in, std::int64_t out) {
-    Add(SaturatingAdd(KeptAs(type_, in), Times(out, kIndexBytes)), Times(SaturatingAdd(in, out), type_));
+    Add(SaturatingAdd(KeptAs(type_, in), Times(out, kIndexBytes)), Gradients(in, out, type_));
     Result(type_, false);
   }
 
   // Keeps nothing: dropout draws its mask again.
   void Passing(std::int64_t in, std::int64_t out) {
-    Add(0, Times(SaturatingAdd(in, out), type_));
+    Add(0, Gradients(in, out, type_));
     Result(type_, false);
   }
 
   // Sums keep nothing, and give FP32.
   void Sum(std::int64_t in, std::int64_t out) {
-    Add(0, Times(SaturatingAdd(in, out), kFullBytes));
+    Add(0, Gradients(in, out, kFullBytes));
     Result(kFullBytes, false);
   }
 
@@ -136,16 +136,22 @@ class Steps {
   std::int64_t KeptAs(std::int64_t type, std::int64_t numbers) const {
     return type == type_ && held_ ? 0 : Times(numbers, type);
   }
+  // Of what an op reads and gives; that of the batch nobody asks for.
+  std::int64_t Gradients(std::int64_t in, std::int64_t out, std::int64_t type) const {
+    return Times(SaturatingAdd(batch_ ? 0 : in, out), type);
+  }
   void Result(std::int64_t type, bool held) {
     type_ = type;
     held_ = held;
+    batch_ = false;
   }
 
   const std::int64_t low_;
   std::vector<Step> steps_;
   std::int64_t waiting_ = 0;        // gradients of streams beside the branches that are gone through
   std::int64_t type_ = kFullBytes;  // bytes of what the next op reads
-  bool held_ = false;               // and whether it is kept already
+  bool held_ = false;               // whether it is kept already
+  bool batch_ = true;               // whether it is the batch
 };
 
 // A linear layer with its activation in one op: relu and tanh keep the result, gelu what went in.

@@ -15,9 +15,9 @@ v1::TrainingSpec Training(const std::string& changes = "") {
   v1::JobSpec job;
   EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(
       "training { model { mlp { hidden: 8 } } data { train { synthetic { samples: 32 shape: 6 classes: 3 } } } "
-      "precision { mode: FP32 } batch_size: 8 iterations: 20 " +
-          changes + "}",
+      "precision { mode: FP32 } batch_size: 8 iterations: 20 }",
       &job));
+  EXPECT_TRUE(google::protobuf::TextFormat::MergeFromString("training {" + changes + "}", &job)) << changes;
   return spec::ResolveDefaults(job).training();
 }
 
@@ -50,9 +50,10 @@ TEST_F(TrialRunTest, EndsAtAStopAndWhereThePrecisionFails) {
   StudyWatcher stopped(0);
   TrialRun run(Training(), *data_.train, environment_);
   EXPECT_FALSE(run.TrainTo(3, stopped));
-  // Every iteration overflows, and the scale cannot fall.
-  TrialRun failing(Training("precision { mode: FP16 loss_scale { init: 1e30 min: 1e30 } }"), *data_.train,
-                   environment_);
+  // Every iteration overflows, and the scale, 2^100, cannot fall.
+  TrialRun failing(Training("precision { mode: FP16 loss_scale { init: 1267650600228229401496703205376 min: "
+                            "1267650600228229401496703205376 } }"),
+                   *data_.train, environment_);
   EXPECT_FALSE(failing.TrainTo(3, watcher_));
 }
 
