@@ -23,6 +23,8 @@ constexpr Report::Layout kLayouts[] = {Report::CONTIGUOUS, Report::TRANSPOSED, R
 constexpr int kDefaultRounds = 30;
 // Slower than this is a cost, less is noise.
 constexpr double kCost = 1.1;
+// A tail this many times the median is not the product's own.
+constexpr double kDisturbed = 3;
 
 v1::MatrixShape Shape(std::int32_t m, std::int32_t n, std::int32_t k) {
   v1::MatrixShape shape;
@@ -163,6 +165,9 @@ void CompleteLayouts(Report& report) {
     row.set_tflops(TflopsOf(row.m(), row.n(), row.k(), row.median_seconds()));
     RaisePeak(row.precision(), row.tflops(), *report.mutable_peaks());
     if (MeasuresLaunch(row)) AddNote(LaunchNote(), *row.mutable_note());
+    if (row.p95_seconds() > kDisturbed * row.median_seconds()) {
+      AddNote("times differ widely: something else ran on the device", *row.mutable_note());
+    }
   }
   // Once every peak is known.
   for (v1::LayoutRow& row : *report.mutable_layouts()) {
@@ -176,7 +181,7 @@ void CompleteLayouts(Report& report) {
 }
 
 std::string LayoutFinding(const Report& report) {
-  int timed = 0, launches = 0, wrong = 0;
+  int timed = 0, launches = 0, wrong = 0, disturbed = 0;
   const v1::LayoutRow* nearest = nullptr;
   for (const v1::LayoutRow& row : report.layouts()) {
     if (!row.has_median_seconds()) {
@@ -185,6 +190,7 @@ std::string LayoutFinding(const Report& report) {
     }
     ++timed;
     launches += MeasuresLaunch(row) ? 1 : 0;
+    disturbed += row.p95_seconds() > kDisturbed * row.median_seconds() ? 1 : 0;
     if (!row.has_roofline_share() || MeasuresLaunch(row)) continue;
     if (nearest == nullptr || row.roofline_share() > nearest->roofline_share()) nearest = &row;
   }
@@ -201,6 +207,7 @@ std::string LayoutFinding(const Report& report) {
     absl::StrAppendFormat(&finding, " The best use of the device is %.0f %% of its roofline (%s, %s).",
                           100 * nearest->roofline_share(), RowText(*nearest), Report::Layout_Name(nearest->layout()));
   }
+  if (disturbed > 0) absl::StrAppend(&finding, " In ", disturbed, " of ", timed, " rows something else disturbed.");
   if (wrong > 0) absl::StrAppend(&finding, " ", wrong, " rows were wrong and are not timed.");
   return finding;
 }

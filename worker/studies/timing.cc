@@ -4,6 +4,8 @@
 #include <chrono>
 #include <cmath>
 #include <cstddef>
+#include <limits>
+#include <utility>
 
 #include <c10/core/Event.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
@@ -11,7 +13,7 @@
 namespace mantissa::trainer {
 namespace {
 
-constexpr int kWarmUpCalls = 3;
+constexpr int kWarmUpCalls = 4;
 constexpr int kMostCalls = 10'000;
 
 // Of some calls of an operation on one device.
@@ -75,11 +77,12 @@ std::optional<std::vector<Timing>> TimeInTurn(const std::vector<TimedOperation>&
   std::vector<int> calls;
   double round_seconds = 0;
   for (const TimedOperation& operation : operations) {
+    // The shortest: the first calls prepare what later ones find, and any may be interrupted.
+    double once = std::numeric_limits<double>::infinity();
     for (int i = 0; i < kWarmUpCalls; ++i) {
       if (control.stop_requested()) return std::nullopt;
-      operation();
+      once = std::min(once, stopwatch.Time(operation, 1));
     }
-    const double once = stopwatch.Time(operation, 1);
     calls.push_back(CallsFor(once, options.turn_seconds));
     round_seconds += once * calls.back();
   }

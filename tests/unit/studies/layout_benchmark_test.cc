@@ -84,6 +84,16 @@ TEST(LayoutsTest, RowsThatMeasureLaunchesSaySo) {
   EXPECT_THAT(report.layouts(1).note(), Not(HasSubstr("below 5 microseconds")));
 }
 
+TEST(LayoutsTest, RowsThatWereDisturbedSaySo) {
+  Report report = Times(2e-3, 2e-3, 2e-3);
+  report.mutable_layouts(0)->set_p95_seconds(5e-3);
+  report.mutable_layouts(1)->set_p95_seconds(7e-3);
+  CompleteLayouts(report);
+  EXPECT_EQ(report.layouts(0).note(), "");
+  EXPECT_THAT(report.layouts(1).note(), HasSubstr("something else ran"));
+  EXPECT_THAT(LayoutFinding(report), HasSubstr("In 1 of 3 rows something else disturbed."));
+}
+
 TEST(LayoutsTest, TheFindingFollowsTheRows) {
   EXPECT_THAT(LayoutFinding(Times(2e-3, 2.1e-3, 6e-3)),
               AllOf(HasSubstr("TRANSPOSED costs nothing here (at most 1.05"),

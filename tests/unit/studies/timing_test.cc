@@ -47,7 +47,7 @@ TEST_F(TimingTest, TellsEachOperationsOwnTime) {
 TEST_F(TimingTest, WarmsUpAndThenTakesTurns) {
   ASSERT_TRUE(TimeInTurn({Takes("a", std::chrono::milliseconds(1)), Takes("b", std::chrono::milliseconds(1))},
                          {.rounds = 3}, clock_, watcher_));
-  // Three calls to warm up and one to see how long it takes, of each; then rounds.
+  // Four calls of each to warm up and to see how long they take; then rounds.
   EXPECT_EQ(calls_, "aaaabbbbababab");
 }
 
@@ -63,6 +63,13 @@ TEST_F(TimingTest, ShortOperationsAreCalledUntilATurnIsLongEnough) {
       TimeInTurn({Takes("a", std::chrono::microseconds(1))}, {.rounds = 3, .turn_seconds = 49.5e-6}, clock_, watcher_);
   EXPECT_THAT(calls_, SizeIs(4 + 3 * 50));
   EXPECT_NEAR(timings->front().median_seconds, 1e-6, 1e-12);
+}
+
+TEST_F(TimingTest, AnInterruptedWarmUpDoesNotShortenTheTurns) {
+  int call = 0;
+  TimeInTurn({Takes("a", [&] { return std::chrono::microseconds(++call == 4 ? 500 : 10); })},
+             {.rounds = 3, .turn_seconds = 49.5e-6}, clock_, watcher_);
+  EXPECT_THAT(calls_, SizeIs(4 + 3 * 5));
 }
 
 TEST_F(TimingTest, TheMedianIgnoresAnOutlierThatTheTailShows) {

@@ -161,7 +161,7 @@ absl::StatusOr<std::optional<Experiment>> SmallModelOverhead(std::uint64_t seed,
   Experiment experiment;
   experiment.mode = v1::FailureModes::SMALL_MODEL_OVERHEAD;
   experiment.precision = kLow;
-  experiment.quantity = "time of an iteration over that in FP32";
+  experiment.quantity = "time of an iteration relative to FP32's";
   experiment.reference = 1;
   experiment.low = (*of_small)->low.median_seconds / (*of_small)->full.median_seconds;
   experiment.remedied = (*of_large)->low.median_seconds / (*of_large)->full.median_seconds;
