@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include <ATen/DeviceAccelerator.h>
 #include <c10/util/Exception.h>
@@ -56,6 +57,13 @@ Trial PeakOf(const v1::TrainingSpec& training, const Dataset& data, const StudyE
   }
   ReleaseMemory(environment.device);
   return trial;
+}
+
+// What checks a training names its fields as those of a job's.
+absl::Status OfStudy(const absl::Status& status) {
+  absl::Status named(status.code(), absl::StrCat("study.memory_plan.", status.message()));
+  status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) { named.SetPayload(url, payload); });
+  return named;
 }
 
 std::int64_t MemoryOf(const StudyEnvironment& environment) {
@@ -112,13 +120,14 @@ class MemoryStudy {
     const std::optional<spec::SampleShape> known = spec::SampleShapeOf(training_);
     if (!known || !environment_.device.is_cpu()) {
       auto data = LoadTrainingData(training_, environment_.roots, AvailableMemory(environment_.memory_limit_bytes));
-      if (!data.ok()) return DataError(data.status());
+      if (!data.ok()) return OfStudy(DataError(data.status()));
       data_ = *std::move(data);
       data_.eval = nullptr;
       if (!environment_.device.is_cpu()) data_.train->MoveTo(environment_.device);
     }
     sample_ = known ? *known : data_.train->shape().sample;
-    return CheckAgainstData(training_, sample_);
+    absl::Status fits = CheckAgainstData(training_, sample_);
+    return fits.ok() ? fits : OfStudy(fits);
   }
 
   // False when a stop was requested.

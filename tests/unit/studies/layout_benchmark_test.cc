@@ -1,10 +1,14 @@
 #include "worker/studies/layout_benchmark.h"
 
+#include <chrono>
+#include <utility>
+
 #include <gmock/gmock.h>
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
 #include "tests/unit/studies/study_place.h"
+#include "tests/unit/trainer/ticking_clock.h"
 
 namespace mantissa::trainer {
 namespace {
@@ -155,6 +159,21 @@ TEST(LayoutBenchmarkTest, AShapeThatDoesNotFitIsARowThatSaysSo) {
   ASSERT_EQ(report.layout_benchmark().layouts_size(), 6);
   EXPECT_THAT(report.layout_benchmark().layouts(0).note(), HasSubstr("not run: it takes about"));
   EXPECT_TRUE(report.layout_benchmark().layouts(3).has_median_seconds());
+}
+
+TEST(LayoutBenchmarkTest, RowsOfFewerRoundsSaySo) {
+  // Every look at it is ten seconds later.
+  const TickingClock slow(std::chrono::seconds(10));
+  StudyPlace place;
+  place.clock = &slow;
+  StudyWatcher watcher;
+  v1::Report report;
+  const auto spec = From<v1::LayoutBenchmark>("shapes { m: 8 n: 8 k: 8 } precisions: FP32 rounds: 20");
+  ASSERT_TRUE(RunLayoutBenchmark(spec, place.environment(), watcher, report).ok());
+  for (const v1::LayoutRow& row : report.layout_benchmark().layouts()) {
+    EXPECT_DOUBLE_EQ(row.median_seconds(), 10);
+    EXPECT_THAT(row.note(), HasSubstr("of 3 rounds: more would take too long"));
+  }
 }
 
 TEST(LayoutBenchmarkTest, AStoppedStudyKeepsWhatItHas) {

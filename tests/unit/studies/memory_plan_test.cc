@@ -257,6 +257,19 @@ TEST(RunMemoryPlanTest, DataThatCannotBeReadIsAnErrorWithItsReason) {
   const absl::Status failed = RunMemoryPlan(plan, place.environment(), watcher, report);
   EXPECT_FALSE(failed.ok());
   EXPECT_EQ(ReasonOf(failed), v1::Reason::BAD_DATA);
+  EXPECT_THAT(std::string(failed.message()), HasSubstr("study.memory_plan.training.data.train.idx"));
+}
+
+TEST(RunMemoryPlanTest, AGroupThatCoversNothingIsAnErrorThatNamesIt) {
+  const StudyPlace place;
+  StudyWatcher watcher;
+  v1::Report report;
+  v1::MemoryPlan plan;
+  *plan.mutable_training() =
+      From<v1::TrainingSpec>(std::string(kMlp) + "parameter_groups { match: 'tail' learning_rate: 1 }");
+  const absl::Status failed = RunMemoryPlan(plan, place.environment(), watcher, report);
+  EXPECT_EQ(ReasonOf(failed), v1::Reason::BAD_SPEC);
+  EXPECT_THAT(std::string(failed.message()), HasSubstr("study.memory_plan.training.parameter_groups"));
 }
 
 TEST(RunMemoryPlanTest, AStoppedStudyKeepsWhatItHas) {

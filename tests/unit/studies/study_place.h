@@ -19,15 +19,16 @@ class StudyPlace {
             .threads = 1,
             .memory_limit_bytes = memory_limit_bytes,
             .roots = roots_,
-            .clock = clock_};
+            .clock = clock != nullptr ? *clock : real_clock_};
   }
 
   std::vector<v1::PrecisionSpec::Mode> precisions;
   std::int64_t memory_limit_bytes = 0;
+  const process::Clock* clock = nullptr;  // the machine's own
 
  private:
   const process::Roots roots_;
-  const process::RealClock clock_;
+  const process::RealClock real_clock_;
 };
 
 // Asks for a stop once `stop_after` cases are done; never without one.

@@ -1,10 +1,13 @@
 #include "worker/studies/tensor_core.h"
 
+#include <chrono>
+
 #include <gmock/gmock.h>
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
 #include "tests/unit/studies/study_place.h"
+#include "tests/unit/trainer/ticking_clock.h"
 
 namespace mantissa::trainer {
 namespace {
@@ -113,6 +116,21 @@ TEST(TensorCoreTest, OnlyWhatIsNotAlignedIsPadded) {
   EXPECT_THAT(report.limits(), testing::Contains(HasSubstr("A CPU has no tensor cores")));
   EXPECT_EQ(report.finding(), TensorCoreFinding(result, false));
   EXPECT_EQ(watcher.dones.back(), 10);
+}
+
+TEST(TensorCoreTest, RowsOfFewerRoundsOrWithoutRoomSaySo) {
+  const TickingClock slow(std::chrono::seconds(10));
+  StudyPlace place;
+  place.clock = &slow;
+  StudyWatcher watcher;
+  v1::Report few, none;
+  const auto spec = From<v1::TensorCore>("shapes { m: 9 n: 9 k: 9 } precisions: FP32 rounds: 20");
+  ASSERT_TRUE(RunTensorCore(spec, place.environment(), watcher, few).ok());
+  EXPECT_THAT(few.tensor_core().products(0).note(), HasSubstr("of 3 rounds"));
+  place.memory_limit_bytes = 1;
+  ASSERT_TRUE(RunTensorCore(spec, place.environment(), watcher, none).ok());
+  EXPECT_FALSE(none.tensor_core().products(0).has_median_seconds());
+  EXPECT_THAT(none.tensor_core().products(0).note(), HasSubstr("not run: it takes about"));
 }
 
 TEST(TensorCoreTest, AStoppedStudyKeepsWhatItHas) {
