@@ -62,6 +62,8 @@ absl::StatusOr<std::optional<Experiment>> Perform(Modes::Mode mode, std::uint64_
 absl::Status RunFailureModes(const v1::FailureModes& spec, const StudyEnvironment& environment, StudyObserver& observer,
                              v1::Report& report) {
   const std::vector<Modes::Mode> modes = ModesOf(spec);
+  const std::int32_t total = static_cast<std::int32_t>(modes.size());
+  observer.Done(0, total, "");
   v1::FailureModesReport& result = *report.mutable_failure_modes();
   for (const Modes::Mode mode : modes) {
     v1::FailureRow row;
@@ -78,12 +80,12 @@ absl::Status RunFailureModes(const v1::FailureModes& spec, const StudyEnvironmen
       row = RowOf(**experiment);
     }
     *result.add_modes() = row;
-    observer.Done(result.modes_size(), static_cast<std::int32_t>(modes.size()),
+    observer.Done(result.modes_size(), total,
                   absl::StrCat(Modes::Mode_Name(mode), ": ", v1::FailureModesReport::Outcome_Name(row.outcome())));
   }
-  if (result.modes_size() < static_cast<int>(modes.size())) {
+  if (result.modes_size() < total) {
     report.set_partial(true);
-    report.add_limits(absl::StrCat("The study was stopped after ", result.modes_size(), " of ", modes.size(), "."));
+    report.add_limits(absl::StrCat("The study was stopped after ", result.modes_size(), " of ", total, "."));
   }
   report.add_limits("The models and numbers are made to fail; whether yours do is not said.");
   report.set_finding(FailureFinding(result));

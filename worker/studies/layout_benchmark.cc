@@ -217,6 +217,7 @@ absl::Status RunLayoutBenchmark(const v1::LayoutBenchmark& spec, const StudyEnvi
   const std::vector<v1::MatrixShape> shapes = ShapesOf(spec, environment.device);
   const std::vector<Mode> modes = ModesOf(spec);
   const std::int32_t total = static_cast<std::int32_t>(shapes.size() * modes.size()) + 1;
+  observer.Done(0, total, "");
   Report& result = *report.mutable_layout_benchmark();
   report.add_limits("Peaks are what this device reached in this run, with whatever else ran on it.");
   report.add_limits("Products are repeated on the same operands: small ones find them in a cache.");

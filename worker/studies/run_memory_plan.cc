@@ -86,6 +86,8 @@ class MemoryStudy {
 
   absl::Status Run(v1::Report& report) {
     if (absl::Status read = Read(); !read.ok()) return read;
+    const std::int32_t cases = static_cast<std::int32_t>(precisions_.size());
+    observer_.Done(0, cases, "");
     v1::MemoryPlanReport& result = *report.mutable_memory_plan();
     v1::MemoryTotal full = PlanMemory(InPlanned(training_, {}), sample_).total;
     for (const PlannedPrecision& precision : precisions_) {
@@ -98,7 +100,7 @@ class MemoryStudy {
       const v1::MemoryTotal& total = *result.totals().rbegin();
       if (precision == PlannedPrecision{}) full = total;
       observer_.Done(
-          result.totals_size(), static_cast<std::int32_t>(precisions_.size()),
+          result.totals_size(), cases,
           absl::StrCat(v1::PrecisionSpec::Mode_Name(precision.mode), ": ", BytesText(total.estimated_bytes())));
     }
     SetSavedShares(full, result);

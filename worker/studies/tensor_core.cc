@@ -204,6 +204,7 @@ absl::Status RunTensorCore(const v1::TensorCore& spec, const StudyEnvironment& e
   const std::vector<v1::MatrixShape> shapes = ShapesOf(spec, environment.device);
   const std::vector<Mode> modes = ModesOf(spec, environment.device);
   const std::int32_t total = static_cast<std::int32_t>(shapes.size() * modes.size()) + 1;
+  observer.Done(0, total, "");
   v1::TensorCoreReport& result = *report.mutable_tensor_core();
   report.add_limits("Peaks are what this device reached in this run, with whatever else ran on it.");
   if (environment.device.is_cpu()) {

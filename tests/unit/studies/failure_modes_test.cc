@@ -131,6 +131,7 @@ TEST(FailureModesTest, EveryModeIsARowWithItsNumbersAndSentences) {
   }
   EXPECT_EQ(report.finding(), FailureFinding(result));
   EXPECT_FALSE(report.partial());
+  EXPECT_EQ(watcher.announced, 7);
   EXPECT_THAT(watcher.dones, ElementsAre(1, 2, 3, 4, 5, 6, 7));
 }
 

@@ -146,6 +146,7 @@ TEST(LayoutBenchmarkTest, EveryPrecisionAndLayoutIsARowWithATimeOrAReason) {
   EXPECT_EQ(report.finding(), LayoutFinding(result));
   EXPECT_THAT(watcher.dones, testing::ElementsAre(1, 2, 3, 4, 5));
   EXPECT_THAT(watcher.totals, testing::Each(5));
+  EXPECT_EQ(watcher.announced, 5);
 }
 
 TEST(LayoutBenchmarkTest, AShapeThatDoesNotFitIsARowThatSaysSo) {

@@ -216,6 +216,7 @@ TEST(RunMemoryPlanTest, OnACpuEveryRowSaysThatItIsEstimated) {
   EXPECT_THAT(result.totals(1).note(), HasSubstr("UNSUPPORTED: cpu"));
   EXPECT_THAT(report.limits(), testing::Contains(HasSubstr("does not say what is allocated")));
   EXPECT_EQ(report.finding(), MemoryFinding(result, 1 << 20));
+  EXPECT_EQ(watcher.announced, 4);
   EXPECT_THAT(watcher.dones, ElementsAre(1, 2, 3, 4));
 }
 

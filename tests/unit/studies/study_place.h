@@ -39,11 +39,16 @@ class StudyWatcher final : public StudyObserver {
 
   bool stop_requested() override { return stop_after_ >= 0 && static_cast<int>(lines.size()) >= stop_after_; }
   void Done(std::int32_t done, std::int32_t total, const std::string& what) override {
+    if (done == 0) {
+      announced = total;
+      return;
+    }
     dones.push_back(done);
     totals.push_back(total);
     lines.push_back(what);
   }
 
+  std::int32_t announced = 0;  // cases, before the first of them
   std::vector<std::int32_t> dones;
   std::vector<std::int32_t> totals;
   std::vector<std::string> lines;

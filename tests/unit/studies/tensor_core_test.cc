@@ -115,6 +115,7 @@ TEST(TensorCoreTest, OnlyWhatIsNotAlignedIsPadded) {
   }
   EXPECT_THAT(report.limits(), testing::Contains(HasSubstr("A CPU has no tensor cores")));
   EXPECT_EQ(report.finding(), TensorCoreFinding(result, false));
+  EXPECT_EQ(watcher.announced, 10);
   EXPECT_EQ(watcher.dones.back(), 10);
 }
 
