@@ -1,9 +1,11 @@
+#include <chrono>
 #include <limits>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "tests/unit/studies/study_place.h"
+#include "tests/unit/trainer/ticking_clock.h"
 #include "worker/studies/failures/experiment.h"
 #include "worker/studies/failures/failing_models.h"
 #include "worker/studies/study.h"
@@ -163,6 +165,19 @@ TEST(FailureModesTest, AStoppedStudyKeepsWhatItHas) {
   EXPECT_TRUE(report.partial());
   EXPECT_EQ(report.failure_modes().modes_size(), 1);
   EXPECT_THAT(report.limits(), testing::Contains(HasSubstr("stopped after 1 of 2")));
+}
+
+TEST(FailureModesTest, ASmallModelThatIsAsFastDoesNotFail) {
+  // Every look at it is a millisecond later, so that all take equally long.
+  const TickingClock clock(std::chrono::milliseconds(1));
+  StudyPlace place;
+  place.clock = &clock;
+  StudyWatcher watcher;
+  const auto overhead = SmallModelOverhead(0, place.environment(), watcher);
+  ASSERT_TRUE(overhead.ok() && overhead->has_value());
+  EXPECT_DOUBLE_EQ((*overhead)->low, 1);
+  EXPECT_DOUBLE_EQ((*overhead)->remedied, 1);
+  EXPECT_EQ(Judge(**overhead), Outcome::NOT_SHOWN);
 }
 
 TEST(FailureModesTest, AStopWithinAnExperimentLeavesItOut) {

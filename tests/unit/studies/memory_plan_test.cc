@@ -113,7 +113,7 @@ TEST(MemoryPlanTest, GroupsAreLayersOfATypeWhateverTheyAreCalled) {
   std::vector<std::string> names;
   for (const v1::MemoryRow& row : PlanOf(kModels[3], Precision::FP32).groups) names.push_back(row.group());
   EXPECT_THAT(names, ElementsAre("Conv2d", "BatchNorm2d", "Linear", "other"));
-  // `layers.2.bias` and `layers.3` are no norms because of their names: what a parameter is says its layer.
+  // The bias of a linear layer is the layer's, and that of a norm the norm's: names say nothing of it.
   const PlannedMemory encoder = PlanOf(kModels[2], Precision::BF16, Precision::MASTER_FP32);
   ASSERT_EQ(encoder.groups.size(), 2U);
   EXPECT_EQ(encoder.groups[1].group(), "LayerNorm");

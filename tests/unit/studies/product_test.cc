@@ -96,6 +96,14 @@ TEST(ProductTest, OneWrongElementOrANanIsFound) {
   }
 }
 
+TEST(ProductTest, OfALargeProductTheLastRowAndColumnAreLookedAtToo) {
+  const Operands operands = MakeOperands(Shape(600, 700, 16), Precision::FP32, Layout::STRIDED, at::kCPU);
+  const at::Tensor product = Multiply(Precision::FP32, operands);
+  EXPECT_EQ(ProductError(Precision::FP32, operands, product), std::nullopt);
+  product[599][699] += 1;
+  EXPECT_NE(ProductError(Precision::FP32, operands, product), std::nullopt);
+}
+
 TEST(ProductTest, APrecisionThatIsRoundedTooOftenIsFound) {
   const Operands operands = MakeOperands(Shape(64, 64, 64), Precision::FP32, Layout::CONTIGUOUS, at::kCPU);
   const at::Tensor rounded = Multiply(Precision::FP32, operands).to(at::kBFloat16).to(at::kFloat);
