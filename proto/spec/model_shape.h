@@ -103,7 +103,7 @@ struct ModelBytes {
   // Weights in the compute type: cast at use and kept from forward to backward, or stored (MASTER_FP32), which takes as
   // much. 0 in FP32.
   std::int64_t casts = 0;
-  // What backward needs of forward, for one micro-batch: an estimate, within about a factor of two.
+  // Of one micro-batch at its worst moment: what forward left for backward, and gradients on their way; op by op.
   std::int64_t activations = 0;
 
   std::int64_t Total() const;

@@ -52,9 +52,22 @@ TEST(ModelBytesTest, ActivationsGrowWithTheMicroBatchAlone) {
 }
 
 TEST(ModelBytesTest, ActivationsOfAnMlpAreCountedOpByOp) {
-  // A sample in FP32: the input as it is and as an operand, two results of the hidden layer, the logits three times.
-  EXPECT_EQ(BytesOf(kMlp + "batch_size: 1 precision { mode: FP32 }").activations, 64 * 8 + 128 * 8 + 10 * 12);
-  EXPECT_EQ(BytesOf(kMlp + "batch_size: 1 precision { mode: BF16 }").activations, 64 * 6 + 128 * 4 + 10 * 10);
+  // A sample and its label, the input as an operand where that is a cast, the hidden layer's result; at worst the
+  // gradients on either side of its activation. The logits stay to the end.
+  EXPECT_EQ(BytesOf(kMlp + "batch_size: 1 precision { mode: FP32 }").activations,
+            64 * 4 + 8 + 128 * 4 + 2 * 128 * 4 + 10 * 4);
+  EXPECT_EQ(BytesOf(kMlp + "batch_size: 1 precision { mode: BF16 }").activations,
+            64 * 4 + 8 + 64 * 2 + 128 * 2 + 2 * 128 * 2 + 10 * 2);
+}
+
+TEST(ModelBytesTest, GeluKeepsWhatItReadsAsWell) {
+  const std::string training = "data { train { synthetic {} } } batch_size: 1 precision { mode: FP32 } model { mlp { ";
+  const std::int64_t sample = 64 * 4 + 8, layer = 128 * 4, logits = 10 * 4;
+  // A ReLU's result serves both it and the next layer.
+  EXPECT_EQ(BytesOf(training + "hidden: [128, 128] } }").activations, sample + 2 * layer + 2 * layer + logits);
+  // Worst is the head, before it gives its operand back.
+  EXPECT_EQ(BytesOf(training + "hidden: [128, 128] activation: GELU } }").activations,
+            sample + 4 * layer + (layer + logits) + logits);
 }
 
 TEST(ModelBytesTest, LowerPrecisionAndShorterSequencesTakeLess) {
@@ -68,7 +81,7 @@ TEST(ModelBytesTest, LowerPrecisionAndShorterSequencesTakeLess) {
   EXPECT_EQ(BytesOf(gpt + "256 } }").activations, 2 * BytesOf(gpt + "128 } }").activations);
 }
 
-TEST(ModelBytesTest, DropoutKeepsItsMasks) {
+TEST(ModelBytesTest, WhatDropoutLeavesIsKeptBesideWhatItRead) {
   EXPECT_GT(BytesOf("model { mlp { hidden: 8 dropout: 0.5 } } data { train { synthetic {} } }").activations,
             BytesOf("model { mlp { hidden: 8 } } data { train { synthetic {} } }").activations);
 }
@@ -95,13 +108,27 @@ TEST(ModelBytesTest, LayersCastTheWeightsThatProductsRead) {
 }
 
 TEST(ModelBytesTest, ActivationsOfLayersAreCountedLayerByLayer) {
-  // In FP32: the input as it is and as an operand, the convolution's result, the norm's input and result, the ReLU's,
-  // the pool's with its indices; the head's input and result, and the logits three times.
+  // A sample and its label, the norm's input and the ReLU's result; at worst the gradients on either side of the ReLU.
+  // The logits stay to the end.
   const std::int64_t image = 4 * 6 * 6;
   EXPECT_EQ(BytesOf(kLayers + "precision { mode: FP32 }").activations,
-            64 * 8 + image * 4 + image * 8 + image * 4 + 36 * 12 + 36 * 4 + 10 * 4 + 10 * 12);
-  EXPECT_LT(BytesOf(kLayers + "precision { mode: BF16 }").activations,
-            BytesOf(kLayers + "precision { mode: FP32 }").activations);
+            64 * 4 + 8 + image * 4 + image * 4 + 2 * image * 4 + 10 * 4);
+  // The norm is FP32 all the same, and so is the ReLU after it: what is added is a cast of the image.
+  EXPECT_EQ(BytesOf(kLayers + "precision { mode: BF16 }").activations,
+            64 * 4 + 8 + 64 * 2 + image * 4 + image * 4 + 2 * image * 4 + 10 * 2);
+}
+
+TEST(ModelBytesTest, AStreamsGradientWaitsForItsBranch) {
+  const auto of = [](const std::string& layers) {
+    return BytesOf(
+               "data { train { synthetic {} } } batch_size: 1 precision { mode: FP32 } model { sequential { layers { "
+               "linear { out: 128 } } " +
+               layers + " layers { linear {} } } }")
+        .activations;
+  };
+  const std::string branch = "layers { linear { out: 128 } } layers { relu {} } ";
+  // In the ReLU there are its two gradients and the stream's.
+  EXPECT_EQ(of("layers { residual { " + branch + " } }"), of(branch) + 128 * 4);
 }
 
 TEST(ModelBytesTest, TheTotalIsTheSumAndSaturates) {

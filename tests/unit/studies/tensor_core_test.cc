@@ -1,0 +1,149 @@
+#include "worker/studies/tensor_core.h"
+
+#include <chrono>
+
+#include <gmock/gmock.h>
+#include <google/protobuf/text_format.h>
+#include <gtest/gtest.h>
+
+#include "tests/unit/studies/study_place.h"
+#include "tests/unit/trainer/ticking_clock.h"
+
+namespace mantissa::trainer {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using Precision = v1::PrecisionSpec;
+
+template <class Message>
+Message From(const std::string& text) {
+  Message message;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &message)) << text;
+  return message;
+}
+
+// Products of 1 GFLOP on a device of 2 TFLOPS.
+v1::TensorCoreReport Rows(const std::string& rows) {
+  auto report = From<v1::TensorCoreReport>(rows + " peaks { precision: FP16 tflops: 2 }");
+  for (v1::TensorCoreRow& row : *report.mutable_products()) {
+    row.set_m(1000);
+    row.set_n(1000);
+    row.set_k(500);
+    row.set_precision(Precision::FP16);
+  }
+  CompleteTensorCores(report);
+  return report;
+}
+
+TEST(AlignmentTest, DimensionsFillRowsOfSixteenBytes) {
+  EXPECT_EQ(AlignmentOf(Precision::FP16), 8);
+  EXPECT_EQ(AlignmentOf(Precision::BF16), 8);
+  EXPECT_EQ(AlignmentOf(Precision::TF32), 4);
+  EXPECT_EQ(AlignmentOf(Precision::FP32), 4);
+}
+
+TEST(AlignmentTest, EveryDimensionIsRoundedUpToTheNextMultiple) {
+  const auto shape = From<v1::MatrixShape>("m: 1 n: 16 k: 17");
+  const v1::MatrixShape half = AlignedShape(shape, Precision::FP16);
+  EXPECT_EQ(half.m(), 8);
+  EXPECT_EQ(half.n(), 16);
+  EXPECT_EQ(half.k(), 24);
+  const v1::MatrixShape full = AlignedShape(shape, Precision::FP32);
+  EXPECT_EQ(full.m(), 4);
+  EXPECT_EQ(full.k(), 20);
+}
+
+TEST(TensorCoreRowsTest, GainAndShareComeFromTheTimes) {
+  const v1::TensorCoreReport report = Rows("products { median_seconds: 1e-3 padded_seconds: 0.8e-3 }");
+  EXPECT_DOUBLE_EQ(report.products(0).tflops(), 1);
+  EXPECT_DOUBLE_EQ(report.products(0).peak_share(), 0.5);
+  EXPECT_DOUBLE_EQ(report.products(0).padding_gain(), 1.25);
+}
+
+TEST(TensorCoreRowsTest, AnAlignedProductHasNoGainAndAFasterOneIsThePeak) {
+  const v1::TensorCoreReport report =
+      Rows("products { aligned: true median_seconds: 0.25e-3 } products { median_seconds: 0.5e-3 }");
+  EXPECT_FALSE(report.products(0).has_padding_gain());
+  EXPECT_DOUBLE_EQ(report.peaks(0).tflops(), 4);
+  EXPECT_DOUBLE_EQ(report.products(0).peak_share(), 1);
+  EXPECT_DOUBLE_EQ(report.products(1).peak_share(), 0.5);
+}
+
+TEST(TensorCoreRowsTest, RowsThatMeasureLaunchesSaySoAndFindNothing) {
+  const v1::TensorCoreReport report = Rows("products { median_seconds: 4e-6 padded_seconds: 1e-6 }");
+  EXPECT_THAT(report.products(0).note(), HasSubstr("below 5 microseconds"));
+  EXPECT_THAT(TensorCoreFinding(report, true), HasSubstr("Every row measures launches"));
+}
+
+TEST(TensorCoreRowsTest, TheFindingFollowsTheRows) {
+  EXPECT_THAT(TensorCoreFinding(Rows("products { median_seconds: 1e-3 padded_seconds: 0.5e-3 } "
+                                     "products { median_seconds: 1e-3 padded_seconds: 2e-3 }"),
+                                true),
+              AllOf(HasSubstr("Padding pays in 1 of 2 unaligned products"), HasSubstr("up to 2.00 times as fast"),
+                    HasSubstr("not aligned: 50 % of it"), Not(HasSubstr("CPU"))));
+  EXPECT_THAT(TensorCoreFinding(Rows("products { median_seconds: 1e-3 padded_seconds: 1.25e-3 }"), true),
+              HasSubstr("Padding does not pay in any of 1 unaligned products, its copies included: at best 0.80"));
+  EXPECT_THAT(TensorCoreFinding(Rows("products { aligned: true median_seconds: 1e-3 }"), false),
+              AllOf(HasSubstr("nothing can be said of padding"), HasSubstr("which is aligned: 50 %"),
+                    HasSubstr("of no tensor core")));
+  EXPECT_EQ(TensorCoreFinding(Rows("products { note: 'UNSUPPORTED' }"), true),
+            "Nothing could be timed: the rows say why.");
+}
+
+TEST(TensorCoreTest, OnlyWhatIsNotAlignedIsPadded) {
+  const StudyPlace place;
+  StudyWatcher watcher;
+  v1::Report report;
+  const auto spec = From<v1::TensorCore>(
+      "shapes { m: 16 n: 24 k: 32 } shapes { m: 15 n: 23 k: 31 } shapes { m: 12 n: 12 k: 12 } "
+      "precisions: [FP32, BF16, TF32] rounds: 3");
+  ASSERT_TRUE(RunTensorCore(spec, place.environment(), watcher, report).ok());
+  const v1::TensorCoreReport& result = report.tensor_core();
+  ASSERT_EQ(result.products_size(), 9);
+  for (const v1::TensorCoreRow& row : result.products()) {
+    SCOPED_TRACE(row.ShortDebugString());
+    // Multiples of 4, and not of 8.
+    const bool aligned = row.m() == 16 || (row.m() == 12 && row.precision() != Precision::BF16);
+    EXPECT_EQ(row.aligned(), aligned);
+    const bool timed = row.precision() != Precision::TF32;
+    EXPECT_EQ(row.has_median_seconds(), timed);
+    EXPECT_EQ(row.has_peak_share(), timed);
+    EXPECT_EQ(row.has_padding_gain(), timed && !aligned);
+    EXPECT_THAT(row.note(), Not(HasSubstr("WRONG")));
+  }
+  EXPECT_THAT(report.limits(), testing::Contains(HasSubstr("A CPU has no tensor cores")));
+  EXPECT_EQ(report.finding(), TensorCoreFinding(result, false));
+  EXPECT_EQ(watcher.announced, 10);
+  EXPECT_EQ(watcher.dones.back(), 10);
+}
+
+TEST(TensorCoreTest, RowsOfFewerRoundsOrWithoutRoomSaySo) {
+  const TickingClock slow(std::chrono::seconds(10));
+  StudyPlace place;
+  place.clock = &slow;
+  StudyWatcher watcher;
+  v1::Report few, none;
+  const auto spec = From<v1::TensorCore>("shapes { m: 9 n: 9 k: 9 } precisions: FP32 rounds: 20");
+  ASSERT_TRUE(RunTensorCore(spec, place.environment(), watcher, few).ok());
+  EXPECT_THAT(few.tensor_core().products(0).note(), HasSubstr("of 3 rounds"));
+  place.memory_limit_bytes = 1;
+  ASSERT_TRUE(RunTensorCore(spec, place.environment(), watcher, none).ok());
+  EXPECT_FALSE(none.tensor_core().products(0).has_median_seconds());
+  EXPECT_THAT(none.tensor_core().products(0).note(), HasSubstr("not run: it takes about"));
+}
+
+TEST(TensorCoreTest, AStoppedStudyKeepsWhatItHas) {
+  const StudyPlace place;
+  StudyWatcher watcher(2);
+  v1::Report report;
+  const auto spec = From<v1::TensorCore>("shapes { m: 15 n: 16 k: 16 } precisions: [FP32, FP16] rounds: 3");
+  ASSERT_TRUE(RunTensorCore(spec, place.environment(), watcher, report).ok());
+  EXPECT_TRUE(report.partial());
+  EXPECT_EQ(report.tensor_core().products_size(), 1);
+  EXPECT_THAT(report.limits(), testing::Contains(HasSubstr("stopped after 1 of 2")));
+}
+
+}  // namespace
+}  // namespace mantissa::trainer
