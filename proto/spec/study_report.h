@@ -19,7 +19,8 @@ std::string_view StudyName(v1::StudySpec::KindCase kind);
 // The study whose result the report holds; KIND_NOT_SET where it holds none.
 v1::StudySpec::KindCase StudyOf(const v1::Report& report);
 
-// What is wrong with a report of such a study (KIND_NOT_SET: of a job that is none), a sentence; empty when it is right.
+// What is wrong with a report of such a study (KIND_NOT_SET: of a job that is none), a sentence; empty when it is
+// right.
 std::string ReportFault(v1::StudySpec::KindCase study, const v1::Report& report);
 
 }  // namespace mantissa::spec

@@ -36,17 +36,18 @@ void CheckChoices(std::string_view field, const google::protobuf::RepeatedField<
     if (type.value(i)->number() != 0) names.push_back(type.value(i)->name());
   }
   if (list.size() > type.value_count()) {
-    checker.Add(field, ViolationReason::kOutOfRange,
-                absl::StrCat("has ", list.size(), " entries, and there are ", names.size(), ": ",
-                             absl::StrJoin(names, ", ")));
+    checker.Add(
+        field, ViolationReason::kOutOfRange,
+        absl::StrCat("has ", list.size(), " entries, and there are ", names.size(), ": ", absl::StrJoin(names, ", ")));
     return;
   }
   std::set<int> seen;
   for (int i = 0; i < list.size(); ++i) {
     const google::protobuf::EnumValueDescriptor* value = type.FindValueByNumber(list[i]);
     if (value == nullptr || list[i] == 0) {
-      checker.Add(Indexed(field, i), ViolationReason::kUnknownValue,
-                  absl::StrCat("is no ", std::string(noun), " that this release has; use ", absl::StrJoin(names, ", ")));
+      checker.Add(
+          Indexed(field, i), ViolationReason::kUnknownValue,
+          absl::StrCat("is no ", std::string(noun), " that this release has; use ", absl::StrJoin(names, ", ")));
     } else if (!seen.insert(list[i]).second) {
       checker.Add(Indexed(field, i), ViolationReason::kConflict,
                   absl::StrCat("is ", value->name(), " for a second time; remove it"));
@@ -89,9 +90,10 @@ void CheckUnread(Kind study, const v1::TrainingSpec& training, Checker& checker)
 bool CheckStudyTraining(Kind study, bool given, const v1::TrainingSpec& training, Checker& checker) {
   const std::size_t before = checker.count();
   if (!given) {
-    checker.Add("training", ViolationReason::kRequired,
-                "is missing; say what the study trains, such as training: {model: {mlp: {hidden: [128]}}, data: {train: "
-                "{synthetic: {}}}}");
+    checker.Add(
+        "training", ViolationReason::kRequired,
+        "is missing; say what the study trains, such as training: {model: {mlp: {hidden: [128]}}, data: {train: "
+        "{synthetic: {}}}}");
     return false;
   }
   Checker beneath = checker.Beneath("training");
@@ -101,8 +103,7 @@ bool CheckStudyTraining(Kind study, bool given, const v1::TrainingSpec& training
 }
 
 void CheckComparison(const v1::PrecisionComparison& study, Checker checker) {
-  const bool training =
-      CheckStudyTraining(Kind::kPrecisionComparison, study.has_training(), study.training(), checker);
+  const bool training = CheckStudyTraining(Kind::kPrecisionComparison, study.has_training(), study.training(), checker);
   CheckPrecisions(study.precisions(), checker);
   if (checker.Whole("seeds", study.seeds(), 1, 100, 3) &&
       study.training().seed() >
@@ -132,8 +133,8 @@ void CheckFormatTableLength(const v1::FormatTable& study, Checker& checker) {
   const bool epochs = training.length_case() == v1::TrainingSpec::kEpochs;
   if (!epochs && training.iterations() == study.iterations()) return;
   checker.Add(epochs ? "training.epochs" : "training.iterations", ViolationReason::kConflict,
-              absl::StrCat("is not how long this study trains, which iterations beside it says (",
-                           study.iterations(), "); remove it"));
+              absl::StrCat("is not how long this study trains, which iterations beside it says (", study.iterations(),
+                           "); remove it"));
 }
 
 void CheckFormatTable(const v1::FormatTable& study, Checker checker) {

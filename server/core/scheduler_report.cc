@@ -272,8 +272,7 @@ std::string Scheduler::State::TakeStudyReport(JobEntry& entry, const v1::Attempt
   if (!fault.empty()) return fault;
   job.mutable_result()->set_finding(Shortened(report.report().finding(), kMaxMessageBytes));
   const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(now.wall.time_since_epoch());
-  changes.reports.push_back(
-      {job.id(), report.ref().attempt(), micros.count(), report.report().SerializeAsString()});
+  changes.reports.push_back({job.id(), report.ref().attempt(), micros.count(), report.report().SerializeAsString()});
   return "";
 }
 

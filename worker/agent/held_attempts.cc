@@ -42,8 +42,7 @@ void EndAsAsked(HeldAttempt& attempt) {
 // of this worker.
 void TakeStudyReport(const v1::AttemptEnded& ended, HeldAttempt& attempt) {
   if (!ended.has_report()) return;
-  const std::string fault =
-      spec::ReportFault(attempt.assignment.spec().study().kind_case(), ended.report());
+  const std::string fault = spec::ReportFault(attempt.assignment.spec().study().kind_case(), ended.report());
   if (fault.empty()) {
     attempt.report = ended.report();
   } else if (attempt.end_state == v1::Attempt::SUCCEEDED) {

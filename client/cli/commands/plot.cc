@@ -121,8 +121,9 @@ int Plot(const Context& context, const PlotOptions& options) {
   const absl::Status got = context.connection.Ask(context.connection.jobs(), &JobService::Stub::GetJob, request, job);
   if (!got.ok()) return console.Fail(got);
   if (job.resolved_spec().has_study()) {
-    return console.Fail(absl::FailedPreconditionError(
-        absl::StrCat(ForTerminal(JobName(job)), " is a study: it trains nothing that could be drawn")));
+    return console.Fail(absl::FailedPreconditionError(absl::StrCat(
+        ForTerminal(JobName(job)), " is a study, which has no records to draw; its numbers: mantissa report ", job.id(),
+        context.address_flag)));
   }
   const int width = options.width > 0 ? options.width : png ? kPngWidth : std::max(kLeastPlotWidth, console.width());
   const int height = options.height > 0 ? options.height : png ? kPngHeight : TerminalLines();
