@@ -1,10 +1,10 @@
 #include "client/cli/commands/explain.h"
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include <nlohmann/json.hpp>
 
 #include "client/cli/explain/explanation.h"
@@ -39,10 +39,12 @@ std::string StudiesText(const ProtoComments& comments, int width) {
       head = std::string(static_cast<std::size_t>(widest) + 2, ' ');
     }
   }
-  absl::StrAppend(&text,
-                  "\nmantissa explain STUDY says how one works and what it takes, mantissa explain job what a "
-                  "job spec\nmay say, and mantissa explain training.precision.loss_scale the fields of any part "
-                  "of it.\n");
+  text += "\n";
+  AppendWrapped(
+      "`mantissa explain STUDY` says how one works and what it takes, `mantissa explain job` what a job spec may say, "
+      "and "
+      "`mantissa explain training.precision.loss_scale` what a part of it means.",
+      0, width, text);
   return text;
 }
 
@@ -51,6 +53,14 @@ std::string Heading(const ExplainedPart& part) {
   if (!part.type.empty()) absl::StrAppend(&text, "  <", part.type, ">");
   if (!part.group.empty()) absl::StrAppend(&text, "  one of ", part.group);
   return text;
+}
+
+// Of a study; empty for anything else. A study and its result have one name.
+std::string ReportPathOf(const Explanation& explanation) {
+  constexpr std::string_view kStudy = "study.";
+  const std::string& path = explanation.path;
+  if (path.rfind(kStudy, 0) != 0 || path.find('.', kStudy.size()) != std::string::npos) return "";
+  return absl::StrCat("report.", path.substr(kStudy.size()));
 }
 
 std::string ExplanationText(const Explanation& explanation, int width) {
@@ -65,6 +75,10 @@ std::string ExplanationText(const Explanation& explanation, int width) {
   for (const ExplainedPart& part : explanation.parts) {
     AppendWrapped(Heading(part), kIndent / 2, width, text);
     for (const std::string& paragraph : part.comment) AppendWrapped(paragraph, kIndent + kIndent / 2, width, text);
+  }
+  if (const std::string report = ReportPathOf(explanation); !report.empty()) {
+    text += "\n";
+    AppendWrapped(absl::StrCat("What its report holds: `mantissa explain ", report, "`"), 0, width, text);
   }
   return text;
 }

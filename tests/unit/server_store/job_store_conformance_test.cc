@@ -153,7 +153,8 @@ TEST_P(JobStoreConformance, RowsOfAnUnknownJobAreRefused) {
   checkpoint.checkpoints.push_back(SampleCheckpoint(1, 1, 1));
   artifact.artifacts.push_back({SampleId(1), 1, {}, ArtifactWrite::Kind::kStored});
   telemetry.telemetry.push_back(SampleRecords(1, 1, 1));
-  for (const Changes* changes : {&attempt, &checkpoint, &artifact, &report, &telemetry}) ExpectAborted(*changes, "no job");
+  for (const Changes* changes : {&attempt, &checkpoint, &artifact, &report, &telemetry})
+    ExpectAborted(*changes, "no job");
 }
 
 TEST_P(JobStoreConformance, JobsAreListedNewestFirstByPages) {

@@ -69,12 +69,12 @@ TEST(ValidateStudyTest, ThePathsOfItsDataAreChecked) {
 }
 
 TEST(ValidateStudyTest, WhatAStudyDoesNotReadIsRefused) {
-  const std::vector<Case> of_all = {{"init_from { path: 'a' }", "init_from"},
-                                    {"checkpoint { every_steps: 5 }", "checkpoint"},
-                                    {"telemetry { every_iterations: 5 }", "telemetry"},
-                                    {"micro_batch: AUTO", "micro_batch"},
-                                    {"data { eval { synthetic {} } } evaluation { every_steps: 5 }",
-                                     "evaluation.every_steps"}};
+  const std::vector<Case> of_all = {
+      {"init_from { path: 'a' }", "init_from"},
+      {"checkpoint { every_steps: 5 }", "checkpoint"},
+      {"telemetry { every_iterations: 5 }", "telemetry"},
+      {"micro_batch: AUTO", "micro_batch"},
+      {"data { eval { synthetic {} } } evaluation { every_steps: 5 }", "evaluation.every_steps"}};
   const std::vector<Case> of_precision = {{"precision { on_failure: FAIL }", "precision.on_failure"},
                                           {"precision { fallback: FP32 }", "precision.fallback"},
                                           {"precision { max_rollbacks: 1 }", "precision.max_rollbacks"},
@@ -215,22 +215,24 @@ TEST(ValidateStudyTest, ShapesAndRoundsOfProducts) {
 }
 
 TEST(ValidateStudyTest, TheMemoryToPlanFor) {
-  ExpectStudyFaults("memory_plan", {{"device_memory_bytes: 1125899906842624", ""},
-                                    {"device_memory_bytes: 1125899906842625", "device_memory_bytes OUT_OF_RANGE"},
-                                    {"device_memory_bytes: -1", "device_memory_bytes OUT_OF_RANGE"}},
+  ExpectStudyFaults("memory_plan",
+                    {{"device_memory_bytes: 1125899906842624", ""},
+                     {"device_memory_bytes: 1125899906842625", "device_memory_bytes OUT_OF_RANGE"},
+                     {"device_memory_bytes: -1", "device_memory_bytes OUT_OF_RANGE"}},
                     kTraining);
 }
 
 TEST(ValidateStudyTest, AllFaultsAreSaidAtOnce) {
   const v1::JobSpec spec = SpecFrom(
-      "priority: 5000 study { precision_comparison { training { model { mlp { hidden: 0 } } data { train { synthetic {} } "
+      "priority: 5000 study { precision_comparison { training { model { mlp { hidden: 0 } } data { train { synthetic "
+      "{} } "
       "} init_from { path: 'a' } } precisions: [FP16, FP16] seeds: 0 warm_up_iterations: -1 } }");
-  EXPECT_THAT(Faults(spec), ElementsAre("priority OUT_OF_RANGE",
-                                        "study.precision_comparison.training.init_from CONFLICT",
-                                        "study.precision_comparison.training.model.mlp.hidden[0] OUT_OF_RANGE",
-                                        "study.precision_comparison.precisions[1] CONFLICT",
-                                        "study.precision_comparison.seeds OUT_OF_RANGE",
-                                        "study.precision_comparison.warm_up_iterations OUT_OF_RANGE"));
+  EXPECT_THAT(
+      Faults(spec),
+      ElementsAre("priority OUT_OF_RANGE", "study.precision_comparison.training.init_from CONFLICT",
+                  "study.precision_comparison.training.model.mlp.hidden[0] OUT_OF_RANGE",
+                  "study.precision_comparison.precisions[1] CONFLICT", "study.precision_comparison.seeds OUT_OF_RANGE",
+                  "study.precision_comparison.warm_up_iterations OUT_OF_RANGE"));
 }
 
 TEST(ValidateStudyTest, WhatTheResourcesAskForHolds) {
@@ -280,7 +282,11 @@ TEST(StudyDefaultsTest, WhatIsReadIsResolvedAndWhatIsNotIsLeftOut) {
   const v1::MemoryPlan plan = ResolveDefaults(Training("memory_plan")).study().memory_plan();
   EXPECT_EQ(plan.training().precision().storage(), v1::PrecisionSpec::STORAGE_UNSPECIFIED);
   EXPECT_EQ(ResolveDefaults(Training("memory_plan", "", "precision { storage: MASTER_FP32 }"))
-                .study().memory_plan().training().precision().storage(),
+                .study()
+                .memory_plan()
+                .training()
+                .precision()
+                .storage(),
             v1::PrecisionSpec::MASTER_FP32);
   EXPECT_TRUE(plan.precisions().empty()) << "they stand beside storages, which the trainer pairs them with";
 }
@@ -300,12 +306,15 @@ TEST(StudyDefaultsTest, OfAComparisonAndOfGradients) {
 
 TEST(StudyDefaultsTest, DefaultsSuitAShortRun) {
   const std::string three = "iterations: 3";
-  EXPECT_EQ(ResolveDefaults(Training("precision_comparison", "", three))
-                .study().precision_comparison().warm_up_iterations(), 2);
-  EXPECT_EQ(ResolveDefaults(Training("gradient_analysis", "", three)).study().gradient_analysis().every_iterations(), 3);
+  EXPECT_EQ(
+      ResolveDefaults(Training("precision_comparison", "", three)).study().precision_comparison().warm_up_iterations(),
+      2);
+  EXPECT_EQ(ResolveDefaults(Training("gradient_analysis", "", three)).study().gradient_analysis().every_iterations(),
+            3);
   const std::string one = "iterations: 1";
-  EXPECT_EQ(ResolveDefaults(Training("precision_comparison", "", one))
-                .study().precision_comparison().warm_up_iterations(), 0);
+  EXPECT_EQ(
+      ResolveDefaults(Training("precision_comparison", "", one)).study().precision_comparison().warm_up_iterations(),
+      0);
   EXPECT_THAT(Faults(Training("precision_comparison", "", one)), IsEmpty());
   EXPECT_THAT(Faults(Training("gradient_analysis", "", one)), IsEmpty());
 }
