@@ -328,6 +328,8 @@ void DeclareHistoryCommands(CommandTree& tree) {
   report
       .add_option("--section", tree.report.section, "One of its tables, whole; -o name lists them [all, long ones cut]")
       ->type_name("NAME");
+  report.add_option("--png", tree.report.png, "Draw its curves into this file; - is stdout")->type_name(kFile);
+  report.add_flag("--force", tree.report.force, "Replace a file that is there");
 
   CLI::App& download =
       Command(tree, "download", "Fetch a file of a job, its model by default; goes on where it stopped",

@@ -22,7 +22,10 @@ v1::JobSpec Study(const std::string& text) { return SpecFrom("study { " + text +
 
 // A study that trains, with its training spec and what else is said of it.
 v1::JobSpec Training(const std::string& study, const std::string& more = "", const std::string& changes = "") {
-  return Study(absl::StrCat(study, " { training { ", kTraining, changes, " } ", more, " }"));
+  v1::JobSpec spec = Study(absl::StrCat(study, " { training { ", kTraining, " } ", more, " }"));
+  const std::string changed = absl::StrCat("study { ", study, " { training { ", changes, " } } }");
+  EXPECT_TRUE(google::protobuf::TextFormat::MergeFromString(changed, &spec)) << changed;
+  return spec;
 }
 
 // What is said beside the training spec, and the one fault it makes, beneath `study.NAME`; no fault when empty.
