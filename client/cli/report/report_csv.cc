@@ -7,6 +7,8 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 
+#include "client/cli/output/display_text.h"
+
 namespace mantissa::cli {
 namespace {
 
@@ -14,7 +16,7 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
 std::string Quoted(const std::string& text) {
-  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+  if (text.find_first_of(",\"") == std::string::npos) return text;
   return absl::StrCat("\"", absl::StrReplaceAll(text, {{"\"", "\"\""}}), "\"");
 }
 
@@ -49,7 +51,7 @@ std::string ValueText(const Message& row, const FieldDescriptor& field) {
       return value.number() == 0 ? "" : value.name();
     }
     case FieldDescriptor::CPPTYPE_STRING:
-      return Quoted(reflection.GetString(row, &field));
+      return Quoted(ForTerminal(reflection.GetString(row, &field)));
     case FieldDescriptor::CPPTYPE_MESSAGE:
       return "";
   }

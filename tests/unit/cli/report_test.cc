@@ -1,4 +1,5 @@
 // mantissa report: what of a report is shown, and in which form.
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <string>
@@ -329,6 +330,14 @@ LARGE_REDUCTION,BF16,NOT_SHOWN,"sum of 100,000 ones",1e+05,1e+05,,The sum was ke
 )");
   EXPECT_THAT(ReportCsv(SectionsOf(ComparisonReport())[0]),
               HasSubstr("BF16,WITHIN_NOISE,0.0015,0.00171,42666,1.42,1.38,1.45,"));
+}
+
+TEST(ReportCsvTest, ATextIsOneLineThatCannotMoveTheCursor) {
+  v1::Report report = ReportFrom("tensor_core { products { m: 1 n: 2 k: 3 } }");
+  report.mutable_tensor_core()->mutable_products(0)->set_note("a \"b\",\nc\x1b[2J");
+  const std::string csv = ReportCsv(SectionsOf(report)[0]);
+  EXPECT_THAT(csv, AllOf(HasSubstr("\"a \"\"b\"\", c"), Not(HasSubstr("\x1b"))));
+  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 2);
 }
 
 class ReportCommandTest : public ::testing::Test {

@@ -121,6 +121,13 @@ TEST_F(StudyCommandTest, PlotSaysWhereItsNumbersAre) {
   EXPECT_THAT(run.err, HasSubstr("mantissa report 01jz0000000000000000000001 --address"));
 }
 
+TEST_F(StudyCommandTest, WhatIsOfATrainingIsRefused) {
+  server_.jobs().AddJob(StudyJob(v1::Job::SUCCEEDED));
+  EXPECT_THAT(Run({"clone", "01jz0000000000000000000001", "--from-checkpoint"}).err, HasSubstr("keeps no checkpoints"));
+  EXPECT_THAT(server_.jobs().submitted(), IsEmpty());
+  EXPECT_THAT(RunCli({"describe-precision", "client/examples/studies/memory_plan.yaml"}).err, HasSubstr("memory_plan"));
+}
+
 TEST(StudyExamples, ThereIsAGoodOneOfEveryStudy) {
   const google::protobuf::Descriptor& studies = *v1::StudySpec::descriptor();
   for (int i = 0; i < studies.field_count(); ++i) {
