@@ -43,7 +43,7 @@ Block KeysOf(const std::vector<ReportColumn>& columns, int width) {
   for (const ReportColumn& column : columns) {
     if (column.key) keys.push_back({&column, NaturalWidth(column)});
   }
-  if (keys.size() > 1 && WidthOf(keys) > width / 2) keys.resize(1);
+  if (keys.size() > 1 && WidthOf(keys) > width / 2) return {keys.front()};
   return keys;
 }
 

@@ -116,8 +116,9 @@ void AddHistogram(const v1::GradientAnalysisReport& report, Picture& picture) {
   std::vector<std::pair<std::int64_t, std::string>> largest;
   for (const auto& [parameter, count] : elements) largest.emplace_back(-count, parameter);
   std::sort(largest.begin(), largest.end());
-  if (largest.size() > kMostParameters) largest.resize(kMostParameters);
-  for (const auto& [count, parameter] : largest) {
+  const std::size_t shown = std::min(kMostParameters, largest.size());
+  for (std::size_t i = 0; i < shown; ++i) {
+    const std::string& parameter = largest[i].second;
     picture.panels.push_back(CountsPanel(ForTerminal(parameter), by_parameter.at(parameter)));
   }
   picture.boundaries.push_back({-14, "smallest normal"});
