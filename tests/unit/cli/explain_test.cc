@@ -29,6 +29,8 @@ using ::testing::Not;
 using ::testing::SizeIs;
 using ::testing::StartsWith;
 
+std::vector<std::string> LinesOf(const std::string& text) { return absl::StrSplit(text, '\n'); }
+
 // Everything it prints, whatever it takes, without a server.
 CliRun Explain(const std::string& path, std::vector<std::string> more = {}) {
   std::vector<std::string> arguments = {"explain"};
@@ -146,8 +148,7 @@ TEST(Explain, AnUnknownNameIsToldTheNearestOne) {
 }
 
 TEST(Explain, FitsItsTerminalAndHasOtherForms) {
-  for (const std::string& line : absl::StrSplit(Explain("training").out, '\n'))
-    EXPECT_LE(DisplayWidth(line), 80) << line;
+  for (const std::string& line : LinesOf(Explain("training").out)) EXPECT_LE(DisplayWidth(line), 80) << line;
   const auto json = nlohmann::json::parse(Explain("tensor_core", {"-o", "json"}).out);
   EXPECT_EQ(json["path"], "study.tensor_core");
   EXPECT_EQ(json["fields"][2]["name"], "rounds");

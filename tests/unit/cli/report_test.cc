@@ -34,6 +34,8 @@ using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
 
+std::vector<std::string> LinesOf(const std::string& text) { return absl::StrSplit(text, '\n'); }
+
 constexpr char kId[] = "01jz0000000000000000000001";
 
 std::string Text(const v1::Report& report, int width, const std::string& section = "") {
@@ -240,7 +242,7 @@ SCALE  ITERATIONS    LOSS  NOTE
 TEST(ReportText, NoLineIsLongerThanTheTerminalIsWide) {
   for (const v1::Report& report : {ComparisonReport(), FailureReport(), GradientReport()}) {
     for (const int width : {60, 80, 100, 160, 240}) {
-      for (const std::string& line : absl::StrSplit(Text(report, width), '\n')) {
+      for (const std::string& line : LinesOf(Text(report, width))) {
         EXPECT_LE(DisplayWidth(line), width) << line;
       }
     }
@@ -434,7 +436,7 @@ v1::Job SomeJob() {
 
 TEST(ReportPicture, EveryPrecisionHasAPanelOnOneAxis) {
   v1::Report report = ReportFrom("precision_comparison {}");
-  for (const auto [precision, seed, iteration, loss] :
+  for (const auto& [precision, seed, iteration, loss] :
        {std::tuple(v1::PrecisionSpec::FP32, 0, 1, 2.0), std::tuple(v1::PrecisionSpec::FP32, 1, 1, 4.0),
         std::tuple(v1::PrecisionSpec::FP32, 0, 9, 1.0), std::tuple(v1::PrecisionSpec::FP32, 1, 9, std::nan("")),
         std::tuple(v1::PrecisionSpec::BF16, 0, 1, 3.0)}) {
