@@ -15,6 +15,7 @@
 #include "client/cli/commands/describe_precision.h"
 #include "client/cli/commands/doctor.h"
 #include "client/cli/commands/download.h"
+#include "client/cli/commands/explain.h"
 #include "client/cli/commands/fleet.h"
 #include "client/cli/commands/follow.h"
 #include "client/cli/commands/health.h"
@@ -23,6 +24,7 @@
 #include "client/cli/commands/logs.h"
 #include "client/cli/commands/plot.h"
 #include "client/cli/commands/records.h"
+#include "client/cli/commands/report.h"
 #include "client/cli/commands/submit.h"
 #include "client/cli/commands/token.h"
 #include "client/cli/commands/top.h"
@@ -40,6 +42,7 @@ using Milliseconds = std::chrono::milliseconds;
 // Type names say in the help, and to completion, what stands somewhere.
 constexpr char kJob[] = "JOB";
 constexpr char kFile[] = "FILE";
+constexpr char kExplained[] = "STUDY[.FIELD...]";
 
 // Not MANTISSA_CONFIG: what is in that is the server's or the worker's on the same machine.
 constexpr char kConfigVariable[] = "MANTISSA_CLIENT_CONFIG";
@@ -74,6 +77,7 @@ struct CommandTree {
   EventsOptions events;
   HistoryOptions history;
   PlotOptions plot;
+  ReportOptions report;
   DownloadOptions download;
   BundleOptions bundle;
   TopOptions top;
@@ -81,6 +85,7 @@ struct CommandTree {
   std::string job;
   std::vector<std::string> jobs;
   TokenOptions token;
+  std::string explained;
   std::string shell;
   bool local = false;
   bool server = false;
@@ -162,7 +167,7 @@ void DeclareGlobal(CommandTree& tree) {
   setting("tenant", "TENANT", "Whose jobs this is about; admins may name any");
   setting(process::kConfigFlag, kFile, "YAML file of address and the settings above");
   Choice(app, "-o,--output", tree.global.output, {"table", "json", "yaml", "name", "csv"},
-         "How data are printed; csv is for history [table]");
+         "How data are printed; csv is for history and report [table]");
   Choice(app, "--color", tree.global.color, {"auto", "always", "never"}, "Colours [auto]");
   Duration(app, "--rpc-timeout", tree.global.rpc_timeout, "Longest wait for one answer [10s]");
 }
@@ -317,6 +322,15 @@ void DeclareHistoryCommands(CommandTree& tree) {
   Choice(plot, "--loss-axis", tree.plot.loss_axis, {"auto", "linear", "log"},
          "How losses are spread; auto: log where they are far apart [auto]");
 
+  CLI::App& report = Command(tree, "report", "Show what a study has found",
+                             [&tree](const Context& context) { return ShowReport(context, tree.report); });
+  report.add_option("job", tree.report.job, "Id, its beginning, or name")->type_name(kJob)->required();
+  report
+      .add_option("--section", tree.report.section, "One of its tables, whole; -o name lists them [all, long ones cut]")
+      ->type_name("NAME");
+  report.add_option("--png", tree.report.png, "Draw its curves into this file; - is stdout")->type_name(kFile);
+  report.add_flag("--force", tree.report.force, "Replace a file that is there");
+
   CLI::App& download =
       Command(tree, "download", "Fetch a file of a job, its model by default; goes on where it stopped",
               [&tree](const Context& context) { return Download(context, tree.download); });
@@ -365,6 +379,17 @@ void DeclareOtherCommands(CommandTree& tree) {
   token.add_option("--name", tree.token.name, "What it is called in the file, for people")->type_name("NAME");
   token.add_option("--append-to", tree.token.append_to, "Add its line to this file, and print the token alone")
       ->type_name(kFile);
+  CLI::App& explain = Command(tree, "explain", "Say what studies do, and what the fields of a spec mean", nullptr);
+  explain.callback([&tree] {
+    tree.calls = false;
+    tree.action = [&tree](const Context& context) {
+      return ShowExplanation(context.console, context.format, tree.explained);
+    };
+  });
+  explain
+      .add_option("name", tree.explained,
+                  "A study, or a field of a job spec: training.precision.loss_scale [the list of studies]")
+      ->type_name(kExplained);
   Command(tree, "version", "Print the version",
           [](const Context& context) { return Version(context.console, context.format); });
 }
@@ -373,6 +398,7 @@ CompletionWord WordOf(const CLI::Option& option) {
   const std::string type = option.get_type_name();
   if (type == kJob) return {CompletionWord::Kind::kJob, {}};
   if (type == kFile) return {CompletionWord::Kind::kFile, {}};
+  if (type == kExplained) return {CompletionWord::Kind::kChoice, ExplainedNames()};
   if (type.find('|') != std::string::npos) return {CompletionWord::Kind::kChoice, absl::StrSplit(type, '|')};
   return {};
 }
@@ -481,8 +507,8 @@ int RunCommand(CommandTree& tree) {
   if (!tree.action) return PrintCompletion(tree);
   const GlobalOptions& global = tree.global;
   const OutputFormat format = FormatOf(global.output);
-  if (format == OutputFormat::kCsv && !tree.app.got_subcommand("history")) {
-    return tree.console.Fail(absl::InvalidArgumentError("-o: only history prints csv"));
+  if (format == OutputFormat::kCsv && !tree.app.got_subcommand("history") && !tree.app.got_subcommand("report")) {
+    return tree.console.Fail(absl::InvalidArgumentError("-o: only history and report print csv"));
   }
   std::string given;
   AccessSettings access_settings;

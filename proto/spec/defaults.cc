@@ -7,6 +7,8 @@
 #include "proto/spec/lineage.h"
 #include "proto/spec/model_defaults.h"
 #include "proto/spec/model_shape.h"
+#include "proto/spec/study_defaults.h"
+#include "proto/spec/study_report.h"
 
 namespace mantissa::spec {
 namespace {
@@ -98,6 +100,17 @@ void ResolveOptimizer(v1::OptimizerSpec& optimizer) {
   }
 }
 
+void ResolveResources(v1::ResourceSpec& resources) {
+  if (resources.device() == v1::ResourceSpec::DEVICE_UNSPECIFIED) resources.set_device(v1::ResourceSpec::AUTO);
+  if (resources.device() == v1::ResourceSpec::CUDA && !resources.has_gpus()) resources.set_gpus(1);
+}
+
+void DefaultSeconds(bool given, google::protobuf::Duration* duration, std::int64_t seconds) {
+  if (!given) duration->set_seconds(seconds);
+}
+
+}  // namespace
+
 void ResolveTraining(v1::TrainingSpec& training) {
   v1::Data& data = *training.mutable_data();
   ResolveSource(*data.mutable_train(), training.model());
@@ -123,22 +136,11 @@ void ResolveTraining(v1::TrainingSpec& training) {
   }
 }
 
-void ResolveResources(v1::ResourceSpec& resources) {
-  if (resources.device() == v1::ResourceSpec::DEVICE_UNSPECIFIED) resources.set_device(v1::ResourceSpec::AUTO);
-  if (resources.device() == v1::ResourceSpec::CUDA && !resources.has_gpus()) resources.set_gpus(1);
-}
-
-void DefaultSeconds(bool given, google::protobuf::Duration* duration, std::int64_t seconds) {
-  if (!given) duration->set_seconds(seconds);
-}
-
-}  // namespace
-
 v1::JobSpec ResolveDefaults(const v1::JobSpec& spec) {
   v1::JobSpec resolved = spec;
   if (resolved.name().empty()) {
     if (resolved.has_training()) resolved.set_name("training");
-    if (resolved.has_study()) resolved.set_name("study");
+    if (resolved.has_study()) resolved.set_name(std::string(StudyName(resolved.study().kind_case())));
   }
   ResolveResources(*resolved.mutable_resources());
   v1::RetryPolicy& retry = *resolved.mutable_retry();
@@ -155,6 +157,7 @@ v1::JobSpec ResolveDefaults(const v1::JobSpec& spec) {
   DefaultSeconds(stall, timeouts.mutable_stall(), 300);
   if (resolved.on_disconnect() == v1::JobSpec::ON_DISCONNECT_UNSPECIFIED) resolved.set_on_disconnect(v1::JobSpec::KEEP);
   if (resolved.has_training()) ResolveTraining(*resolved.mutable_training());
+  if (resolved.has_study()) ResolveStudy(*resolved.mutable_study());
   return resolved;
 }
 

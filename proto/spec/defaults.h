@@ -11,8 +11,13 @@ namespace mantissa::spec {
 
 // Fills every absent field that has a default, as the comments in the .proto files say; what was given stays as it is,
 // wrong values included. Resolving twice changes nothing. Left absent, because only the trainer can know them from the
-// data: `idx.classes`, and `evaluation.every_steps` where the length is in epochs of files (EvaluationInterval).
+// data: `idx.classes`, and `evaluation.every_steps` where the length is in epochs of files (EvaluationInterval); and
+// from its device: what a study compares where its default differs on a GPU. Of the training spec of a study, fields
+// that the study does not read stay as they are.
 v1::JobSpec ResolveDefaults(const v1::JobSpec& spec);
+
+// The same of a training spec by itself, in its place.
+void ResolveTraining(v1::TrainingSpec& training);
 
 // Applied steps between evaluations where the spec leaves it open: about ten over the run.
 std::int32_t EvaluationInterval(std::int64_t total_iterations);

@@ -4,7 +4,11 @@
 #include <iterator>
 #include <set>
 
+#include "absl/strings/str_cat.h"
+
 #include "proto/spec/lineage.h"
+#include "proto/spec/study_report.h"
+#include "proto/spec/study_training.h"
 
 namespace mantissa::spec {
 namespace {
@@ -34,9 +38,18 @@ void AddMode(v1::PrecisionSpec::Mode mode, std::set<std::string>& features) {
   if (mode == Spec::BF16) features.insert("precision.bf16");
 }
 
+// What a study reads, too.
+void AddFormats(const v1::PrecisionSpec& precision, std::set<std::string>& features) {
+  AddMode(precision.mode(), features);
+  if (precision.storage() == v1::PrecisionSpec::MASTER_FP32) features.insert("precision.storage.master_fp32");
+  if (precision.overrides_size() > 0) features.insert("precision.overrides");
+  for (const v1::PrecisionOverride& override : precision.overrides()) AddMode(override.compute(), features);
+  if (precision.emulate()) features.insert("precision.emulate");
+}
+
 void AddPrecision(const v1::PrecisionSpec& precision, std::set<std::string>& features) {
   using Spec = v1::PrecisionSpec;
-  AddMode(precision.mode(), features);
+  AddFormats(precision, features);
   if (MayFallBack(precision)) {
     for (const int mode : precision.fallback()) AddMode(static_cast<Spec::Mode>(mode), features);
   }
@@ -44,19 +57,14 @@ void AddPrecision(const v1::PrecisionSpec& precision, std::set<std::string>& fea
   if (precision.on_failure() == Spec::FAIL) features.insert("precision.on_failure.fail");
   if (precision.on_failure() == Spec::ROLLBACK) features.insert("precision.on_failure.rollback");
   if (precision.on_failure() == Spec::FALLBACK) features.insert("precision.on_failure.fallback");
-  if (precision.storage() == Spec::MASTER_FP32) features.insert("precision.storage.master_fp32");
-  if (precision.overrides_size() > 0) features.insert("precision.overrides");
-  for (const v1::PrecisionOverride& override : precision.overrides()) AddMode(override.compute(), features);
   if (precision.loss_spike().action() == v1::LossSpikeGuard::ROLLBACK) features.insert("precision.loss_spike.rollback");
-  if (precision.emulate()) features.insert("precision.emulate");
 }
 
-void AddTraining(const v1::TrainingSpec& training, std::set<std::string>& features) {
-  features.insert("workload.training");
+// But for its precision.
+void AddRun(const v1::TrainingSpec& training, std::set<std::string>& features) {
   AddModel(training.model(), features);
   AddSource(training.data().train(), features);
   AddSource(training.data().eval(), features);
-  AddPrecision(training.precision(), features);
   if (training.checkpoint().bundle() == v1::CheckpointSpec::FIRST_SKIP) features.insert("checkpoint.bundle.first_skip");
   if (training.optimizer().has_adamw()) features.insert("optimizer.adamw");
   if (training.optimizer().has_adam()) features.insert("optimizer.adam");
@@ -71,12 +79,29 @@ void AddTraining(const v1::TrainingSpec& training, std::set<std::string>& featur
   if (training.micro_batch() == v1::MicroBatch::AUTO) features.insert("training.micro_batch");
 }
 
+void AddTraining(const v1::TrainingSpec& training, std::set<std::string>& features) {
+  features.insert("workload.training");
+  AddRun(training, features);
+  AddPrecision(training.precision(), features);
+}
+
+// Which precisions it compares is no feature: a row says of one that is not there that it is not.
+void AddStudy(const v1::StudySpec& study, std::set<std::string>& features) {
+  features.insert("workload.study");
+  if (study.kind_case() == v1::StudySpec::KIND_NOT_SET) return;
+  features.insert(absl::StrCat("study.", std::string(StudyName(study.kind_case()))));
+  if (const v1::TrainingSpec* training = TrainingOf(study)) {
+    AddRun(*training, features);
+    AddFormats(training->precision(), features);
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> RequiredFeatures(const v1::JobSpec& spec) {
   std::set<std::string> features;
   if (spec.has_training()) AddTraining(spec.training(), features);
-  if (spec.has_study()) features.insert("workload.study");
+  if (spec.has_study()) AddStudy(spec.study(), features);
   if (spec.resources().gpus() > 1) features.insert("resources.gpus");
   return {features.begin(), features.end()};
 }
@@ -113,9 +138,18 @@ const std::vector<std::string>& BuiltFeatures() {
       "schedule.constant",
       "schedule.cosine",
       "schedule.linear",
+      "study.failure_modes",
+      "study.format_table",
+      "study.gradient_analysis",
+      "study.layout_benchmark",
+      "study.memory_plan",
+      "study.precision_comparison",
+      "study.scaler_study",
+      "study.tensor_core",
       "training.init_from",
       "training.micro_batch",
       "training.parameter_groups",
+      "workload.study",
       "workload.training",
   };
   return features;

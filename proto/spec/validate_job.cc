@@ -15,7 +15,6 @@ constexpr std::size_t kMaxNameBytes = 63;
 constexpr std::size_t kMaxLabels = 64;
 constexpr std::size_t kMaxLabelValueBytes = 256;
 constexpr std::int64_t kMaxBackoffSeconds = 86'400;
-constexpr std::int64_t kMaxMemoryBytes = std::int64_t{1} << 50;
 
 bool IsLetterOrDigit(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 
@@ -172,11 +171,12 @@ std::vector<Violation> ValidateJobSpec(const v1::JobSpec& submitted) {
       CheckTraining(spec.training(), checker.Beneath("training"));
       break;
     case v1::JobSpec::kStudy:
-      checker.Unimplemented("study", "the study workload", "submit a job with a training section");
+      CheckStudy(spec.study(), checker.Beneath("study"));
       break;
     case v1::JobSpec::WORKLOAD_NOT_SET:
       checker.Add("training", ViolationReason::kRequired,
-                  "is missing; a job needs a workload, such as training: {model: {mlp: {hidden: [128]}}, data: …}");
+                  "is missing; a job needs a workload, such as training: {model: {mlp: {hidden: [128]}}, data: …}, or "
+                  "study: {format_table: {}}");
       break;
   }
   return violations;

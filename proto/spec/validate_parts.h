@@ -2,6 +2,7 @@
 // stands at it. For proto/spec alone.
 #pragma once
 
+#include "mantissa/v1/study.pb.h"
 #include "mantissa/v1/training.pb.h"
 #include "proto/spec/checker.h"
 #include "proto/spec/model_shape.h"
@@ -14,7 +15,11 @@ inline constexpr std::int64_t kLongestSeconds = std::int64_t{3650} * 86'400;
 inline constexpr std::int32_t kMaxVocabulary = 16'777'216;
 inline constexpr std::int32_t kMaxContext = 1'048'576;  // tokens in a sequence
 
+inline constexpr std::int64_t kMaxMemoryBytes = std::int64_t{1} << 50;
+
 void CheckTraining(const v1::TrainingSpec& training, Checker checker);
+
+void CheckStudy(const v1::StudySpec& study, Checker checker);
 
 // The model's own fields; true when all are right, so that its size can be worked out.
 bool CheckModel(const v1::Model& model, Checker checker);

@@ -98,6 +98,14 @@ struct ArtifactWrite {
   Kind kind = Kind::kStored;
 };
 
+// What a study has found. The report of a later attempt takes the place of an earlier one's.
+struct ReportWrite {
+  std::string job_id;
+  int32_t attempt = 0;
+  int64_t create_micros = 0;  // since 1970
+  std::string report;         // serialised
+};
+
 // Everything one decision, or one batch of them, wants stored. Plain data: the core makes it, a JobStore commits it as
 // one transaction, and after that its listeners learn of it. Nothing in here is visible to anyone before.
 struct Changes {
@@ -106,6 +114,7 @@ struct Changes {
   std::vector<v1::Checkpoint> checkpoints;
   std::vector<std::string> deleted_checkpoints;  // "<job id>/<checkpoint name>"
   std::vector<ArtifactWrite> artifacts;
+  std::vector<ReportWrite> reports;
   std::vector<TelemetryWrite> telemetry;
   std::vector<IdempotencyWrite> idempotency;
   // Nothing but a look whether anything can be stored.
@@ -131,8 +140,8 @@ struct Changes {
 
   bool NeedsCommit() const {
     return !jobs.empty() || !attempts.empty() || !checkpoints.empty() || !deleted_checkpoints.empty() ||
-           !artifacts.empty() || !telemetry.empty() || !idempotency.empty() || !drains.empty() || !deletions.empty() ||
-           !sweeps.empty() || !compactions.empty() || !compacted_jobs.empty();
+           !artifacts.empty() || !reports.empty() || !telemetry.empty() || !idempotency.empty() || !drains.empty() ||
+           !deletions.empty() || !sweeps.empty() || !compactions.empty() || !compacted_jobs.empty();
   }
 };
 

@@ -15,6 +15,7 @@ JobTerms TermsOf(const v1::JobSpec& resolved) {
   const v1::TimeoutSpec& limits = resolved.timeouts();
   return {.priority = resolved.priority(),
           .keep_checkpoints = resolved.training().checkpoint().keep(),
+          .study = resolved.study().kind_case(),
           .timeouts = {.queue = ToMilliseconds(limits.queue(), kLongestDuration),
                        .attempt = ToMilliseconds(limits.attempt(), kLongestDuration),
                        .total = ToMilliseconds(limits.total(), kLongestDuration),

@@ -22,6 +22,7 @@ struct JobTimeouts {
 struct JobTerms {
   int32_t priority = 0;
   int32_t keep_checkpoints = 0;
+  v1::StudySpec::KindCase study = v1::StudySpec::KIND_NOT_SET;  // none: it trains
   JobTimeouts timeouts{};
 };
 

@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "process/ids.h"
+#include "proto/spec/study_report.h"
 #include "server/core/checkpoint_policy.h"
 #include "server/core/errors.h"
 #include "server/core/proto_time.h"
@@ -75,6 +76,13 @@ void TakeDescription(const v1::SynchronizeRequest& request, Moment now, v1::Work
   *worker.mutable_roots() = request.roots();
   *worker.mutable_features() = request.features();
   Set(worker.mutable_last_seen_time(), now.wall);
+}
+
+// Cases that are done.
+void TakeCases(const v1::AttemptReport& report, Moment now, JobEntry& entry) {
+  entry.job.mutable_progress()->set_iteration(report.iteration());
+  Set(entry.job.mutable_progress()->mutable_time(), now.wall);
+  entry.progress_unsaved = true;
 }
 
 }  // namespace
@@ -183,6 +191,8 @@ void Scheduler::State::TakeReported(WorkerEntry& worker, const AttemptKey& key, 
   if (report.iteration() > live.attempt.iteration()) {
     live.attempt.set_iteration(report.iteration());
     live.progressed_at = now.steady;
+    // A study has no records that say how far it is.
+    if (entry.terms.study != v1::StudySpec::KIND_NOT_SET) TakeCases(report, now, entry);
   }
   TakePrecision(report, entry);
   if (report.declined_stops() > live.declined_stops) {
@@ -242,6 +252,30 @@ void Scheduler::State::TakeMissing(WorkerEntry& worker, const AttemptKey& key, b
   DropHeld(worker, key, changes);
 }
 
+// Note [Reports of studies]
+//
+// A study is run for its report, which is stored in the transaction that records the end of its attempt: whoever sees
+// the end can read the report. So a success without one, or with one that is too large or of another study, is none; it
+// is the trainer's fault and would come again, so that it ends as INTERNAL_ERROR, which is final unless the spec says
+// otherwise. Any other end keeps its own reason, which is the better one, and goes without the report. One that was
+// stopped, or failed, may have a report of what it had until then; of a job that is tried again, that is kept until a
+// later attempt has one.
+std::string Scheduler::State::TakeStudyReport(JobEntry& entry, const v1::AttemptReport& report, Moment now,
+                                              Changes& changes) {
+  v1::Job& job = entry.job;
+  // The worker's word for what stands in the report.
+  if (job.has_result()) job.mutable_result()->clear_finding();
+  if (!report.has_report()) {
+    return entry.terms.study == v1::StudySpec::KIND_NOT_SET ? "" : "the study ended without a report";
+  }
+  std::string fault = spec::ReportFault(entry.terms.study, report.report());
+  if (!fault.empty()) return fault;
+  job.mutable_result()->set_finding(Shortened(report.report().finding(), kMaxMessageBytes));
+  const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(now.wall.time_since_epoch());
+  changes.reports.push_back({job.id(), report.ref().attempt(), micros.count(), report.report().SerializeAsString()});
+  return "";
+}
+
 void Scheduler::State::RecordReportedEnd(JobEntry& entry, Moment now, Changes& changes) {
   const v1::AttemptReport report = entry.live->end->report;
   WorkerEntry& worker = workers.at(entry.live->placement().worker_id());
@@ -250,6 +284,7 @@ void Scheduler::State::RecordReportedEnd(JobEntry& entry, Moment now, Changes& c
     WriteGap(entry, *entry.live, report.last_attempt_sequence(), "not delivered by its worker", changes);
   }
   if (report.has_result()) *entry.job.mutable_result() = report.result();
+  const std::string fault = TakeStudyReport(entry, report, now, changes);
   TakePrecision(report, entry);
   v1::JobProgress& progress = *entry.job.mutable_progress();
   progress.set_iteration(std::max(progress.iteration(), report.iteration()));
@@ -275,6 +310,11 @@ void Scheduler::State::RecordReportedEnd(JobEntry& entry, Moment now, Changes& c
   }
   v1::Attempt::State state = report.state();
   Because because{report.reason(), Shortened(report.message(), kMaxMessageBytes)};
+  // See Note [Reports of studies].
+  if (state == v1::Attempt::SUCCEEDED && !fault.empty()) {
+    state = v1::Attempt::FAILED;
+    because = {v1::Reason::INTERNAL_ERROR, fault};
+  }
   if (state == v1::Attempt::SUCCEEDED) {
     because.reason = v1::Reason::COMPLETED;
   } else if (state == v1::Attempt::CANCELLED && entry.job.state() == v1::Job::CANCELLING) {

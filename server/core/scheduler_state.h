@@ -205,6 +205,9 @@ struct Scheduler::State {
   void TakeMissing(WorkerEntry& worker, const AttemptKey& key, bool new_session, Moment now, Changes& changes);
   void TakePrecision(const v1::AttemptReport& report, JobEntry& entry);
   void RecordReportedEnd(JobEntry& entry, Moment now, Changes& changes);
+  // What a study has found, to be stored; returns what is wrong with it, or with there being none: empty when nothing
+  // is.
+  std::string TakeStudyReport(JobEntry& entry, const v1::AttemptReport& report, Moment now, Changes& changes);
   void TakeDeclinedStop(JobEntry& entry, Moment now, Changes& changes);
 
   // scheduler_revival.cc

@@ -75,12 +75,6 @@ absl::Status InvalidField(std::string_view field, std::string_view description) 
                         bad);
 }
 
-absl::Status NotBuilt(std::string_view method, std::string_view instead) {
-  return ErrorWithReason(
-      absl::StatusCode::kUnimplemented, "NOT_BUILT",
-      absl::StrCat(View(method), " is not built in this release", instead.empty() ? "." : "; ", View(instead)));
-}
-
 absl::Status StandingBy() {
   return ErrorWithReason(absl::StatusCode::kUnavailable, "STANDBY",
                          "this server stands by for the active one; call that, or try again");

@@ -22,9 +22,6 @@ absl::Status InvalidSpec(const std::vector<spec::Violation>& violations);
 // INVALID_ARGUMENT for one field: what is wrong, what is right.
 absl::Status InvalidField(std::string_view field, std::string_view description);
 
-// UNIMPLEMENTED, reason NOT_BUILT: says so of a method, and what to do instead.
-absl::Status NotBuilt(std::string_view method, std::string_view instead);
-
 // UNAVAILABLE, reason SHUTTING_DOWN.
 absl::Status ShuttingDown();
 // UNAVAILABLE, reason STANDBY: another server is the active one, or this one can't be sure that it still is.

@@ -140,6 +140,11 @@ absl::Status FakeStore::Apply(const Changes& changes, Records& records, Requests
       artifacts.erase(key);
     }
   }
+  for (const ReportWrite& write : changes.reports) {
+    auto record = records.find(write.job_id);
+    if (record == records.end()) return absl::AbortedError("report without a job");
+    record->second.report.emplace().ParseFromString(write.report);
+  }
   for (const TelemetryWrite& write : changes.telemetry) {
     auto record = records.find(write.job_id);
     if (record == records.end()) return absl::AbortedError("telemetry without a job");
@@ -327,6 +332,12 @@ absl::StatusOr<std::vector<ArtifactWrite>> FakeStore::ListArtifacts(std::string_
 absl::StatusOr<std::vector<ArtifactWrite>> FakeStore::ListWantedArtifacts(std::string_view job_id) {
   process::MutexLock lock(mutex_);
   return ArtifactsLocked(job_id, ArtifactWrite::Kind::kWanted);
+}
+
+absl::StatusOr<std::optional<v1::Report>> FakeStore::GetReport(std::string_view job_id) {
+  process::MutexLock lock(mutex_);
+  auto record = records_.find(job_id);
+  return record == records_.end() ? std::optional<v1::Report>() : record->second.report;
 }
 
 absl::StatusOr<TelemetryPage> FakeStore::ReadTelemetry(std::string_view job_id, int64_t from, int64_t max_bytes) {

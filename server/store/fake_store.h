@@ -3,6 +3,7 @@
 
 #include <deque>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <tuple>
@@ -37,6 +38,7 @@ class FakeStore final : public JobStore {
   absl::StatusOr<std::vector<v1::Checkpoint>> ListCheckpoints(std::string_view job_id) override;
   absl::StatusOr<std::vector<ArtifactWrite>> ListArtifacts(std::string_view job_id) override;
   absl::StatusOr<std::vector<ArtifactWrite>> ListWantedArtifacts(std::string_view job_id) override;
+  absl::StatusOr<std::optional<v1::Report>> GetReport(std::string_view job_id) override;
   absl::StatusOr<TelemetryPage> ReadTelemetry(std::string_view job_id, int64_t from, int64_t max_bytes) override;
   absl::StatusOr<TelemetryPage> ListEvents(std::string_view job_id, int64_t from, v1::JobEvent::Severity min_severity,
                                            int32_t limit) override;
@@ -54,6 +56,7 @@ class FakeStore final : public JobStore {
     std::map<int32_t, v1::Attempt> attempts;
     std::map<std::tuple<int32_t, int32_t, std::string>, v1::Checkpoint> checkpoints;  // (attempt, step, name)
     std::map<std::pair<int32_t, std::string>, ArtifactWrite> artifacts;               // (attempt, name)
+    std::optional<v1::Report> report;
     std::vector<v1::Segment> telemetry;
     std::map<int64_t, TelemetryCompaction> chunks;  // by their first sequence; what they hold stays in `telemetry`
     bool uncompacted = false;

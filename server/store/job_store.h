@@ -12,6 +12,7 @@
 
 #include "mantissa/v1/job.pb.h"
 #include "mantissa/v1/job_service.pb.h"
+#include "mantissa/v1/report.pb.h"
 #include "mantissa/v1/telemetry.pb.h"
 #include "server/core/changes.h"
 #include "server/core/scheduler.h"
@@ -50,7 +51,7 @@ struct RetentionQuery {
   int64_t keep_newest = 0;          // those beyond this many go, too; 0: however many they are
 };
 
-// What outlives every process: jobs, attempts, checkpoints, artifacts, telemetry, idempotency keys.
+// What outlives every process: jobs, attempts, checkpoints, artifacts, reports, telemetry, idempotency keys.
 //
 // Commit is called by one thread at a time; reads may come from any thread at any time and see only what is durable.
 class JobStore {
@@ -83,6 +84,8 @@ class JobStore {
   virtual absl::StatusOr<std::vector<ArtifactWrite>> ListArtifacts(std::string_view job_id) = 0;
   // Files that a worker has been asked for: a download of one of these is UNAVAILABLE rather than NOT_FOUND.
   virtual absl::StatusOr<std::vector<ArtifactWrite>> ListWantedArtifacts(std::string_view job_id) = 0;
+  // What a study has found; nothing where it has not said so yet, or is none.
+  virtual absl::StatusOr<std::optional<v1::Report>> GetReport(std::string_view job_id) = 0;
   // Entries with sequence >= from, about `max_bytes` of them, whole segments cut to begin at `from`.
   virtual absl::StatusOr<TelemetryPage> ReadTelemetry(std::string_view job_id, int64_t from, int64_t max_bytes) = 0;
   // Segments that are events, from sequence `from` on.

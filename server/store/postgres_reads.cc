@@ -154,6 +154,15 @@ absl::StatusOr<std::vector<ArtifactWrite>> PostgresStore::ListWantedArtifacts(st
   return ReadArtifacts(job_id, /*stored=*/false);
 }
 
+absl::StatusOr<std::optional<v1::Report>> PostgresStore::GetReport(std::string_view job_id) {
+  Reader reader = Read();
+  PostgresStatement statement("SELECT body FROM reports WHERE job_id = $1");
+  auto rows = reader.Query(statement.Bind(job_id));
+  if (!rows.ok()) return rows.status();
+  if (rows->size() == 0) return std::optional<v1::Report>();
+  return ParseReport(job_id, rows->Bytes(0, 0));
+}
+
 absl::StatusOr<std::vector<DeletedJob>> PostgresStore::ListDeletedJobs(std::string_view after_id, int32_t limit) {
   Reader reader = Read();
   PostgresStatement statement(

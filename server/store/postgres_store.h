@@ -61,6 +61,7 @@ class PostgresStore final : public JobStore {
   absl::StatusOr<std::vector<v1::Checkpoint>> ListCheckpoints(std::string_view job_id) override;
   absl::StatusOr<std::vector<ArtifactWrite>> ListArtifacts(std::string_view job_id) override;
   absl::StatusOr<std::vector<ArtifactWrite>> ListWantedArtifacts(std::string_view job_id) override;
+  absl::StatusOr<std::optional<v1::Report>> GetReport(std::string_view job_id) override;
   absl::StatusOr<TelemetryPage> ReadTelemetry(std::string_view job_id, int64_t from, int64_t max_bytes) override;
   absl::StatusOr<TelemetryPage> ListEvents(std::string_view job_id, int64_t from, v1::JobEvent::Severity min_severity,
                                            int32_t limit) override;

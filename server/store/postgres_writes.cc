@@ -140,6 +140,18 @@ void AddArtifact(const ArtifactWrite& write, Statements& statements) {
       .BindBlob(write.artifact.SerializeAsString());
 }
 
+void AddReport(const ReportWrite& write, Statements& statements) {
+  statements
+      .emplace_back(
+          "INSERT INTO reports (job_id, attempt, create_micros, body) VALUES ($1, $2, $3, $4) ON CONFLICT (job_id) DO "
+          "UPDATE SET attempt = excluded.attempt, create_micros = excluded.create_micros, body = excluded.body")
+      .Bind(write.job_id)
+      .Bind(write.attempt)
+      .Bind(write.create_micros)
+      .BindBlob(ToReportRow(write.report))
+      .About(absl::StrCat("report of job ", write.job_id));
+}
+
 void AddTelemetry(const std::vector<TelemetryWrite>& writes, Statements& statements) {
   for (TelemetryRow& row : ToTelemetryRows(writes)) {
     statements
@@ -209,7 +221,7 @@ void AddSweep(const JobSweep& sweep, Statements& statements) {
   static const std::string kGone =
       "id = $1 AND state = 0 AND NOT EXISTS (SELECT 1 FROM checkpoints WHERE job_id = $1) AND NOT EXISTS "
       "(SELECT 1 FROM telemetry WHERE job_id = $1)";
-  for (const char* table : {"job_labels", "artifacts", "attempts", "telemetry_uncompacted"}) {
+  for (const char* table : {"job_labels", "artifacts", "reports", "attempts", "telemetry_uncompacted"}) {
     statements
         .emplace_back(
             absl::StrCat("DELETE FROM ", table, " WHERE job_id = $1 AND EXISTS (SELECT 1 FROM jobs WHERE ", kGone, ")"))
@@ -267,6 +279,7 @@ absl::StatusOr<std::vector<PostgresStatement>> PostgresStore::Statements(const C
         .Bind(key->second);
   }
   for (const ArtifactWrite& write : changes.artifacts) AddArtifact(write, statements);
+  for (const ReportWrite& write : changes.reports) AddReport(write, statements);
   for (const DrainWrite& write : changes.drains) AddDrain(write, statements);
   AddTelemetry(changes.telemetry, statements);
   AddIdempotency(changes.idempotency, clock_.WallNow(), options_.keep_idempotency, statements);

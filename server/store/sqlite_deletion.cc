@@ -34,7 +34,7 @@ absl::Status SqliteStore::SweepJob(const JobSweep& sweep) {
       kSweptAtOnce, ")"));
   if (!status.ok() || writer_->changes() > 0 || !sweep.last) return status;
   // A checkpoint's row goes when its files have gone.
-  for (const char* table : {"job_labels", "artifacts", "attempts", "telemetry_uncompacted"}) {
+  for (const char* table : {"job_labels", "artifacts", "reports", "attempts", "telemetry_uncompacted"}) {
     status = run(absl::StrCat("DELETE FROM ", table,
                               " WHERE job_id IN (SELECT id FROM jobs WHERE id = ? AND state = 0 AND NOT EXISTS "
                               "(SELECT 1 FROM checkpoints WHERE job_id = jobs.id))"));

@@ -162,4 +162,15 @@ absl::StatusOr<std::vector<ArtifactWrite>> SqliteStore::ListWantedArtifacts(std:
   return ReadArtifacts(job_id, /*stored=*/false);
 }
 
+absl::StatusOr<std::optional<v1::Report>> SqliteStore::GetReport(std::string_view job_id) {
+  auto reader = Read();
+  if (!reader.ok()) return reader.status();
+  auto statement = reader->connection().Prepare("SELECT body FROM reports WHERE job_id = ?");
+  if (!statement.ok()) return statement.status();
+  auto row = statement->Bind(job_id).Step();
+  if (!row.ok()) return row.status();
+  if (!*row) return std::optional<v1::Report>();
+  return ParseReport(job_id, statement->Bytes(0));
+}
+
 }  // namespace mantissa::server

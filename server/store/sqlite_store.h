@@ -60,6 +60,7 @@ class SqliteStore final : public JobStore {
   absl::StatusOr<std::vector<v1::Checkpoint>> ListCheckpoints(std::string_view job_id) override;
   absl::StatusOr<std::vector<ArtifactWrite>> ListArtifacts(std::string_view job_id) override;
   absl::StatusOr<std::vector<ArtifactWrite>> ListWantedArtifacts(std::string_view job_id) override;
+  absl::StatusOr<std::optional<v1::Report>> GetReport(std::string_view job_id) override;
   absl::StatusOr<TelemetryPage> ReadTelemetry(std::string_view job_id, int64_t from, int64_t max_bytes) override;
   absl::StatusOr<TelemetryPage> ListEvents(std::string_view job_id, int64_t from, v1::JobEvent::Severity min_severity,
                                            int32_t limit) override;
@@ -84,6 +85,7 @@ class SqliteStore final : public JobStore {
   absl::Status WriteCheckpoint(const v1::Checkpoint& checkpoint);
   absl::Status DeleteCheckpoint(std::string_view job_and_name);
   absl::Status WriteArtifact(const ArtifactWrite& write);
+  absl::Status WriteReport(const ReportWrite& write);
   absl::Status WriteTelemetry(const std::vector<TelemetryWrite>& writes);
   absl::Status CompactTelemetry(const TelemetryCompaction& compaction);
   absl::Status ForgetUncompacted(const std::string& job_id);

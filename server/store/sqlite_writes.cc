@@ -42,6 +42,11 @@ absl::Status SqliteStore::WriteAll(const Changes& changes) {
     absl::Status status = WriteArtifact(write);
     if (!status.ok()) return status;
   }
+  for (const ReportWrite& write : changes.reports) {
+    absl::Status status = WriteReport(write);
+    if (!status.ok()) return status;
+    MANTISSA_FAILPOINT("store.after_report");
+  }
   for (const DrainWrite& write : changes.drains) {
     absl::Status status = WriteDrain(write);
     if (!status.ok()) return status;
@@ -216,6 +221,15 @@ absl::Status SqliteStore::WriteArtifact(const ArtifactWrite& write) {
       .Bind(write.kind == ArtifactWrite::Kind::kStored ? 1 : 0)
       .BindBlob(bytes)
       .Run();
+}
+
+absl::Status SqliteStore::WriteReport(const ReportWrite& write) {
+  const std::string row = ToReportRow(write.report);
+  auto statement = writer_->Prepare(
+      "INSERT INTO reports (job_id, attempt, create_micros, body) VALUES (?, ?, ?, ?) ON CONFLICT (job_id) DO UPDATE "
+      "SET attempt = excluded.attempt, create_micros = excluded.create_micros, body = excluded.body");
+  if (!statement.ok()) return statement.status();
+  return statement->Bind(write.job_id).Bind(write.attempt).Bind(write.create_micros).BindBlob(row).Run();
 }
 
 absl::Status SqliteStore::WriteIdempotency(const std::vector<IdempotencyWrite>& writes) {

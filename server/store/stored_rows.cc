@@ -7,7 +7,9 @@
 #include "absl/strings/str_cat.h"
 
 #include "mantissa/v1/job_service.pb.h"
+#include "proto/spec/study_report.h"
 #include "server/core/telemetry_segment.h"
+#include "server/store/packed_bytes.h"
 #include "server/store/telemetry_chunk.h"
 
 namespace mantissa::server {
@@ -55,6 +57,15 @@ absl::Status ParseAttempt(std::string_view body, std::string_view token, v1::Att
   if (attempt.placements_size() != 1) return absl::DataLossError("store: an attempt has no placement");
   attempt.mutable_placements(0)->set_token(std::string(token));
   return status;
+}
+
+std::string ToReportRow(const std::string& report) { return Compress(report); }
+
+absl::StatusOr<v1::Report> ParseReport(std::string_view job_id, std::string_view row) {
+  std::string bytes;
+  v1::Report report;
+  if (Decompress(row, spec::kMaxReportBytes, bytes) && report.ParseFromString(bytes)) return report;
+  return absl::DataLossError(absl::StrCat("store: the report of job ", std::string(job_id), " is damaged"));
 }
 
 std::vector<TelemetryRow> ToTelemetryRows(const std::vector<TelemetryWrite>& writes) {

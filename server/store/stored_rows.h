@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 
 #include "mantissa/v1/job.pb.h"
+#include "mantissa/v1/report.pb.h"
 #include "mantissa/v1/telemetry.pb.h"
 #include "process/mutex.h"
 #include "server/core/changes.h"
@@ -42,6 +43,11 @@ struct AttemptRow {
 absl::StatusOr<AttemptRow> ToAttemptRow(const v1::Attempt& attempt);
 // With the token.
 absl::Status ParseAttempt(std::string_view body, std::string_view token, v1::Attempt& attempt);
+
+// A report's bytes as they are stored, compressed: its tables repeat themselves.
+std::string ToReportRow(const std::string& report);
+// DATA_LOSS, naming the job, for bytes that are damaged.
+absl::StatusOr<v1::Report> ParseReport(std::string_view job_id, std::string_view row);
 
 // A run of records and gaps, or exactly one event. `segments` is a message whose field 1 is `repeated Segment`.
 struct TelemetryRow {

@@ -39,8 +39,8 @@ void Try(const v1::JobSpec& spec) {
   Require(Bytes(spec::ResolveDefaults(resolved)) == Bytes(resolved), "resolving twice changes nothing");
   if (!violations.empty()) return;
   Require(spec::ValidateJobSpec(resolved).empty(), "a good spec with its defaults written out is good");
+  Require(!spec::RequiredFeatures(resolved).empty(), "a workload is a feature");
   if (!resolved.has_training()) return;
-  spec::RequiredFeatures(resolved);
   if (const auto sample = spec::SampleShapeOf(resolved.training())) {
     spec::ValidateModelFits(resolved.training(), *sample);
   }

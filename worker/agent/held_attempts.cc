@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "proto/spec/study_report.h"
+
 namespace mantissa::agent {
 namespace {
 
@@ -9,6 +11,10 @@ using Stage = HeldAttempt::Stage;
 
 // A disk that is full now may be emptied; until then the trainer is to train and not to write.
 constexpr std::chrono::seconds kBetweenStops{10};
+
+// Of studies' reports in one call, whose messages the server takes up to 4 MiB. At least one always fits.
+constexpr std::size_t kMaxReportsBytes = std::size_t{2} << 20;
+static_assert(kMaxReportsBytes >= spec::kMaxReportBytes);
 
 // Nobody cancelled the job, and it is to go on elsewhere.
 bool GoesOnElsewhere(StopCause cause) {
@@ -32,7 +38,21 @@ void EndAsAsked(HeldAttempt& attempt) {
   }
 }
 
-v1::AttemptReport ReportOf(const HeldAttempt& attempt) {
+// Only what is right is passed on: the server takes no other, and a message that is too large would stop every report
+// of this worker.
+void TakeStudyReport(const v1::AttemptEnded& ended, HeldAttempt& attempt) {
+  if (!ended.has_report()) return;
+  const std::string fault = spec::ReportFault(attempt.assignment.spec().study().kind_case(), ended.report());
+  if (fault.empty()) {
+    attempt.report = ended.report();
+  } else if (attempt.end_state == v1::Attempt::SUCCEEDED) {
+    attempt.end_state = v1::Attempt::FAILED;
+    attempt.end_reason = {v1::Reason::INTERNAL_ERROR, fault};
+  }
+}
+
+// `with_end`: where it has ended, say so.
+v1::AttemptReport ReportOf(const HeldAttempt& attempt, bool with_end) {
   v1::AttemptReport report;
   *report.mutable_ref() = attempt.ref;
   report.set_iteration(attempt.iteration);
@@ -41,7 +61,7 @@ v1::AttemptReport ReportOf(const HeldAttempt& attempt) {
   report.set_last_checkpoint(attempt.last_checkpoint);
   report.set_last_attempt_sequence(attempt.last_attempt_sequence);
   report.set_declined_stops(attempt.declined_stops);
-  switch (attempt.stage) {
+  switch (attempt.stage == Stage::kEnded && !with_end ? Stage::kEnding : attempt.stage) {
     case Stage::kStarting:
       report.set_state(v1::Attempt::STARTING);
       break;
@@ -56,6 +76,7 @@ v1::AttemptReport ReportOf(const HeldAttempt& attempt) {
       *report.mutable_result() = attempt.result;
       if (attempt.intervention) *report.mutable_intervention() = *attempt.intervention;
       for (const v1::Artifact& artifact : attempt.artifacts) *report.add_artifacts() = artifact;
+      if (attempt.report) *report.mutable_report() = *attempt.report;
       break;
   }
   return report;
@@ -128,6 +149,7 @@ bool HeldAttempts::Ended(const AttemptKey& key, const v1::AttemptEnded& ended, p
       attempt->end_state = v1::Attempt::FAILED;
       attempt->end_reason = {v1::Reason::TRAINER_LOST, "the trainer ended the attempt without being asked to"};
   }
+  TakeStudyReport(ended, *attempt);
   return Over(*attempt);
 }
 
@@ -185,7 +207,13 @@ void HeldAttempts::CheckpointSaved(const AttemptKey& key, const std::string& nam
 
 std::vector<v1::AttemptReport> HeldAttempts::Reports() const {
   std::vector<v1::AttemptReport> reports;
-  for (const auto& [key, attempt] : attempts_) reports.push_back(ReportOf(attempt));
+  std::size_t bytes = 0;
+  for (const auto& [key, attempt] : attempts_) {
+    const std::size_t size = attempt.report ? attempt.report->ByteSizeLong() : 0;
+    const bool fits = size <= kMaxReportsBytes - bytes;
+    if (fits) bytes += size;
+    reports.push_back(ReportOf(attempt, fits));
+  }
   return reports;
 }
 

@@ -53,6 +53,7 @@ struct HeldAttempt {
   std::optional<v1::Intervention> intervention;  // that its trainer ended it with
   std::vector<v1::Artifact> artifacts;
   std::vector<std::string> artifact_paths;  // relative to the root `checkpoints`, in the same order
+  std::optional<v1::Report> report;         // of a study
 
   // Its trainer is no longer at work.
   bool over() const { return stage == Stage::kEnding || stage == Stage::kEnded; }
@@ -89,7 +90,8 @@ class HeldAttempts {
 
   void Forget(const AttemptKey& key) { attempts_.erase(key); }
 
-  // What SynchronizeRequest says of them.
+  // What SynchronizeRequest says of them. A message has room for so many bytes of studies' reports: an end whose report
+  // has to wait is not told yet, and is as soon as the server has recorded those before it.
   std::vector<v1::AttemptReport> Reports() const;
 
  private:

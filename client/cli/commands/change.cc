@@ -194,6 +194,10 @@ int Update(const Context& context, const UpdateOptions& options) {
 int Clone(const Context& context, const CloneOptions& options) {
   const absl::StatusOr<Job> job = GetWhole(context, options.job);
   if (!job.ok()) return context.console.Fail(job.status());
+  if (options.from_checkpoint && job->resolved_spec().has_study()) {
+    return context.console.Fail(
+        absl::FailedPreconditionError("--from-checkpoint: a study keeps no checkpoints; leave it out to run it again"));
+  }
   SpecFile file = Overridden(*job, options.overrides);
   if (!options.submit.source.name.empty()) file.spec.set_name(options.submit.source.name);
   if (options.from_checkpoint) file.spec.mutable_training()->mutable_init_from()->set_job_id(job->id());

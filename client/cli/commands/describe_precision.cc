@@ -148,6 +148,10 @@ int DescribePrecision(const Context& context, const SpecSource& source) {
   const Console& console = context.console;
   const absl::StatusOr<v1::JobSpec> job = GoodSpec(source);
   if (!job.ok()) return console.Fail(job.status());
+  if (job->has_study()) {
+    return console.Fail(absl::FailedPreconditionError(
+        "study: describe-precision is for what a job trains; the study memory_plan compares precisions"));
+  }
   const v1::TrainingSpec& training = job->training();
   const spec::PrecisionReport report = spec::DescribePrecision(training);
   if (report.modules.empty()) {

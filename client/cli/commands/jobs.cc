@@ -14,6 +14,7 @@
 #include "client/cli/output/number_text.h"
 #include "client/cli/output/table.h"
 #include "client/cli/spec/field_names.h"
+#include "client/cli/watch/styled_line.h"
 
 namespace mantissa::cli {
 namespace {
@@ -134,10 +135,14 @@ std::string StabilityText(const v1::PrecisionStats& stats) {
 void AddProgress(const Job& job, Rows& rows) {
   const v1::JobProgress& progress = job.progress();
   if (progress.iteration() == 0) return;
-  rows.emplace_back("iteration", progress.total_iterations() > 0
-                                     ? absl::StrCat(progress.iteration(), " of ", progress.total_iterations())
-                                     : std::to_string(progress.iteration()));
-  rows.emplace_back("applied", absl::StrCat(progress.step(), ", skipped ", progress.skipped_iterations()));
+  const bool study = job.resolved_spec().has_study();
+  rows.emplace_back(study ? "cases" : "iteration",
+                    progress.total_iterations() > 0
+                        ? absl::StrCat(progress.iteration(), " of ", progress.total_iterations())
+                        : std::to_string(progress.iteration()));
+  if (!study) {
+    rows.emplace_back("applied", absl::StrCat(progress.step(), ", skipped ", progress.skipped_iterations()));
+  }
   if (progress.has_loss()) rows.emplace_back("loss", ShortNumber(progress.loss(), 4));
   if (progress.has_loss_scale()) rows.emplace_back("loss scale", ScaleText(progress.loss_scale()));
   if (progress.has_grad_norm()) rows.emplace_back("grad norm", ShortNumber(progress.grad_norm(), 4));
@@ -157,7 +162,18 @@ void AddResult(const v1::JobResult& result, Rows& rows) {
   if (!result.checkpoint().empty()) rows.emplace_back("checkpoint", result.checkpoint());
 }
 
-std::string JobText(const Job& job) {
+constexpr int kKeyWidth = 17;
+
+// The paragraph of a study's report, on lines that can be read.
+std::string FindingText(const Job& job, int width) {
+  std::string text;
+  for (const std::string& line : WrapWords(ForTerminal(job.result().finding()), std::max(20, width - kKeyWidth))) {
+    absl::StrAppend(&text, PadRight(text.empty() ? "finding" : "", kKeyWidth), line, "\n");
+  }
+  return text;
+}
+
+std::string JobText(const Job& job, int width) {
   Rows rows = {{"name", JobName(job)}, {"id", job.id()}, {"state", Job::State_Name(job.state())}};
   if (job.reason() != v1::Reason::REASON_UNSPECIFIED)
     rows.back().second += absl::StrCat(" (", v1::Reason::Code_Name(job.reason()), ")");
@@ -178,8 +194,8 @@ std::string JobText(const Job& job) {
   AddResult(job.result(), rows);
   if (!job.trace_id().empty()) rows.emplace_back("trace id", job.trace_id());
   std::string text;
-  for (const auto& [key, value] : rows) absl::StrAppend(&text, PadRight(key, 17), ForTerminal(value), "\n");
-  return text;
+  for (const auto& [key, value] : rows) absl::StrAppend(&text, PadRight(key, kKeyWidth), ForTerminal(value), "\n");
+  return text + FindingText(job, width);
 }
 
 }  // namespace
@@ -199,7 +215,7 @@ int Get(const Context& context, const std::string& reference) {
   } else if (context.format == OutputFormat::kName) {
     console.out.Write(job.id() + "\n");
   } else {
-    console.out.Write(JobText(job));
+    console.out.Write(JobText(job, console.width()));
   }
   return kExitOk;
 }

@@ -14,6 +14,7 @@
 #include "client/cli/output/whole_file.h"
 #include "client/cli/plot/picture.h"
 #include "client/cli/plot/plot_data.h"
+#include "client/cli/plot/png_file.h"
 #include "client/cli/plot/png_plot.h"
 #include "client/cli/plot/text_plot.h"
 
@@ -24,7 +25,6 @@ using v1::JobService;
 
 constexpr int kPage = 65'536;
 constexpr int kMostPoints = 65'536;
-constexpr int kPngWidth = 1280, kPngHeight = 960;
 constexpr int kLines = 32;      // where no terminal says how many it has
 constexpr int kMostLines = 48;  // a curve gains nothing from more
 // Points asked for, for each dot or pixel of the width.
@@ -72,22 +72,6 @@ std::string NothingToDraw(const v1::Job& job) {
                       "); there is nothing to draw");
 }
 
-int WritePng(const Context& context, const PlotOptions& options, const Picture& picture, int width, int height) {
-  const Console& console = context.console;
-  const absl::StatusOr<std::string> png = DrawPng(picture, width, height);
-  if (!png.ok()) return console.Fail(png.status());
-  if (options.png == "-") {
-    console.out.Write(*png);
-    return kExitOk;
-  }
-  if (const absl::Status written = WriteWhole(options.png, *png, "--png"); !written.ok()) {
-    return console.Fail(written);
-  }
-  console.out.Write(absl::StrCat(ForTerminal(options.png), "  ", width, " x ", height, " pixels  ",
-                                 SizeText(static_cast<std::int64_t>(png->size())), "\n"));
-  return kExitOk;
-}
-
 absl::Status CheckSize(const PlotOptions& options) {
   const bool png = !options.png.empty();
   const auto check = [png](const char* name, int value, int least) {
@@ -121,8 +105,9 @@ int Plot(const Context& context, const PlotOptions& options) {
   const absl::Status got = context.connection.Ask(context.connection.jobs(), &JobService::Stub::GetJob, request, job);
   if (!got.ok()) return console.Fail(got);
   if (job.resolved_spec().has_study()) {
-    return console.Fail(absl::FailedPreconditionError(
-        absl::StrCat(ForTerminal(JobName(job)), " is a study: it trains nothing that could be drawn")));
+    return console.Fail(absl::FailedPreconditionError(absl::StrCat(
+        ForTerminal(JobName(job)), " is a study, which has no records to draw; its numbers: mantissa report ", job.id(),
+        context.address_flag)));
   }
   const int width = options.width > 0 ? options.width : png ? kPngWidth : std::max(kLeastPlotWidth, console.width());
   const int height = options.height > 0 ? options.height : png ? kPngHeight : TerminalLines();
@@ -136,7 +121,7 @@ int Plot(const Context& context, const PlotOptions& options) {
   PictureOptions how;
   if (options.loss_axis != "auto") how.loss_axis = options.loss_axis == "log" ? AxisKind::kLog : AxisKind::kLinear;
   const Picture picture = MakePicture(job, *data, how);
-  if (png) return WritePng(context, options, picture, width, height);
+  if (png) return WritePng(console, picture, options.png, width, height);
   const ViewOptions view = {.width = width, .color = console.out_look.color, .utf8 = console.utf8};
   console.out.Write(absl::StrCat(absl::StrJoin(RenderPlot(picture, view, height), "\n"), "\n"));
   return kExitOk;

@@ -54,9 +54,10 @@ struct Boundary {
 struct Picture {
   std::string name;
   v1::Job::State state = v1::Job::STATE_UNSPECIFIED;
-  std::vector<std::string> facts;  // beside the name: `attempt 2`, `FP16`, `690 iterations`
-  Axis iterations;                 // linear
-  std::vector<Panel> panels;       // from the top down
+  std::vector<std::string> facts;    // beside the name: `attempt 2`, `FP16`, `690 iterations`
+  Axis iterations;                   // linear
+  std::string across = "iteration";  // what that axis counts
+  std::vector<Panel> panels;         // from the top down
   std::vector<Boundary> boundaries;
   std::vector<PlotGap> gaps;       // those whose iterations are known
   std::vector<std::string> notes;  // what the picture can't show

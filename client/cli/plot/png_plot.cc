@@ -194,7 +194,7 @@ void DrawIterations(const Picture& picture, const Box& box, Drawing& drawing) {
     drawing.Ink(kInk);
     drawing.Text(x, below + 18, tick.text, kSmallText, 0.5);
   }
-  drawing.Text(box.left + box.width, below + 32, "iteration", kSmallText, 1);
+  drawing.Text(box.left + box.width, below + 32, picture.across, kSmallText, 1);
 }
 
 }  // namespace

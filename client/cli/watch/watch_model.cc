@@ -63,6 +63,7 @@ std::vector<double> LossCourse::Points(std::size_t columns) const {
 void WatchModel::SetJob(const v1::Job& job) {
   ApplyJob(job);
   const v1::JobSpec& spec = job.has_resolved_spec() ? job.resolved_spec() : job.spec();
+  state_.study = spec.has_study();
   const v1::PrecisionSpec& precision = spec.training().precision();
   state_.submitted_precision = precision.mode();
   if (precision.mode() != v1::PrecisionSpec::MODE_UNSPECIFIED && !job.has_lineage()) {
@@ -202,6 +203,8 @@ void WatchModel::ApplyEvent(const v1::JobEvent& event) {
   }
   if (event.detail_case() == v1::JobEvent::kRanges) return;  // for whoever asks (`mantissa events`): they come often
   fold_.Flush(events_);
+  // A study has no records that say it.
+  if (state_.study && event.iteration() > 0) state_.iteration = event.iteration();
   switch (event.detail_case()) {
     case v1::JobEvent::kStarted:
       ApplyStarted(event.started());

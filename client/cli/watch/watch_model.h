@@ -66,6 +66,7 @@ struct WatchState {
   bool emulated = false;
   std::int32_t lineage = 1;
 
+  bool study = false;  // what counts as iterations are its cases
   std::int64_t iteration = 0;
   std::int64_t total_iterations = 0;
   std::int64_t step = 0;

@@ -21,6 +21,8 @@ constexpr int kMinBar = 8;
 // Room kept right of the bar, so that its length does not dance with the digits: ` 100 %   12:45 left   14.2k
 // samples/s`.
 constexpr int kRightOfBar = 40;
+// A paragraph is hard to read in longer lines, where no terminal bounds them.
+constexpr int kFindingWidth = 100;
 
 bool IsWaiting(v1::Job::State state) { return state == v1::Job::QUEUED || state == v1::Job::PAUSED; }
 
@@ -54,14 +56,17 @@ StyledLine Header(const WatchState& state) {
   return line;
 }
 
+// What progress counts.
+std::string Counted(const WatchState& state) { return state.study ? "case " : "iteration "; }
+
 StyledLine Progress(const WatchState& state, const ViewOptions& options) {
   StyledLine line;
   if (state.total_iterations <= 0) {
-    line.Add(0, {{absl::StrCat("iteration ", state.iteration)}});
+    line.Add(0, {{absl::StrCat(Counted(state), state.iteration)}});
   } else {
     const std::string total = std::to_string(state.total_iterations);
     const std::string count = absl::StrCat(
-        "iteration ", PadLeft(std::to_string(state.iteration), static_cast<int>(total.size())), "/", total);
+        Counted(state), PadLeft(std::to_string(state.iteration), static_cast<int>(total.size())), "/", total);
     const double ratio = static_cast<double>(state.iteration) / static_cast<double>(state.total_iterations);
     const int percent = static_cast<int>(100 * std::clamp(ratio, 0.0, 1.0));
     const int room = options.width - static_cast<int>(count.size()) - 2 - kRightOfBar;
@@ -199,7 +204,7 @@ std::vector<std::string> RenderBlock(const WatchState& state, const ViewOptions&
   if (state.iteration > 0) {
     lines.push_back(Progress(state, options));
     lines.push_back(Learning(state, options));
-    lines.push_back(Precision(state, options));
+    if (!state.study) lines.push_back(Precision(state, options));
   }
   if (state.folded) lines.emplace_back().Add(0, {{*state.folded + " …", Style::kWarn}});
   if (notice) lines.emplace_back().Add(0, {{*notice, Style::kWarn}});
@@ -225,7 +230,7 @@ std::vector<std::string> RenderEvent(const EventLine& event, const ViewOptions& 
 std::string RenderProgressLine(const WatchState& state) {
   std::string text = v1::Job::State_Name(state.job_state);
   if (state.iteration == 0) return state.message.empty() ? text : absl::StrCat(text, "  ", state.message);
-  text = absl::StrCat("iteration ", state.iteration);
+  text = absl::StrCat(Counted(state), state.iteration);
   if (state.total_iterations > 0) {
     absl::StrAppend(
         &text, "/", state.total_iterations, " (",
@@ -236,7 +241,7 @@ std::string RenderProgressLine(const WatchState& state) {
   if (state.loss_scale && state.precision == v1::PrecisionSpec::FP16) {
     absl::StrAppend(&text, "  scale ", ScaleText(*state.loss_scale));
   }
-  absl::StrAppend(&text, "  skipped ", std::max<std::int64_t>(0, state.iteration - state.step));
+  if (!state.study) absl::StrAppend(&text, "  skipped ", std::max<std::int64_t>(0, state.iteration - state.step));
   if (state.samples_per_second) absl::StrAppend(&text, "  ", CompactCount(*state.samples_per_second), " samples/s");
   if (state.seconds_left && state.iteration < state.total_iterations) {
     const auto left = std::chrono::seconds(static_cast<std::int64_t>(std::min(std::ceil(*state.seconds_left), 1e9)));
@@ -287,13 +292,24 @@ std::vector<std::string> RenderSummary(const v1::Job& job, const ViewOptions& op
       lines.push_back("  " + part);
     }
   }
-  if (job.result().iterations() > 0) {
+  const bool study = job.resolved_spec().has_study();
+  if (!job.result().finding().empty()) {
+    const std::string finding = ForTerminal(job.result().finding());
+    for (const std::string& part : WrapWords(options.utf8 ? finding : ToAscii(finding),
+                                             std::max(20, std::min(options.width, kFindingWidth) - 2))) {
+      lines.push_back("  " + part);
+    }
+  }
+  if (job.result().iterations() > 0 && !study) {
     StyledLine numbers = Numbers(job.result());
     ViewOptions inner = options;
     inner.width -= 2;
     lines.push_back("  " + numbers.Text(inner));
   }
-  if (job.state() == v1::Job::SUCCEEDED) {
+  if (!job.result().finding().empty()) {
+    lines.push_back(absl::StrCat("  its report: mantissa report ", job.id(), address));
+  }
+  if (job.state() == v1::Job::SUCCEEDED && !study) {
     lines.push_back(absl::StrCat("  get the model: mantissa download ", job.id(), address));
   } else if (job.state() == v1::Job::FAILED) {
     lines.push_back(absl::StrCat("  its log: mantissa logs ", job.id(), address));

@@ -15,6 +15,7 @@
 #include "server/rpc/job/query_history.h"
 #include "server/rpc/job/read_job.h"
 #include "server/rpc/job/read_logs.h"
+#include "server/rpc/job/read_report.h"
 #include "server/rpc/job/submit.h"
 #include "server/rpc/job/watch_job.h"
 #include "server/rpc/job/watch_jobs.h"
@@ -23,18 +24,6 @@
 #include "server/telemetry/telemetry_hub.h"
 
 namespace mantissa::server {
-namespace {
-
-grpc::ServerUnaryReactor* RefuseUnbuilt(Backend& backend, const grpc::CallbackServerContext& context,
-                                        const std::string& method, const std::string& instead) {
-  auto* const call = new UnaryCall(backend, context, "JobService/" + method);
-  if (!call->admitted()) return call;
-  call->Reply(NotBuilt(method, instead));
-  return call;
-}
-
-}  // namespace
-
 JobService::Unary* JobService::SubmitJob(Context* context, const v1::SubmitJobRequest* request, v1::Job* job) {
   auto* const call = new UnaryCall(backend_, *context, "JobService/SubmitJob");
   if (!call->admitted()) return call;
@@ -261,8 +250,13 @@ JobService::Unary* JobService::QueryHistory(Context* context, const v1::QueryHis
   return call;
 }
 
-JobService::Unary* JobService::GetReport(Context* context, const v1::GetReportRequest*, v1::GetReportResponse*) {
-  return RefuseUnbuilt(backend_, *context, "GetReport", "studies, which make reports, are not built either.");
+JobService::Unary* JobService::GetReport(Context* context, const v1::GetReportRequest* request,
+                                         v1::GetReportResponse* response) {
+  auto* const call = new UnaryCall(backend_, *context, "JobService/GetReport");
+  if (!call->admitted()) return call;
+  call->ReplyFromPool(
+      [this, call, request, response] { return ReadReport(backend_, call->caller(), *request, *response); });
+  return call;
 }
 
 }  // namespace mantissa::server

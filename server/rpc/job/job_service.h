@@ -42,10 +42,9 @@ class JobService final : public v1::JobService::WithRawCallbackMethod_WatchJob<
   grpc::ServerWriteReactor<v1::DownloadArtifactResponse>* DownloadArtifact(
       Context* context, const v1::DownloadArtifactRequest* request) override;
   Unary* ListRoots(Context* context, const v1::ListRootsRequest* request, v1::ListRootsResponse* response) override;
-
-  // Not built in this release.
-  Unary* QueryHistory(Context* context, const v1::QueryHistoryRequest*, v1::QueryHistoryResponse*) override;
-  Unary* GetReport(Context* context, const v1::GetReportRequest*, v1::GetReportResponse*) override;
+  Unary* QueryHistory(Context* context, const v1::QueryHistoryRequest* request,
+                      v1::QueryHistoryResponse* response) override;
+  Unary* GetReport(Context* context, const v1::GetReportRequest* request, v1::GetReportResponse* response) override;
 
  private:
   Backend& backend_;

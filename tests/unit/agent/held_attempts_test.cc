@@ -51,6 +51,93 @@ TEST_F(HeldAttemptsTest, TheInterventionOfAnEndIsTold) {
   EXPECT_EQ(Report().state(), v1::Attempt::FAILED);
 }
 
+// An attempt at a study, running.
+v1::Assignment FormatTable() {
+  v1::Assignment assignment;
+  assignment.mutable_spec()->mutable_study()->mutable_format_table();
+  return assignment;
+}
+
+v1::AttemptEnded EndWith(const v1::Report& report, v1::Attempt::State state = v1::Attempt::SUCCEEDED) {
+  v1::AttemptEnded ended;
+  ended.set_state(state);
+  ended.set_reason(state == v1::Attempt::SUCCEEDED ? v1::Reason::COMPLETED : v1::Reason::BAD_DATA);
+  *ended.mutable_report() = report;
+  return ended;
+}
+
+v1::Report FormatReport(std::size_t bytes = 10) {
+  v1::Report report;
+  report.mutable_format_table();
+  report.set_finding(std::string(bytes, 'x'));
+  return report;
+}
+
+TEST_F(HeldAttemptsTest, TheReportOfAStudyIsToldUntilItIsForgotten) {
+  held_.Forget(key_);
+  held_.Add(MakeRef(), FormatTable());
+  held_.Started(key_);
+  EXPECT_FALSE(Report().has_report());
+  EXPECT_TRUE(held_.Ended(key_, EndWith(FormatReport()), {}));
+  for (int call = 0; call < 2; ++call) EXPECT_EQ(Report().report().finding(), "xxxxxxxxxx");
+  held_.Forget(key_);
+  EXPECT_TRUE(held_.Reports().empty());
+}
+
+TEST_F(HeldAttemptsTest, AReportThatIsTooLargeOrOfAnotherStudyIsTheTrainersFault) {
+  v1::Report other;
+  other.mutable_tensor_core();
+  for (const v1::Report& bad : {FormatReport((1 << 20) + 1), other, v1::Report()}) {
+    held_.Forget(key_);
+    held_.Add(MakeRef(), FormatTable());
+    held_.Started(key_);
+    held_.Ended(key_, EndWith(bad), {});
+    EXPECT_EQ(Report().state(), v1::Attempt::FAILED);
+    EXPECT_EQ(Report().reason(), v1::Reason::INTERNAL_ERROR);
+    EXPECT_NE(Report().message().find("its report"), std::string::npos) << Report().message();
+    EXPECT_FALSE(Report().has_report());
+  }
+}
+
+TEST_F(HeldAttemptsTest, AFailureKeepsItsOwnReasonWhateverItsReportIs) {
+  held_.Forget(key_);
+  held_.Add(MakeRef(), FormatTable());
+  held_.Started(key_);
+  held_.Ended(key_, EndWith(FormatReport((1 << 20) + 1), v1::Attempt::FAILED), {});
+  EXPECT_EQ(Report().reason(), v1::Reason::BAD_DATA);
+  EXPECT_FALSE(Report().has_report());
+}
+
+TEST_F(HeldAttemptsTest, ATrainingHasNoReport) {
+  held_.Started(key_);
+  held_.Ended(key_, EndWith(FormatReport()), {});
+  EXPECT_EQ(Report().reason(), v1::Reason::INTERNAL_ERROR);
+  EXPECT_FALSE(Report().has_report());
+}
+
+TEST_F(HeldAttemptsTest, EndsWhoseReportsDoNotFitAMessageWaitForThoseBeforeThem) {
+  held_.Forget(key_);
+  std::vector<v1::AttemptRef> refs;
+  for (int number = 1; number <= 3; ++number) {
+    v1::AttemptRef ref = MakeRef();
+    ref.set_attempt(number);
+    held_.Add(ref, FormatTable());
+    held_.Started(KeyOf(ref));
+    held_.Ended(KeyOf(ref), EndWith(FormatReport(900 << 10)), {});
+    refs.push_back(ref);
+  }
+  std::vector<v1::AttemptReport> reports = held_.Reports();
+  ASSERT_EQ(reports.size(), 3u);
+  EXPECT_EQ(reports[1].state(), v1::Attempt::SUCCEEDED);
+  EXPECT_EQ(reports[2].state(), v1::Attempt::RUNNING) << "held back, and not without its report";
+  EXPECT_FALSE(reports[2].has_report());
+  held_.Forget(KeyOf(refs[0]));
+  reports = held_.Reports();
+  ASSERT_EQ(reports.size(), 2u);
+  EXPECT_EQ(reports[1].state(), v1::Attempt::SUCCEEDED);
+  EXPECT_TRUE(reports[1].has_report());
+}
+
 TEST_F(HeldAttemptsTest, PrecisionStatisticsGoWithEveryReportTheEndIncluded) {
   EXPECT_FALSE(Report().has_precision());
   v1::TrainerHeartbeat heartbeat;

@@ -66,6 +66,9 @@ TEST(Completion, BashOffersCommandsOptionsChoicesAndJobs) {
   EXPECT_EQ(Offered("mantissa cancel --state que"), "queued\n");
   EXPECT_EQ(Offered("mantissa cancel digits gp"), "gpt-text\n");
   EXPECT_EQ(Offered("mantissa completion f"), "fish\n");
+  EXPECT_EQ(Offered("mantissa report di"), "digits\n");
+  EXPECT_EQ(Offered("mantissa explain scaler"), "scaler_study\n");
+  EXPECT_EQ(Offered("mantissa explain train"), "training\n");
 }
 
 TEST(Completion, ZshTakesTheScript) {
@@ -84,8 +87,9 @@ TEST(Completion, NamesEveryCommandInEveryShell) {
   for (const char* shell : {"bash", "zsh", "fish"}) {
     const std::string script = RunCli({"completion", shell}).out;
     for (const char* command :
-         {"submit", "validate", "list", "get", "watch", "wait", "cancel", "logs", "checkpoints", "download", "roots",
-          "workers", "top", "attempts", "events", "doctor", "version", "describe-precision"}) {
+         {"submit",      "validate",           "list",   "get",     "watch", "wait",     "cancel", "logs",
+          "checkpoints", "download",           "roots",  "workers", "top",   "attempts", "events", "doctor",
+          "version",     "describe-precision", "report", "explain"}) {
       EXPECT_THAT(script, HasSubstr(command)) << shell;
     }
     EXPECT_THAT(script, HasSubstr("list -o name")) << shell;

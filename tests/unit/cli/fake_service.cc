@@ -107,6 +107,16 @@ void FakeJobService::AddEvent(const v1::JobEvent& event) {
   events_.push_back(event);
 }
 
+void FakeJobService::SetReport(const v1::Report& report) {
+  MutexLock lock(mutex_);
+  report_ = report;
+}
+
+std::vector<v1::GetReportRequest> FakeJobService::reports_asked_for() {
+  MutexLock lock(mutex_);
+  return reports_asked_for_;
+}
+
 std::vector<v1::QueryHistoryRequest> FakeJobService::queried() {
   MutexLock lock(mutex_);
   return queried_;
@@ -319,6 +329,15 @@ grpc::Status FakeJobService::DownloadArtifact(grpc::ServerContext*, const v1::Do
     if (sends_.size() > 1) sends_.pop_front();
   }
   return send(*request, writer);
+}
+
+grpc::Status FakeJobService::GetReport(grpc::ServerContext*, const v1::GetReportRequest* request,
+                                       v1::GetReportResponse* response) {
+  if (const grpc::Status failure = NextFailure("GetReport"); !failure.ok()) return failure;
+  MutexLock lock(mutex_);
+  reports_asked_for_.push_back(*request);
+  *response->mutable_report() = report_;
+  return grpc::Status::OK;
 }
 
 grpc::Status FakeAdminService::GetServerInfo(grpc::ServerContext*, const v1::GetServerInfoRequest*,

@@ -49,6 +49,8 @@ class FakeJobService final : public v1::JobService::Service {
   void SetLog(std::string log);
   void AddHistory(const v1::Segment& segment);
   void AddEvent(const v1::JobEvent& event);
+  // What GetReport answers, whatever job and section it is asked for.
+  void SetReport(const v1::Report& report);
 
   std::vector<v1::SubmitJobRequest> submitted();
   std::vector<v1::WatchJobRequest> watched();
@@ -59,6 +61,7 @@ class FakeJobService final : public v1::JobService::Service {
   std::vector<v1::ListJobsRequest> listed();
   std::vector<v1::QueryHistoryRequest> queried();
   std::vector<v1::UpdateJobRequest> updated();
+  std::vector<v1::GetReportRequest> reports_asked_for();
   // "pause <id>", "resume <id>", "delete <id>", in order.
   std::vector<std::string> asked();
 
@@ -91,6 +94,8 @@ class FakeJobService final : public v1::JobService::Service {
                              v1::ListArtifactsResponse* response) override;
   grpc::Status DownloadArtifact(grpc::ServerContext*, const v1::DownloadArtifactRequest* request,
                                 grpc::ServerWriter<v1::DownloadArtifactResponse>* writer) override;
+  grpc::Status GetReport(grpc::ServerContext*, const v1::GetReportRequest* request,
+                         v1::GetReportResponse* response) override;
 
  private:
   // The failure that waits for this method, if there is one.
@@ -109,6 +114,8 @@ class FakeJobService final : public v1::JobService::Service {
   std::string log_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::Segment> history_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::JobEvent> events_ ABSL_GUARDED_BY(mutex_);
+  v1::Report report_ ABSL_GUARDED_BY(mutex_);
+  std::vector<v1::GetReportRequest> reports_asked_for_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::QueryHistoryRequest> queried_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::SubmitJobRequest> submitted_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::WatchJobRequest> watched_ ABSL_GUARDED_BY(mutex_);

@@ -106,7 +106,7 @@ TEST_F(HistoryTest, RefusesWhatItCannotPrint) {
   EXPECT_THAT(column.err, HasSubstr("--columns: there is no column lost; there are iteration, step,"));
   EXPECT_EQ(Run({"-o", "yaml"}).code, kExitUsage);
   EXPECT_EQ(Run({"--from", "0"}).code, kExitUsage);
-  EXPECT_THAT(RunCli({"list", "-o", "csv"}).err, HasSubstr("only history prints csv"));
+  EXPECT_THAT(RunCli({"list", "-o", "csv"}).err, HasSubstr("only history and report print csv"));
 }
 
 TEST(RecordCells, ReadBackAsTheSameBits) {

@@ -33,6 +33,13 @@ TEST(JobTerms, AnEmptySpecIsStillOne) {
   EXPECT_TRUE(whole.has_resolved_spec());
 }
 
+TEST(JobTerms, AStudyIsToldFromATraining) {
+  v1::JobSpec spec;
+  EXPECT_EQ(TermsOf(spec).study, v1::StudySpec::KIND_NOT_SET);
+  spec.mutable_study()->mutable_memory_plan();
+  EXPECT_EQ(TermsOf(spec).study, v1::StudySpec::kMemoryPlan);
+}
+
 TEST(JobTerms, WhatIsNotSaidOfTimeIsNoLimitButForStartsAndStalls) {
   const JobTerms unsaid = TermsOf({});
   EXPECT_EQ(unsaid.timeouts.queue, kLongestDuration);

@@ -69,7 +69,7 @@ TEST(StatusTest, NamesEveryViolationAndStaysSmallEnoughForTrailers) {
 }
 
 TEST(StatusTest, ASpecThatOnlyAsksForWhatIsNotBuiltIsUnimplemented) {
-  const spec::Violation unbuilt{"study", spec::ViolationReason::kUnimplemented, "not built yet"};
+  const spec::Violation unbuilt{"resources.gpus", spec::ViolationReason::kUnimplemented, "not built yet"};
   const spec::Violation wrong{"name", spec::ViolationReason::kInvalidFormat, "must match"};
   EXPECT_EQ(InvalidSpec({unbuilt}).code(), absl::StatusCode::kUnimplemented);
   EXPECT_EQ(InvalidSpec({unbuilt, wrong}).code(), absl::StatusCode::kInvalidArgument);

@@ -88,7 +88,7 @@ TEST_F(SubmitTest, ASpecThatIsTooLargeIsRefused) {
 
 TEST_F(SubmitTest, WhatIsNotBuiltIsSaidToBe) {
   v1::SubmitJobRequest request = Request();
-  request.mutable_spec()->mutable_study();
+  request.mutable_spec()->mutable_resources()->set_gpus(4);
   v1::Job job;
   const grpc::Status status = SubmitOne(request, &job);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED) << status.error_message();

@@ -30,8 +30,13 @@ void Fill(JobStore& store) {
   changes.artifacts.back().artifact.set_name("model.safetensors");
   changes.artifacts.push_back({SampleId(1), 1, {}, ArtifactWrite::Kind::kWanted});
   changes.artifacts.back().artifact.set_name("loss.png");
+  v1::Report report;
+  report.set_finding("found");
+  changes.reports.push_back({SampleId(1), 1, 5, report.SerializeAsString()});
   ASSERT_TRUE(store.Commit(changes).ok());
 }
+
+constexpr int kFirstWithReports = 5;
 
 class GoldenDatabase : public testing::TestWithParam<int> {};
 
@@ -66,6 +71,8 @@ TEST_P(GoldenDatabase, OpensAndReadsAsItDid) {
   EXPECT_EQ((*store)->ReadTelemetry(SampleId(2), 3, 1 << 20)->segments.front().first_sequence(), 3);
   EXPECT_EQ((*store)->ListArtifacts(SampleId(1))->front().artifact.name(), "model.safetensors");
   EXPECT_TRUE((*store)->FindIdempotency("default", "request-1")->has_value());
+  const std::optional<v1::Report> report = (*store)->GetReport(SampleId(1)).value();
+  EXPECT_EQ(report.has_value() ? report->finding() : "", GetParam() < kFirstWithReports ? "" : "found");
 
   // And it is a working store.
   EXPECT_TRUE((*store)->Commit(NewJob(3)).ok());

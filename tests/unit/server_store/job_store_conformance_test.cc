@@ -147,12 +147,14 @@ TEST_P(JobStoreConformance, AllOfATransactionOrNothing) {
 }
 
 TEST_P(JobStoreConformance, RowsOfAnUnknownJobAreRefused) {
-  Changes attempt, checkpoint, artifact, telemetry;
+  Changes attempt, checkpoint, artifact, report, telemetry;
+  report.reports.push_back({SampleId(1), 1, 5, "\x0a\x01x"});
   attempt.attempts.push_back({SampleAttempt(1, 1), std::nullopt});
   checkpoint.checkpoints.push_back(SampleCheckpoint(1, 1, 1));
   artifact.artifacts.push_back({SampleId(1), 1, {}, ArtifactWrite::Kind::kStored});
   telemetry.telemetry.push_back(SampleRecords(1, 1, 1));
-  for (const Changes* changes : {&attempt, &checkpoint, &artifact, &telemetry}) ExpectAborted(*changes, "no job");
+  for (const Changes* changes : {&attempt, &checkpoint, &artifact, &report, &telemetry})
+    ExpectAborted(*changes, "no job");
 }
 
 TEST_P(JobStoreConformance, JobsAreListedNewestFirstByPages) {
@@ -270,6 +272,38 @@ TEST_P(JobStoreConformance, ArtifactsAreWantedThenStoredOrLost) {
   ASSERT_EQ(stored.size(), 1u);
   EXPECT_EQ(stored[0].attempt, 2) << "the later attempt's file replaces the earlier one's";
   EXPECT_TRUE(store_->Load()->jobs.empty());
+}
+
+v1::Report SampleReport(const std::string& finding) {
+  v1::Report report;
+  report.set_finding(finding);
+  for (int i = 0; i < 1000; ++i) report.mutable_format_table()->add_values()->set_value(i);
+  return report;
+}
+
+TEST_P(JobStoreConformance, AReportComesBackAsItWasAndALaterOneTakesItsPlace) {
+  Commit(NewJob(1, v1::Job::RUNNING));
+  EXPECT_FALSE(store_->GetReport(SampleId(1)).value().has_value());
+  Changes changes;
+  changes.reports.push_back({SampleId(1), 1, 5, SampleReport("first").SerializeAsString()});
+  EXPECT_TRUE(changes.NeedsCommit());
+  Commit(changes);
+  EXPECT_EQ(store_->GetReport(SampleId(1)).value()->SerializeAsString(), SampleReport("first").SerializeAsString());
+  changes.reports[0] = {SampleId(1), 2, 6, SampleReport("second").SerializeAsString()};
+  Commit(changes);
+  EXPECT_EQ(store_->GetReport(SampleId(1)).value()->finding(), "second");
+  EXPECT_FALSE(store_->GetReport("nobody").value().has_value());
+}
+
+TEST_P(JobStoreConformance, AReportIsWrittenWithTheMoveOfItsJobOrNotAtAll) {
+  Commit(NewJob(1, v1::Job::RUNNING));
+  v1::Job ended = SampleJob(1, v1::Job::SUCCEEDED);
+  ended.set_etag("2");
+  Changes changes;
+  PutWhole(changes, ended, "7", {});
+  changes.reports.push_back({SampleId(1), 1, 5, SampleReport("x").SerializeAsString()});
+  ExpectAborted(changes, "another etag");
+  EXPECT_FALSE(store_->GetReport(SampleId(1)).value().has_value());
 }
 
 TEST_P(JobStoreConformance, TelemetryIsReadFromAnySequence) {
@@ -524,6 +558,7 @@ TEST_P(JobStoreConformance, ADeletedJobIsHiddenAtOnceAndTakenAwayPieceByPiece) {
   changes.checkpoints.push_back(SampleCheckpoint(1, 1, 5));
   changes.artifacts.push_back({SampleId(1), 1, {}, ArtifactWrite::Kind::kWanted});
   changes.artifacts.back().artifact.set_name("model.safetensors");
+  changes.reports.push_back({SampleId(1), 1, 5, "\x0a\x01x"});
   Commit(changes);
   for (int i = 0; i < 3; ++i) {
     Changes history;
@@ -562,6 +597,7 @@ TEST_P(JobStoreConformance, ADeletedJobIsHiddenAtOnceAndTakenAwayPieceByPiece) {
   Commit(last);
   EXPECT_THAT(store_->ListDeletedJobs("", 10).value(), IsEmpty());
   Commit(NewJob(1));  // nothing of it is in the way
+  EXPECT_FALSE(store_->GetReport(SampleId(1)).value().has_value());
 }
 
 TEST_P(JobStoreConformance, AJobThatIsThereIsNotSwept) {

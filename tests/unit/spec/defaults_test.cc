@@ -245,6 +245,7 @@ TEST(DefaultsTest, HostileSpecsAreResolvedWithoutHarm) {
   EXPECT_EQ(spec.training().model().transformer_encoder().d_feed_forward(), std::numeric_limits<std::int32_t>::min());
   ResolveDefaults(v1::JobSpec());
   EXPECT_EQ(ResolveDefaults(SpecFrom("study {}")).name(), "study");
+  EXPECT_EQ(ResolveDefaults(SpecFrom("study { format_table {} }")).name(), "format_table");
 }
 
 }  // namespace

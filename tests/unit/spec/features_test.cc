@@ -61,7 +61,29 @@ TEST(FeaturesTest, EverythingASpecCanAskForHasItsFeature) {
     EXPECT_THAT(FeaturesOf(""), Not(Contains(feature))) << changes;
   }
   EXPECT_THAT(FeaturesOf("resources { gpus: 2 }"), Contains("resources.gpus"));
+}
+
+TEST(FeaturesTest, AStudyNeedsItselfAndWhatItTrains) {
   EXPECT_THAT(RequiredFeatures(SpecFrom("study {}")), ElementsAre("workload.study"));
+  const v1::JobSpec comparison = ResolveDefaults(
+      SpecFrom("study { precision_comparison { precisions: [TF32, FP16] training { model { gpt {} } data { train { "
+               "synthetic {} } } optimizer { sgd {} } precision { storage: MASTER_FP32 } } } }"));
+  EXPECT_THAT(RequiredFeatures(comparison),
+              ElementsAre("data.synthetic", "model.gpt", "optimizer.sgd", "precision.storage.master_fp32",
+                          "schedule.constant", "study.precision_comparison", "workload.study"))
+      << "a precision that is not there is a row";
+  EXPECT_THAT(RequiredFeatures(ResolveDefaults(SpecFrom("study { tensor_core {} }"))),
+              ElementsAre("study.tensor_core", "workload.study"));
+}
+
+TEST(FeaturesTest, EveryStudyIsBuilt) {
+  const google::protobuf::Descriptor& studies = *v1::StudySpec::descriptor();
+  for (int i = 0; i < studies.field_count(); ++i) {
+    v1::JobSpec spec;
+    spec.mutable_study()->GetReflection()->MutableMessage(spec.mutable_study(), studies.field(i));
+    EXPECT_THAT(MissingFeatures(RequiredFeatures(ResolveDefaults(spec)), BuiltFeatures()), IsEmpty())
+        << studies.field(i)->name();
+  }
 }
 
 TEST(FeaturesTest, EverySpecThatPassesValidationNeedsOnlyWhatIsBuilt) {

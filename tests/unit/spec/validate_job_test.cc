@@ -133,10 +133,6 @@ TEST(ValidateJobTest, OnDisconnect) {
   EXPECT_THAT(Faults(unknown), ElementsAre("on_disconnect UNKNOWN_VALUE"));
 }
 
-TEST(ValidateJobTest, AStudyIsNotBuilt) {
-  EXPECT_THAT(Faults(SpecFrom("study {}")), ElementsAre("study UNIMPLEMENTED"));
-}
-
 TEST(ValidateJobTest, TooLargeASpecIsRefusedAsAWhole) {
   v1::JobSpec spec = MlpSpec();
   for (int i = 0; i < 300; ++i) {

@@ -1,0 +1,157 @@
+"""Studies from the spec to what the command line prints: submitted, watched, and read again after a restart."""
+import csv
+import io
+import json
+
+import grpc
+import pytest
+import yaml
+from conftest import EXAMPLES, watch
+
+FP16_SMALLEST = 2.0 ** -24
+
+
+def report_of(cluster, job_id, section=""):
+    pb = cluster.pb("job_service")
+    return cluster.jobs().GetReport(pb.GetReportRequest(job_id=job_id, section=section), wait_for_ready=True).report
+
+
+def refusal(call):
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value.code(), caught.value.details()
+
+
+def study_spec(cluster, text):
+    from google.protobuf import json_format
+    return json_format.ParseDict(yaml.safe_load(text), cluster.pb("job").JobSpec())
+
+
+COMPARISON = """
+name: two-precisions
+study:
+  precision_comparison:
+    training:
+      model: { mlp: { hidden: [32] } }
+      data: { train: { idx: { images: digits/train-images.idx, labels: digits/train-labels.idx } } }
+      iterations: 40
+    precisions: [FP32, BF16]
+    seeds: 2
+    warm_up_iterations: 2
+"""
+
+
+@pytest.fixture
+def working(cluster):
+    cluster.start_worker()
+    return cluster
+
+
+def test_the_format_table_is_computed_and_outlives_the_server(working):
+    cluster = working
+    submitted = cluster.cli("submit", EXAMPLES / "studies/format_table.yaml", "--watch")
+    assert submitted.returncode == 0, submitted.stderr
+    job = json.loads(cluster.cli("get", "formats", "-o", "json").stdout)
+    assert job["state"] == "SUCCEEDED" and job["result"]["finding"]
+    assert f"mantissa report {job['id']}" in submitted.stdout + submitted.stderr
+    before = report_of(cluster, job["id"])
+    assert cluster.server.terminate() == 0
+    cluster.start_server()
+    report = report_of(cluster, job["id"])
+    assert report == before and report.finding == job["result"]["finding"]
+
+    code = cluster.pb("study").NumberFormat.Code
+    rows = {code.Name(row.format): row for row in report.format_table.formats}
+    assert rows["FP16"].smallest_subnormal == FP16_SMALLEST
+    assert rows["FP16"].smallest_normal == 2.0 ** -14
+    assert rows["FP16"].largest == 65504
+    assert rows["FP8_E4M3"].largest == 448 and not rows["FP8_E4M3"].has_infinity
+    assert rows["FP8_E5M2"].largest == 57344 and rows["FP8_E5M2"].has_infinity
+    assert rows["BF16"].epsilon == 2.0 ** -7 and rows["TF32"].epsilon == 2.0 ** -10
+    outcome = cluster.pb("report").RoundedValue.Outcome
+    rounded = {(code.Name(row.format), row.value): row for row in report.format_table.values}
+    assert rounded["FP16", FP16_SMALLEST].rounded == FP16_SMALLEST
+    assert outcome.Name(rounded["FP16", FP16_SMALLEST / 2].outcome) == "UNDERFLOW", "ties go to the even one, which is 0"
+    assert outcome.Name(rounded["FP16", 65520.0].outcome) == "OVERFLOW"
+    assert outcome.Name(rounded["FP16", 65504.0].outcome) == "EXACT"
+    gradients = {code.Name(row.format): row for row in report.format_table.gradients}
+    assert gradients["FP32"].underflow_share == 0 if "FP32" in gradients else True
+    assert 0 <= gradients["FP16"].scaled_underflow_share <= gradients["FP16"].underflow_share <= 1
+
+
+def test_the_command_line_prints_a_report_in_every_form(working):
+    cluster = working
+    job = cluster.submit(study_spec(cluster, "study: { format_table: { iterations: 0, formats: [FP16, BF16] } }"))
+    assert job.name == "format_table"
+    cluster.wait_state(job.id, "SUCCEEDED")
+    text = cluster.cli("report", job.id)
+    assert text.returncode == 0, text.stderr
+    assert all(len(line) <= 80 for line in text.stdout.splitlines()), text.stdout
+    assert "FP16" in text.stdout and "BF16" in text.stdout
+    table = list(csv.DictReader(io.StringIO(cluster.cli("report", job.id, "-o", "csv").stdout)))
+    assert {row["format"]: float(row["smallest_subnormal"]) for row in table}["FP16"] == FP16_SMALLEST
+    values = list(csv.DictReader(io.StringIO(
+        cluster.cli("report", job.id, "-o", "csv", "--section", "values").stdout)))
+    assert len(values) == 20 and values[0]["outcome"]
+    document = json.loads(cluster.cli("report", job.id, "-o", "json").stdout)
+    assert document["finding"] and len(document["format_table"]["formats"]) == 2
+    assert cluster.cli("report", job.id, "-o", "name").stdout.split() == ["formats", "values"]
+    wrong = cluster.cli("report", job.id, "--section", "nonsense")
+    assert wrong.returncode == 2 and "formats, values, gradients" in wrong.stderr
+
+
+def test_precisions_are_compared_case_by_case(working):
+    cluster = working
+    job = cluster.submit(study_spec(cluster, COMPARISON))
+    frames, segments = watch(cluster, job.id)
+    assert frames[-1].end and any(segment.HasField("event") and segment.event.reason == "STUDY_CASE"
+                                  for segment in segments)
+    ended = cluster.get(job.id)
+    assert ended.state == cluster.pb("job").Job.SUCCEEDED, ended.state_message
+    assert ended.progress.total_iterations > 0
+    assert ended.progress.iteration == ended.progress.total_iterations, "it counts cases"
+    report = report_of(cluster, job.id)
+    mode, verdict = cluster.pb("training").PrecisionSpec.Mode, cluster.pb("report").PrecisionComparisonReport.Verdict
+    rows = {mode.Name(row.precision): row for row in report.precision_comparison.precisions}
+    assert set(rows) == {"FP32", "BF16"}
+    assert verdict.Name(rows["FP32"].verdict) == "REFERENCE"
+    assert verdict.Name(rows["BF16"].verdict) in ("WITHIN_NOISE", "DIFFERENT")
+    assert rows["BF16"].median_seconds > 0 and rows["BF16"].p95_seconds >= rows["BF16"].median_seconds
+    assert rows["FP32"].parameter_bytes == 4 * (64 * 32 + 32 + 32 * 10 + 10)
+    assert {point.seed for point in report.precision_comparison.curves} == {0, 1}
+    assert "BF16" in report.finding or "FP32" in report.finding
+    only = report_of(cluster, job.id, "curves").precision_comparison
+    assert len(only.curves) and not only.precisions
+    shown = cluster.cli("report", job.id)
+    assert shown.returncode == 0 and "rows more: mantissa report" in shown.stdout, shown.stdout
+
+
+def test_a_cancelled_study_says_so_and_the_worker_goes_on(working):
+    cluster = working
+    long = study_spec(cluster, COMPARISON.replace("iterations: 40", "iterations: 1000000"))
+    job = cluster.submit(long)
+    cluster.wait_state(job.id, "RUNNING")
+    cluster.jobs().CancelJob(cluster.pb("job_service").CancelJobRequest(job_id=job.id))
+    cluster.wait_state(job.id, "CANCELLED")
+    after = cluster.submit(study_spec(cluster, "study: { format_table: { iterations: 0 } }"))
+    cluster.wait_state(after.id, "SUCCEEDED")
+
+
+def test_what_is_no_study_or_not_there_has_no_report(cluster):
+    training = cluster.submit(cluster.digits())
+    code, details = refusal(lambda: report_of(cluster, training.id))
+    assert code == grpc.StatusCode.FAILED_PRECONDITION and "only studies" in details
+    waiting = cluster.submit(study_spec(cluster, "study: { tensor_core: {} }"))
+    code, details = refusal(lambda: report_of(cluster, waiting.id))
+    assert code == grpc.StatusCode.NOT_FOUND and "QUEUED" in details
+    for arguments in (("report", training.id), ("report", waiting.id), ("plot", waiting.id)):
+        assert cluster.cli(*arguments).returncode != 0
+    for arguments in (("get", waiting.id), ("list",), ("events", waiting.id), ("history", waiting.id), ("top", "--once")):
+        answer = cluster.cli(*arguments)
+        assert answer.returncode == 0, answer.stderr
+
+
+@pytest.mark.parametrize("example", sorted(path.name for path in (EXAMPLES / "studies").glob("*.yaml")))
+def test_every_example_is_good(cluster, example):
+    answer = cluster.cli("validate", EXAMPLES / "studies" / example, "--server")
+    assert answer.returncode == 0, answer.stderr

@@ -1,0 +1,508 @@
+// mantissa report: what of a report is shown, and in which form.
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <string>
+#include <tuple>
+#include <unistd.h>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "client/cli/output/display_text.h"
+#include "client/cli/plot/png_plot.h"
+#include "client/cli/report/column_layout.h"
+#include "client/cli/report/report_csv.h"
+#include "client/cli/report/report_picture.h"
+#include "client/cli/report/report_table.h"
+#include "client/cli/report/report_text.h"
+#include "tests/unit/cli/fake_service.h"
+#include "tests/unit/cli/run_cli.h"
+#include "tests/unit/cli/sample_reports.h"
+
+namespace mantissa::cli {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+std::vector<std::string> LinesOf(const std::string& text) { return absl::StrSplit(text, '\n'); }
+
+constexpr char kId[] = "01jz0000000000000000000001";
+
+std::string Text(const v1::Report& report, int width, const std::string& section = "") {
+  return ReportText(report, {.width = width,
+                             .job = "digits-precisions",
+                             .command = absl::StrCat("mantissa report ", kId, " --section"),
+                             .section = section});
+}
+
+std::vector<std::string> Names(const v1::Report& report) {
+  std::vector<std::string> names;
+  for (const ReportSection& section : SectionsOf(report)) names.push_back(section.name);
+  return names;
+}
+
+// Cells of the column that is headed so.
+std::vector<std::string> Column(const ReportSection& section, const std::vector<std::string>& heading) {
+  for (const ReportColumn& column : ColumnsOf(section, 100)) {
+    if (column.heading == heading) return column.cells;
+  }
+  ADD_FAILURE() << "no such column";
+  return {};
+}
+
+constexpr char kComparisonAt80[] = R"(digits-precisions   precision_comparison   on cpu   took 34.2s   torch 2.11.0
+
+BF16 trains this model as well as FP32 does, 1.42 times as fast: its loss is
+0.0021 from FP32's, and FP32's own seeds are 0.0048 from each other. FP16
+skipped 4.2 % of its iterations.
+
+recommended  BF16
+reasons      it is the fastest precision that is WITHIN_NOISE
+             FP16 is slower, and farther from FP32 than its seeds are
+
+precisions
+                         MEDIAN   P95  SAMPLES
+PRECISION  VERDICT           ms    ms       /s               SPEEDUP    LOSS
+FP32       REFERENCE       2.13  2.50    30046                     -  0.1234
+BF16       WITHIN_NOISE    1.50  1.71    42666  1.420 [1.380, 1.450]  0.1255
+TF32       UNSUPPORTED        -     -        -                     -       -
+FP16       DIFFERENT       1.90  2.00    33684  1.120 [1.100, 1.140]  0.2000
+
+                                                                EVAL  SKIPPED
+PRECISION  VERDICT                         DISTANCE    NOISE    LOSS        %
+FP32       REFERENCE                              -  4.80e-3  0.2000        0
+BF16       WITHIN_NOISE  2.10e-3 [1.20e-3, 3.00e-3]  4.80e-3  0.2100        0
+TF32       UNSUPPORTED                            -        -       -        -
+FP16       DIFFERENT      0.07660 [0.05000, 0.1000]  4.80e-3       -     4.20
+
+                           PEAK
+                         MEMORY  PARAMETER  GRADIENT  OPTIMIZER  ACTIVATION
+PRECISION  VERDICT          MiB        KiB       KiB        KiB         KiB
+FP32       REFERENCE       12.0       77.0      77.0        154        64.0
+BF16       WITHIN_NOISE    11.0       77.0      77.0        154        32.0
+TF32       UNSUPPORTED        -          0         0          0           0
+FP16       DIFFERENT          -       77.0      77.0        154        32.0
+
+PRECISION  VERDICT       NOTE
+FP32       REFERENCE
+BF16       WITHIN_NOISE
+TF32       UNSUPPORTED   this CPU has no arithmetic for TF32; precision.emulate
+                         rounds operands to it
+FP16       DIFFERENT
+
+curves
+PRECISION  SEED  ITERATION    LOSS
+FP32          7          1   2.300
+BF16          7          1   1.150
+FP32          7         11  0.7667
+BF16          7         11  0.5750
+FP32          7         21  0.4600
+BF16          7         21  0.3833
+FP32          7         31  0.3286
+BF16          7         31  0.2875
+FP32          7         41  0.2556
+BF16          7         41  0.2300
+FP32          7         51  0.2091
+BF16          7         51  0.1917
+FP32          7         61  0.1769
+BF16          7         61  0.1643
+FP32          7         71  0.1533
+BF16          7         71  0.1437
+FP32          7         81  0.1353
+BF16          7         81  0.1278
+FP32          7         91  0.1211
+BF16          7         91  0.1150
+and 3 rows more: mantissa report 01jz0000000000000000000001 --section curves
+
+limits
+- 150 iterations say nothing of what happens later.
+- Three seeds make a wide interval: between 1.38 and 1.45 times as fast, and
+  nothing narrower can be said of it.
+)";
+
+constexpr char kComparisonAt160[] = R"(digits-precisions   precision_comparison   on cpu   took 34.2s   torch 2.11.0
+
+BF16 trains this model as well as FP32 does, 1.42 times as fast: its loss is 0.0021 from FP32's, and FP32's own seeds are 0.0048 from each other. FP16 skipped
+4.2 % of its iterations.
+
+recommended  BF16
+reasons      it is the fastest precision that is WITHIN_NOISE
+             FP16 is slower, and farther from FP32 than its seeds are
+
+precisions
+                                                                                                                                      PEAK
+                         MEDIAN   P95  SAMPLES                                                                       EVAL  SKIPPED  MEMORY  PARAMETER  GRADIENT
+PRECISION  VERDICT           ms    ms       /s               SPEEDUP    LOSS                    DISTANCE    NOISE    LOSS        %     MiB        KiB       KiB
+FP32       REFERENCE       2.13  2.50    30046                     -  0.1234                           -  4.80e-3  0.2000        0    12.0       77.0      77.0
+BF16       WITHIN_NOISE    1.50  1.71    42666  1.420 [1.380, 1.450]  0.1255  2.10e-3 [1.20e-3, 3.00e-3]  4.80e-3  0.2100        0    11.0       77.0      77.0
+TF32       UNSUPPORTED        -     -        -                     -       -                           -        -       -        -       -          0         0
+FP16       DIFFERENT       1.90  2.00    33684  1.120 [1.100, 1.140]  0.2000   0.07660 [0.05000, 0.1000]  4.80e-3       -     4.20       -       77.0      77.0
+
+                         OPTIMIZER  ACTIVATION
+PRECISION  VERDICT             KiB         KiB  NOTE
+FP32       REFERENCE           154        64.0
+BF16       WITHIN_NOISE        154        32.0
+TF32       UNSUPPORTED           0           0  this CPU has no arithmetic for TF32; precision.emulate rounds operands to it
+FP16       DIFFERENT           154        32.0
+
+curves
+PRECISION  SEED  ITERATION    LOSS
+FP32          7          1   2.300
+BF16          7          1   1.150
+FP32          7         11  0.7667
+BF16          7         11  0.5750
+FP32          7         21  0.4600
+BF16          7         21  0.3833
+FP32          7         31  0.3286
+BF16          7         31  0.2875
+FP32          7         41  0.2556
+BF16          7         41  0.2300
+FP32          7         51  0.2091
+BF16          7         51  0.1917
+FP32          7         61  0.1769
+BF16          7         61  0.1643
+FP32          7         71  0.1533
+BF16          7         71  0.1437
+FP32          7         81  0.1353
+BF16          7         81  0.1278
+FP32          7         91  0.1211
+BF16          7         91  0.1150
+and 3 rows more: mantissa report 01jz0000000000000000000001 --section curves
+
+limits
+- 150 iterations say nothing of what happens later.
+- Three seeds make a wide interval: between 1.38 and 1.45 times as fast, and nothing narrower can be said of it.
+)";
+
+TEST(ReportText, TheWholeOfAComparisonAt80Columns) { EXPECT_EQ(Text(ComparisonReport(), 80), kComparisonAt80); }
+
+TEST(ReportText, TheWholeOfAComparisonAt160Columns) { EXPECT_EQ(Text(ComparisonReport(), 160), kComparisonAt160); }
+
+TEST(ReportText, SentencesAreWrappedInColumnsOfTheirOwn) {
+  EXPECT_EQ(Text(FailureReport(), 80), R"(digits-precisions   failure_modes
+PARTIAL: not all of it was done; the limits say what is missing.
+
+1 of 2 modes failed here.
+
+modes
+MODE             PRECISION  OUTCOME    QUANTITY             REFERENCE     LOW
+SMALL_EPSILON    FP16       REMEDIED   largest update          0.1000     Inf
+LARGE_REDUCTION  BF16       NOT_SHOWN  sum of 100,000 ones     100000  100000
+
+MODE             REMEDIED  WHAT HAPPENED
+SMALL_EPSILON      0.1001  1e-8 is 0 in FP16, and a moment of 0 was divided by
+                           it: the update is Inf.
+LARGE_REDUCTION         -  The sum was kept in FP32.
+
+MODE             REMEDY
+SMALL_EPSILON    Moments and epsilon in FP32, as our optimizers keep them.
+LARGE_REDUCTION
+)");
+}
+
+TEST(ReportText, ScalesArePowersOfTwo) {
+  EXPECT_EQ(Text(GradientReport(), 80), R"(digits-precisions   gradient_analysis
+
+A scale of 2^14 loses nothing.
+
+best loss scale  2^14
+
+parameters
+                        EXACT
+                         ZERO  MEDIAN  SUBNORMAL  FLUSHED
+PARAMETER     ELEMENTS      %    log2          %        %
+head.weight  1,234,567   25.0   -13.5       40.0   0.0120
+
+scales
+ LOSS  SUBNORMAL  FLUSHED  OVERFLOW  SKIPPED
+SCALE          %        %         %        %  BEST
+  2^0       40.0   0.0120         0        0  no
+ 2^14          0        0         0        0  yes
+ 2^24          0        0    1.0e-5      100  no
+
+checks
+ LOSS     SKIPPED
+SCALE  ITERATIONS    LOSS  NOTE
+    0           0  0.3100  FP32
+ 2^14           0  0.3101
+ 2^-1           3       -
+)");
+}
+
+TEST(ReportText, NoLineIsLongerThanTheTerminalIsWide) {
+  for (const v1::Report& report : {ComparisonReport(), FailureReport(), GradientReport()}) {
+    for (const int width : {60, 80, 100, 160, 240}) {
+      for (const std::string& line : LinesOf(Text(report, width))) {
+        EXPECT_LE(DisplayWidth(line), width) << line;
+      }
+    }
+  }
+}
+
+TEST(ReportText, ATableThatIsAskedForIsWhole) {
+  const std::string text = Text(ComparisonReport(), 80, "curves");
+  EXPECT_THAT(text, AllOf(HasSubstr("0.1000\n"), Not(HasSubstr("rows more")), Not(HasSubstr("VERDICT"))));
+  EXPECT_THAT(text, HasSubstr("BF16 trains this model")) << "what is said of the whole stays";
+}
+
+TEST(ReportText, NothingIsMadeUpOfAnEmptyReport) {
+  EXPECT_EQ(Text(v1::Report(), 80), "digits-precisions   study\n\n");
+  EXPECT_THAT(Names(v1::Report()), IsEmpty());
+}
+
+TEST(ReportText, WhatAServerSendsCannotMoveTheCursor) {
+  v1::Report report = FailureReport();
+  report.set_finding("\x1b[2Jgone");
+  report.add_limits("\x1b[2J");
+  report.mutable_failure_modes()->mutable_modes(0)->set_quantity("\x1b[2J");
+  EXPECT_THAT(Text(report, 80), Not(HasSubstr("\x1b")));
+}
+
+TEST(ReportTable, EveryRepeatedMessageWithRowsIsASection) {
+  EXPECT_THAT(Names(ComparisonReport()), ElementsAre("precisions", "curves"));
+  EXPECT_THAT(Names(GradientReport()), ElementsAre("parameters", "scales", "checks"));
+}
+
+TEST(ReportTable, APrefixFitsItsColumn) {
+  const v1::Report report = ReportFrom(R"pb(
+    layout_benchmark {
+      layouts { m: 4096 n: 1024 k: 1024 precision: FP16 layout: STRIDED median_seconds: 0.0000125 p95_seconds: 1.5 }
+      layouts { m: 4096 n: 1024 k: 1024 precision: FP32 layout: STRIDED median_seconds: 0.000014 }
+      peaks { precision: FP16 tflops: 812.5 bytes_per_second: 3221225472 }
+    })pb");
+  const std::vector<ReportSection> sections = SectionsOf(report);
+  ASSERT_THAT(sections, SizeIs(2));
+  EXPECT_THAT(Column(sections[0], {"MEDIAN", "us"}), ElementsAre("12.5", "14.0"));
+  EXPECT_THAT(Column(sections[0], {"P95", "s"}), ElementsAre("1.50", "-"));
+  EXPECT_THAT(Column(sections[0], {"M"}), ElementsAre("4096", "4096"));
+  EXPECT_THAT(Column(sections[1], {"MEMORY", "GiB/s"}), ElementsAre("3.00"));
+  EXPECT_THAT(Column(sections[1], {"TFLOPS"}), ElementsAre("812.5"));
+}
+
+TEST(ReportTable, WhatTellsRowsApartStandsInFront) {
+  const v1::Report report = ReportFrom(R"pb(
+    tensor_core { products { m: 255 n: 1 k: 2 precision: BF16 aligned: true padding_gain: 1.5 } }
+  )pb");
+  std::vector<std::string> keys;
+  for (const ReportColumn& column : ColumnsOf(SectionsOf(report)[0], 10)) {
+    if (column.key) keys.push_back(column.heading[0]);
+  }
+  EXPECT_THAT(keys, ElementsAre("M", "N", "K", "PRECISION"));
+}
+
+TEST(ReportTable, NumbersThatAreNoneAreNamed) {
+  const v1::Report report = ReportFrom(R"pb(
+    format_table {
+      values { format: FP16 value: nan rounded: inf outcome: OVERFLOW }
+      values { format: FP8_E4M3 value: -inf rounded: nan outcome: OUT_OF_RANGE }
+    }
+  )pb");
+  const ReportSection section = SectionsOf(report)[0];
+  EXPECT_THAT(Column(section, {"VALUE"}), ElementsAre("NaN", "-Inf"));
+  EXPECT_THAT(Column(section, {"OUTCOME"}), ElementsAre("OVERFLOW", "OUT_OF_RANGE"));
+  EXPECT_EQ(ReportCsv(section),
+            "format,value,rounded,outcome,relative_error\nFP16,NaN,Infinity,OVERFLOW,\nFP8_E4M3,-Infinity,NaN,"
+            "OUT_OF_RANGE,\n");
+}
+
+TEST(ColumnLayout, KeysThatTakeHalfTheLineAreCutToTheFirst) {
+  const std::string wide(30, 'x');
+  const std::vector<ReportColumn> columns = {{.heading = {"A"}, .cells = {wide}, .key = true},
+                                             {.heading = {"B"}, .cells = {wide}, .key = true},
+                                             {.heading = {"C"}, .cells = {wide}, .right = true}};
+  EXPECT_EQ(LayOut(columns, 70), absl::StrCat("A", std::string(31, ' '), "B\n", wide, "  ", wide, "\n\nA",
+                                              std::string(60, ' '), "C\n", wide, "  ", wide, "\n"));
+}
+
+TEST(ReportCsvTest, NamesKeepTheirUnitsAndNumbersTheirDigits) {
+  EXPECT_EQ(ReportCsv(SectionsOf(FailureReport())[0]),
+            R"(mode,precision,outcome,quantity,reference,low,remedied,what_happened,remedy,note
+SMALL_EPSILON,FP16,REMEDIED,largest update,0.1,Infinity,0.1001,"1e-8 is 0 in FP16, and a moment of 0 was divided by it: the update is Inf.","Moments and epsilon in FP32, as our optimizers keep them.",
+LARGE_REDUCTION,BF16,NOT_SHOWN,"sum of 100,000 ones",1e+05,1e+05,,The sum was kept in FP32.,,
+)");
+  EXPECT_THAT(ReportCsv(SectionsOf(ComparisonReport())[0]),
+              HasSubstr("BF16,WITHIN_NOISE,0.0015,0.00171,42666,1.42,1.38,1.45,"));
+}
+
+TEST(ReportCsvTest, ATextIsOneLineThatCannotMoveTheCursor) {
+  v1::Report report = ReportFrom("tensor_core { products { m: 1 n: 2 k: 3 } }");
+  report.mutable_tensor_core()->mutable_products(0)->set_note("a \"b\",\nc\x1b[2J");
+  const std::string csv = ReportCsv(SectionsOf(report)[0]);
+  EXPECT_THAT(csv, AllOf(HasSubstr("\"a \"\"b\"\", c"), Not(HasSubstr("\x1b"))));
+  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 2);
+}
+
+class ReportCommandTest : public ::testing::Test {
+ protected:
+  ReportCommandTest() {
+    v1::Job job;
+    job.set_id(kId);
+    job.set_name("digits-precisions");
+    job.set_state(v1::Job::SUCCEEDED);
+    server_.jobs().AddJob(job);
+    server_.jobs().SetReport(ComparisonReport());
+  }
+
+  CliRun Run(std::vector<std::string> arguments, const CliWorld& world = {}) {
+    arguments.insert(arguments.begin(), {"report", kId});
+    arguments.insert(arguments.end(), {"--address", server_.address()});
+    return RunCli(arguments, world);
+  }
+
+  FakeServer server_;
+};
+
+TEST_F(ReportCommandTest, PrintsWhatWasFoundAtTheTerminalsWidth) {
+  const CliRun run = Run({}, {.terminal = true, .width = 100});
+  EXPECT_EQ(run.code, kExitOk) << run.err;
+  EXPECT_THAT(run.out, HasSubstr(absl::StrCat("and 3 rows more: mantissa report ", kId, " --address ")));
+  ASSERT_THAT(server_.jobs().reports_asked_for(), SizeIs(1));
+  EXPECT_EQ(server_.jobs().reports_asked_for()[0].job_id(), kId);
+  EXPECT_EQ(server_.jobs().reports_asked_for()[0].section(), "");
+}
+
+TEST_F(ReportCommandTest, AsksForTheSection) {
+  EXPECT_EQ(Run({"--section", "curves"}).code, kExitOk);
+  EXPECT_EQ(server_.jobs().reports_asked_for()[0].section(), "curves");
+}
+
+TEST_F(ReportCommandTest, PrintsTheFirstTableAsCsv) {
+  const CliRun run = Run({"-o", "csv"});
+  EXPECT_EQ(run.code, kExitOk) << run.err;
+  EXPECT_EQ(run.out, ReportCsv(SectionsOf(ComparisonReport())[0]));
+  server_.jobs().SetReport(v1::Report());
+  EXPECT_EQ(Run({"-o", "csv"}).code, kExitNotFound);
+}
+
+TEST_F(ReportCommandTest, PrintsTheMessageAsJson) {
+  const auto json = nlohmann::json::parse(Run({"-o", "json"}).out);
+  EXPECT_EQ(json["precision_comparison"]["precisions"][1]["verdict"], "WITHIN_NOISE");
+  EXPECT_EQ(json["precision_comparison"]["precisions"][0]["peak_memory_bytes"], "12582912");
+  EXPECT_EQ(json["partial"], false);
+  EXPECT_THAT(Run({"-o", "yaml"}).out, HasSubstr("verdict: WITHIN_NOISE"));
+  EXPECT_EQ(Run({"-o", "name"}).out, "precisions\ncurves\n");
+}
+
+TEST_F(ReportCommandTest, SaysWhyThereIsNone) {
+  server_.jobs().FailNext("GetReport", ErrorWith(grpc::StatusCode::NOT_FOUND,
+                                                 "job_id: the study has no report yet: it is RUNNING", "NO_REPORT"));
+  const CliRun run = Run({});
+  EXPECT_EQ(run.code, kExitNotFound);
+  EXPECT_THAT(run.err, HasSubstr("it is RUNNING"));
+  EXPECT_EQ(run.out, "");
+}
+
+TEST_F(ReportCommandTest, HasAnAsciiForm) {
+  v1::Report report = FailureReport();
+  report.set_finding("1 → 2");
+  server_.jobs().SetReport(report);
+  EXPECT_THAT(Run({}, {.environment = {{"LANG", "C"}}}).out, HasSubstr("1 -> 2"));
+}
+
+TEST_F(ReportCommandTest, DrawsCurvesIntoAFile) {
+  const std::string file = absl::StrCat(::testing::TempDir(), "/report_", ::getpid(), ".png");
+  const CliRun run = Run({"--png", file});
+  EXPECT_EQ(run.code, kExitOk) << run.err;
+  EXPECT_THAT(run.out, HasSubstr("1280 x 960 pixels"));
+  EXPECT_THAT(Run({"--png", "-"}).out, HasSubstr("PNG"));
+  EXPECT_EQ(Run({"--png", file}).code, kExitError) << "it is there";
+  EXPECT_EQ(Run({"--png", file, "--force"}).code, kExitOk);
+  std::filesystem::remove(file);
+  EXPECT_EQ(Run({"--png", file, "-o", "csv"}).code, kExitUsage);
+  EXPECT_EQ(Run({"--png", file, "--section", "curves"}).code, kExitUsage);
+  server_.jobs().SetReport(FailureReport());
+  const CliRun none = Run({"--png", file});
+  EXPECT_EQ(none.code, kExitError);
+  EXPECT_THAT(none.err, HasSubstr("of failure_modes there is no picture"));
+  EXPECT_FALSE(std::filesystem::exists(file));
+}
+
+v1::Job SomeJob() {
+  v1::Job job;
+  job.set_name("some");
+  job.set_state(v1::Job::SUCCEEDED);
+  return job;
+}
+
+TEST(ReportPicture, EveryPrecisionHasAPanelOnOneAxis) {
+  v1::Report report = ReportFrom("precision_comparison {}");
+  for (const auto& [precision, seed, iteration, loss] :
+       {std::tuple(v1::PrecisionSpec::FP32, 0, 1, 2.0), std::tuple(v1::PrecisionSpec::FP32, 1, 1, 4.0),
+        std::tuple(v1::PrecisionSpec::FP32, 0, 9, 1.0), std::tuple(v1::PrecisionSpec::FP32, 1, 9, std::nan("")),
+        std::tuple(v1::PrecisionSpec::BF16, 0, 1, 3.0)}) {
+    v1::LossCurvePoint& point = *report.mutable_precision_comparison()->add_curves();
+    point.set_precision(precision);
+    point.set_seed(static_cast<std::uint64_t>(seed));
+    point.set_iteration(iteration);
+    point.set_loss(loss);
+  }
+  const Picture picture = PictureOf(SomeJob(), report).value();
+  ASSERT_THAT(picture.panels, SizeIs(2));
+  const Panel& fp32 = picture.panels[0];
+  EXPECT_EQ(fp32.title, "FP32 loss");
+  ASSERT_THAT(fp32.strokes, SizeIs(2));
+  EXPECT_EQ(fp32.strokes[0].low, 2);
+  EXPECT_EQ(fp32.strokes[0].high, 4);
+  EXPECT_EQ(fp32.strokes[0].last, 3);
+  EXPECT_TRUE(fp32.strokes[1].joined);
+  ASSERT_THAT(fp32.marks, SizeIs(1));
+  EXPECT_EQ(fp32.marks[0].iteration, 9);
+  EXPECT_EQ(picture.panels[1].title, "BF16 loss");
+  EXPECT_EQ(picture.panels[1].axis.to, fp32.axis.to) << "they are to be compared";
+}
+
+TEST(ReportPicture, GradientsStandByPowersOfTwo) {
+  v1::Report report = ReportFrom("gradient_analysis {}");
+  for (int parameter = 0; parameter < 8; ++parameter) {
+    v1::GradientBin& bin = *report.mutable_gradient_analysis()->add_histogram();
+    bin.set_parameter(absl::StrCat("layers.", parameter));
+    bin.set_exponent(-30 + parameter);
+    bin.set_elements(100 + parameter);
+  }
+  const Picture picture = PictureOf(SomeJob(), report).value();
+  EXPECT_EQ(picture.across, "power of two");
+  ASSERT_THAT(picture.panels, SizeIs(6)) << "all, and the five largest";
+  EXPECT_THAT(picture.panels[0].strokes, SizeIs(8));
+  EXPECT_EQ(picture.panels[1].title, "layers.7");
+  EXPECT_EQ(picture.panels[1].strokes[0].high, 107);
+  EXPECT_LE(picture.iterations.from, -30);
+  EXPECT_THAT(DrawPng(picture, 1280, 960).value(), HasSubstr("PNG"));
+}
+
+TEST(ReportPicture, AScaleStaysUntilItChanges) {
+  const v1::Report report = ReportFrom(R"pb(
+    scaler_study {
+      presets { preset: TORCH iterations: 50 skipped_iterations: 2 }
+      scales { preset: TORCH iteration: 1 loss_scale: 65536 }
+      scales { preset: TORCH iteration: 10 loss_scale: 32768 }
+      scales { preset: APEX iteration: 1 loss_scale: 0 }
+    })pb");
+  const Picture picture = PictureOf(SomeJob(), report).value();
+  ASSERT_THAT(picture.panels, SizeIs(1)) << "a scale of 0 can't be drawn";
+  const std::vector<Stroke>& strokes = picture.panels[0].strokes;
+  ASSERT_THAT(strokes, SizeIs(5));
+  EXPECT_EQ(strokes[1].iteration, 10);
+  EXPECT_EQ(strokes[1].last, 65536);
+  EXPECT_EQ(strokes[2].last, 32768);
+  EXPECT_EQ(strokes[4].iteration, 50);
+  EXPECT_EQ(strokes[4].last, 32768);
+}
+
+TEST(ReportPicture, WithoutPointsThereIsNone) {
+  for (const char* text : {"precision_comparison {}", "gradient_analysis {}", "scaler_study {}", ""}) {
+    EXPECT_EQ(PictureOf(SomeJob(), ReportFrom(text)).status().code(), absl::StatusCode::kFailedPrecondition) << text;
+  }
+}
+
+}  // namespace
+}  // namespace mantissa::cli
