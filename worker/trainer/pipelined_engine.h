@@ -49,6 +49,7 @@ class PipelinedEngine : public Engine {
 
   RunState& state() { return state_; }
   StepProgram& program() { return program_; }
+  const StepProgram& program() const { return program_; }
 
  private:
   // Starts what may be started; false when a stop request came in between.
