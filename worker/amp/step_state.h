@@ -26,7 +26,7 @@ enum class Halt : std::int32_t {
   kScaleAtFloor = 1,  // an overflow that wanted to lower a scale that is at its floor
   kSkipsInRow = 2,
   kScaleTooSmall = 3,
-  kReplay = 4,  // the last iteration, which was skipped, is worth running once more to see where it went wrong
+  kReplay = 4,     // the last iteration, which was skipped, is worth running once more to see where it went wrong
   kRehearsal = 5,  // set by the host: iterations are run for what they make the libraries prepare, and change nothing
 };
 

@@ -73,8 +73,6 @@ void FeatureDataset::MoveTo(at::Device device) {
   deliver_to_ = features_.device();
 }
 
-std::int64_t FeatureDataset::bytes() const {
-  return static_cast<std::int64_t>(features_.nbytes() + labels_.nbytes());
-}
+std::int64_t FeatureDataset::bytes() const { return static_cast<std::int64_t>(features_.nbytes() + labels_.nbytes()); }
 
 }  // namespace mantissa::trainer

@@ -44,10 +44,9 @@ absl::StatusOr<ChosenEngine> ChooseEngine(v1::ExecutionSpec::Mode mode, RunState
                      "not be recorded (", why_not, ")"));
   }
   if (mode == v1::ExecutionSpec::GRAPH) {
-    return Because(v1::Reason::BAD_SPEC,
-                   absl::FailedPreconditionError(
-                       absl::StrCat("training.execution.mode: is GRAPH, and iterations cannot be recorded: ", why_not,
-                                    "; use AUTO, or a CUDA device with more memory")));
+    return Because(v1::Reason::BAD_SPEC, absl::FailedPreconditionError(absl::StrCat(
+                                             "training.execution.mode: is GRAPH, and iterations cannot be recorded: ",
+                                             why_not, "; use AUTO, or a CUDA device with more memory")));
   }
   chosen.engine = std::make_unique<EagerEngine>(state, program, clock);
   return chosen;

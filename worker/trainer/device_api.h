@@ -24,8 +24,8 @@ typedef struct MantissaGraph MantissaGraph;
 // Starts work on the current stream. 0 on success; throws nothing.
 typedef int32_t (*MantissaWork)(void* context);
 
-// Functions with an `error` return 0 on success; else a text of what went wrong is in it, cut to `error_size` bytes with
-// its NUL. All of them are called by the thread that owns the GPU, with its current stream.
+// Functions with an `error` return 0 on success; else a text of what went wrong is in it, cut to `error_size` bytes
+// with its NUL. All of them are called by the thread that owns the GPU, with its current stream.
 typedef struct MantissaRecorder {
   // Records what `work` starts, which is not run by that; a work that fails or waits for the device is an error, and
   // nothing is kept of it. What it allocates and frees comes from a pool of the graph's own, or from that of

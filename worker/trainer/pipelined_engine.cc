@@ -28,8 +28,8 @@ PipelinedEngine::PipelinedEngine(RunState& state, StepProgram& program, const pr
       clock_(clock),
       wall_offset_nanos_(Nanos(clock.WallNow().time_since_epoch()) - Nanos(clock.Now().time_since_epoch())),
       in_flight_(in_flight) {
-  TORCH_CHECK(in_flight >= 1 && in_flight <= kMostInFlight, "1 to ", kMostInFlight, " iterations can be in flight, not ",
-              in_flight);
+  TORCH_CHECK(in_flight >= 1 && in_flight <= kMostInFlight, "1 to ", kMostInFlight,
+              " iterations can be in flight, not ", in_flight);
 }
 
 bool PipelinedEngine::RunUntil(const Boundary& boundary, Control& control) {

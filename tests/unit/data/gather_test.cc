@@ -38,9 +38,8 @@ void ExpectSameBatches(const Dataset& data, const BatchPlan& plan, std::int64_t 
     Batch expected;
     data.Gather(indices, expected);
     Batch batch;
-    ASSERT_TRUE(data.GatherPlaces({order, Number(window), m * plan.micro_batch_size(),
-                                   static_cast<std::int64_t>(indices.size())},
-                                  batch));
+    ASSERT_TRUE(data.GatherPlaces(
+        {order, Number(window), m * plan.micro_batch_size(), static_cast<std::int64_t>(indices.size())}, batch));
     EXPECT_TRUE(at::equal(batch.input, expected.input)) << "window " << window << " micro-batch " << m;
     EXPECT_TRUE(at::equal(batch.target, expected.target)) << "window " << window << " micro-batch " << m;
     EXPECT_EQ(batch.targets, expected.targets);

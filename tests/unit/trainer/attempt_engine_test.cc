@@ -97,8 +97,8 @@ TEST_F(AttemptEngineTest, GraphIsRefusedWhereItCannotBeWithFieldReasonAndRemedy)
   const AttemptSeen refused = Run("GRAPH", &device);
   EXPECT_EQ(refused.ended.state(), v1::Attempt::FAILED);
   EXPECT_EQ(refused.ended.reason(), v1::Reason::BAD_SPEC);
-  EXPECT_THAT(refused.ended.message(), AllOf(HasSubstr("training.execution.mode"), HasSubstr("no more graphs"),
-                                             HasSubstr("use AUTO")));
+  EXPECT_THAT(refused.ended.message(),
+              AllOf(HasSubstr("training.execution.mode"), HasSubstr("no more graphs"), HasSubstr("use AUTO")));
   const AttemptSeen cpu = Run("GRAPH", nullptr);
   EXPECT_EQ(cpu.ended.reason(), v1::Reason::BAD_SPEC);
   EXPECT_THAT(cpu.ended.message(), HasSubstr("this device has no graphs to record"));

@@ -63,7 +63,7 @@ class FakeRecorder {
   bool works = true;                // else it loses what is launched
   std::string launch_error;
   std::string memory_error;
-  std::string failure;              // of the device
+  std::string failure;  // of the device
   std::function<void()> after_work;
 
  private:

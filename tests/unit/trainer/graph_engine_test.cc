@@ -198,10 +198,13 @@ TEST(GraphEngineFailureTest, WhatFailsOnlyWhileItIsRecordedIsToldByItsOwnWords) 
   };
   FaultProbe probe;
   int passes = 0;
-  probe.Plant("head", [&](const at::Tensor& output) {
-    TORCH_CHECK(++passes < 4, "out of everything");
-    return output;
-  }, nullptr);
+  probe.Plant(
+      "head",
+      [&](const at::Tensor& output) {
+        TORCH_CHECK(++passes < 4, "out of everything");
+        return output;
+      },
+      nullptr);
   SmallRunOptions options;
   options.probe = &probe;
   SmallRun run("", std::move(options));

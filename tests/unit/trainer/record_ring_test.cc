@@ -98,9 +98,8 @@ TEST(PublishRecordTest, ARingThatIsNotOfWholeSlotsIsRefused) {
   for (const std::int64_t size : {std::int64_t{0}, bytes - 1, bytes + 1}) {
     EXPECT_THROW(op.call(iteration.state(), iteration.stats(), cursor, at::zeros({size}, at::kByte)), c10::Error);
   }
-  EXPECT_THROW(
-      op.call(iteration.state(), iteration.stats(), at::zeros({1}, at::kInt), at::zeros({bytes}, at::kByte)),
-      c10::Error);
+  EXPECT_THROW(op.call(iteration.state(), iteration.stats(), at::zeros({1}, at::kInt), at::zeros({bytes}, at::kByte)),
+               c10::Error);
 }
 
 }  // namespace

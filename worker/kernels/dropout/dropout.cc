@@ -118,7 +118,8 @@ TORCH_LIBRARY_FRAGMENT(mantissa, library) {
   library.def(
       "dropout_mask(Tensor x, float probability, int seed, int iteration, int micro_batch, int site) -> Tensor");
   // The same with an iteration that `window`, int64, holds, in backward too.
-  library.def("dropout_of_window(Tensor x, float probability, int seed, Tensor window, int micro_batch, int site) -> Tensor");
+  library.def(
+      "dropout_of_window(Tensor x, float probability, int seed, Tensor window, int micro_batch, int site) -> Tensor");
   library.def(
       "dropout_mask_of_window(Tensor x, float probability, int seed, Tensor window, int micro_batch, int site) -> "
       "Tensor");

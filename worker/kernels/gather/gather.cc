@@ -10,8 +10,7 @@ namespace mantissa::trainer::kernels {
 namespace {
 
 void NextWindowCpu(const at::Tensor& state, const at::Tensor& skipped, const at::Tensor& window) {
-  *Window(window) =
-      WindowAfter(SkippedWindows(skipped), skipped.size(0), Struct<StepState>(state, "state")->iteration);
+  *Window(window) = WindowAfter(SkippedWindows(skipped), skipped.size(0), Struct<StepState>(state, "state")->iteration);
 }
 
 void GatherFeaturesCpu(const at::Tensor& order, const at::Tensor& window, std::int64_t begin,

@@ -15,9 +15,9 @@ inline std::int64_t* Window(const at::Tensor& window) {
 }
 
 inline const WindowRange* SkippedWindows(const at::Tensor& skipped) {
-  TORCH_CHECK(skipped.scalar_type() == at::kLong && skipped.dim() == 2 && skipped.size(1) == 2 &&
-                  skipped.is_contiguous(),
-              "skipped must be int64 (ranges, 2)");
+  TORCH_CHECK(
+      skipped.scalar_type() == at::kLong && skipped.dim() == 2 && skipped.size(1) == 2 && skipped.is_contiguous(),
+      "skipped must be int64 (ranges, 2)");
   return static_cast<const WindowRange*>(skipped.const_data_ptr());
 }
 
@@ -30,8 +30,7 @@ inline std::int64_t CheckFeatureRows(const at::Tensor& features, const at::Tenso
               "features must be FP32 (N, ...) with an int64 label for each of them");
   TORCH_CHECK(input.scalar_type() == at::kFloat && input.is_contiguous() && input.dim() == features.dim() &&
                   input.sizes().slice(1) == features.sizes().slice(1) && target.scalar_type() == at::kLong &&
-                  target.is_contiguous() && target.dim() == 1 && target.size(0) == input.size(0) &&
-                  input.size(0) > 0,
+                  target.is_contiguous() && target.dim() == 1 && target.size(0) == input.size(0) && input.size(0) > 0,
               "input and target must be a batch of such samples");
   return features.numel() / features.size(0);
 }

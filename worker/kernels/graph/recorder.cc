@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <cuda_runtime_api.h>
 #include <exception>
 #include <memory>
 #include <utility>
@@ -11,7 +12,6 @@
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAStream.h>
-#include <cuda_runtime_api.h>
 
 // LibTorch's graph for the capture alone: it keeps the allocator's pools right. It is launched by hand, because
 // CUDAGraph::replay fills the seeds of ATen's generators before every launch, and no op of ours draws from those.

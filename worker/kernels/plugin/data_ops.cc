@@ -1,5 +1,5 @@
-// Between LibTorch's dispatcher and the kernels around a step: the batch it begins with, the record it ends with. Nothing
-// here waits for the device or allocates.
+// Between LibTorch's dispatcher and the kernels around a step: the batch it begins with, the record it ends with.
+// Nothing here waits for the device or allocates.
 #include <ATen/core/Tensor.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>

@@ -39,8 +39,8 @@ std::int32_t Describe(std::int32_t device, MantissaDeviceFacts* facts, char* err
   return 0;
 }
 
-const MantissaDeviceApi kApi = {MANTISSA_DEVICE_ABI, TORCH_VERSION, MANTISSA_BUILD_ID, DeviceCount, Describe,
-                                    kRecorder};
+const MantissaDeviceApi kApi = {MANTISSA_DEVICE_ABI, TORCH_VERSION, MANTISSA_BUILD_ID,
+                                DeviceCount,         Describe,      kRecorder};
 
 }  // namespace
 }  // namespace mantissa::trainer

@@ -83,8 +83,8 @@ at::Tensor DropoutMaskCuda(const at::Tensor& x, double probability, std::int64_t
   return Drop(x, MakeDropoutDraw(probability, seed, iteration, micro_batch, site), nullptr);
 }
 
-at::Tensor DropoutMaskOfWindowCuda(const at::Tensor& x, double probability, std::int64_t seed,
-                                   const at::Tensor& window, std::int64_t micro_batch, std::int64_t site) {
+at::Tensor DropoutMaskOfWindowCuda(const at::Tensor& x, double probability, std::int64_t seed, const at::Tensor& window,
+                                   std::int64_t micro_batch, std::int64_t site) {
   CheckOnDevice(x.device(), {window});
   return Drop(x, MakeDropoutDraw(probability, seed, 0, micro_batch, site), DropoutWindow(window));
 }

@@ -19,9 +19,9 @@ inline RecordSlots CheckRing(const at::Tensor& stats, const at::Tensor& ring) {
   RecordSlots slots;
   slots.parameter_count = StructCount<GradientStats>(stats);
   const std::int64_t bytes = RecordBytes(slots.parameter_count);
-  TORCH_CHECK(ring.scalar_type() == at::kByte && ring.is_contiguous() && ring.numel() >= bytes &&
-                  ring.numel() % bytes == 0,
-              "ring must be bytes, whole slots of ", bytes);
+  TORCH_CHECK(
+      ring.scalar_type() == at::kByte && ring.is_contiguous() && ring.numel() >= bytes && ring.numel() % bytes == 0,
+      "ring must be bytes, whole slots of ", bytes);
   slots.ring = static_cast<unsigned char*>(ring.data_ptr());
   slots.slots = ring.numel() / bytes;
   return slots;

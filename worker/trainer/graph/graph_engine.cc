@@ -63,9 +63,7 @@ std::int64_t GraphEngine::pool_bytes() const {
 }
 
 // A rehearsal has to be alone: what it publishes and what it halts are those of the run.
-bool GraphEngine::MayFollow(std::int64_t iteration) const {
-  return steps_.contains(program().SamplesIn(iteration));
-}
+bool GraphEngine::MayFollow(std::int64_t iteration) const { return steps_.contains(program().SamplesIn(iteration)); }
 
 bool GraphEngine::StartIteration(std::int64_t iteration, Control& control) {
   if (control.stop_requested()) return false;

@@ -50,8 +50,8 @@ class GraphEngine final : public PipelinedEngine {
   struct Step {
     GraphEngine& engine;
     const std::int64_t size;
-    MantissaGraph* graph = nullptr;  // null: it could not be recorded, and is run operation by operation
-    std::exception_ptr failure;      // of the work
+    MantissaGraph* graph = nullptr;        // null: it could not be recorded, and is run operation by operation
+    std::exception_ptr failure = nullptr;  // of the work
   };
 
   GraphEngine(RunState& state, StepProgram& program, const MantissaRecorder& recorder, const process::Clock& clock,

@@ -13,7 +13,10 @@ MappedMemory::MappedMemory(const MantissaRecorder& recorder, std::int64_t bytes,
   void* seen = nullptr;
   TORCH_CHECK(recorder_.map_memory(bytes, &host_, &seen, error.data(), error.size()) == 0,
               "memory that host and device share: ", error.data());
-  on_device_ = at::from_blob(seen, {bytes}, at::TensorOptions(at::kByte).device(device), device);
+  on_device_ = at::for_blob(seen, {bytes})
+                   .options(at::TensorOptions(at::kByte).device(device))
+                   .target_device(device)
+                   .make_tensor();
 }
 
 }  // namespace mantissa::trainer

@@ -30,9 +30,8 @@ RecordRing::RecordRing(const MantissaRecorder& recorder, const IterationState& i
       cursor_(at::zeros({1}, at::TensorOptions(at::kLong).device(iteration.state().device()))) {}
 
 void RecordRing::Publish() {
-  static const auto op =
-      FindOp<void(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&)>(
-          "mantissa::publish_record");
+  static const auto op = FindOp<void(const at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&)>(
+      "mantissa::publish_record");
   op.call(iteration_.state(), iteration_.stats(), cursor_, memory_.on_device());
 }
 
