@@ -183,6 +183,17 @@ TEST(GraphEngineFailureTest, WhatCannotBeRecordedIsSaidAndChangesNothing) {
   EXPECT_THAT(WhyNot(run, device), HasSubstr("no memory to share"));
 }
 
+TEST(GraphEngineFailureTest, AWindowOfVeryManyMicroBatchesIsNotUnrolled) {
+  FakeRecorder device;
+  const std::string data = "data { train { synthetic { samples: 300 } } } ";
+  SmallRun many(data + "batch_size: 257 accumulation: 257");
+  EXPECT_THAT(WhyNot(many, device), HasSubstr("has 257 micro-batches, and at most 256"));
+  SmallRun most(data + "batch_size: 256 accumulation: 256");
+  const process::FakeClock clock;
+  Recorded(most, device, clock);
+  EXPECT_EQ(device.records(), 1);
+}
+
 TEST(GraphEngineFailureTest, DataThatCannotBeGatheredOnTheDeviceAreAReason) {
   FakeRecorder device;
   SmallRun run("", std::make_unique<WatchedData>(ConstantData(1)));

@@ -7,6 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include <c10/util/Exception.h>
 
+#include "process/log.h"
+
 namespace mantissa::trainer {
 namespace {
 
@@ -26,9 +28,15 @@ absl::StatusOr<std::unique_ptr<GraphEngine>> GraphEngine::Record(RunState& state
                                                                  const MantissaRecorder& recorder,
                                                                  const process::Clock& clock,
                                                                  const GraphEngineOptions& options) {
+  const std::int64_t size = program.SamplesIn(state.step_state().iteration);
+  const std::int64_t micro_batches = program.options().plan.MicroBatchesOf(size);
+  if (micro_batches > kMostMicroBatches) {
+    return absl::FailedPreconditionError(absl::StrCat("a window has ", micro_batches, " micro-batches, and at most ",
+                                                      kMostMicroBatches, " are recorded"));
+  }
   try {
     std::unique_ptr<GraphEngine> engine(new GraphEngine(state, program, recorder, clock, options));
-    const std::string why_not = engine->AddStep(program.SamplesIn(engine->progress().iteration));
+    const std::string why_not = engine->AddStep(size);
     if (!why_not.empty()) return absl::FailedPreconditionError(why_not);
     return engine;
   } catch (const c10::Error& error) {
@@ -68,8 +76,13 @@ bool GraphEngine::MayFollow(std::int64_t iteration) const { return steps_.contai
 bool GraphEngine::StartIteration(std::int64_t iteration, Control& control) {
   if (control.stop_requested()) return false;
   const std::int64_t size = program().SamplesIn(iteration);
-  // Windows that cannot be recorded are run by their operations, with the same bits.
-  if (!steps_.contains(size)) AddStep(size);
+  if (!steps_.contains(size)) {
+    const std::string why_not = AddStep(size);
+    if (!why_not.empty()) {
+      process::Log(process::Level::kWarning, "windows of one size are run operation by operation",
+                   {{"samples", size}, {"reason", why_not}});
+    }
+  }
   Step& step = steps_.at(size);
   if (step.graph == nullptr) {
     RunByOperations(step);

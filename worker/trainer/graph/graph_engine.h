@@ -32,6 +32,10 @@ struct GraphEngineOptions {
 // the default one, from Record on.
 class GraphEngine final : public PipelinedEngine {
  public:
+  // All micro-batches of a window are in one graph. Beyond so many a launch saves nothing, and a graph takes minutes to
+  // be made.
+  static constexpr std::int64_t kMostMicroBatches = 256;
+
   // Records the next window. An error says what keeps it from being recorded; nothing has changed then. `recorder`
   // and all other references outlive the engine.
   static absl::StatusOr<std::unique_ptr<GraphEngine>> Record(RunState& state, StepProgram& program,

@@ -52,6 +52,7 @@ void ReleaseMemory(c10::Device device) {
 void UseOneStream(c10::Device device) {
   if (device.is_cpu()) return;
   const c10::impl::VirtualGuardImpl guard(device.type());
+  guard.setDevice(device);
   guard.exchangeStream(guard.getStreamFromGlobalPool(device, /*isHighPriority=*/false));
 }
 
