@@ -36,7 +36,7 @@ class RecordRing {
  private:
   const unsigned char* SlotOf(std::uint64_t sequence) const;
   static bool HasArrived(const StepRecord& record, std::uint64_t sequence);
-  // Whether the device is still to be waited for.
+  // Throws where the record will never come.
   void CheckDevice(const StepRecord& record, std::uint64_t sequence) const;
 
   const MantissaRecorder& recorder_;
