@@ -60,6 +60,7 @@ class FakeRecorder {
   unsigned char* mapped() const { return static_cast<unsigned char*>(*mapped_.begin()); }
 
   int recordings_that_work = 1000;  // later ones are refused
+  bool busy = false;                // with work that was not launched here
   bool works = true;                // else it loses what is launched
   std::string launch_error;
   std::string memory_error;
@@ -125,7 +126,7 @@ class FakeRecorder {
       return 2;
     }
     const std::lock_guard lock(self.mutex_);
-    return self.launched_.empty() ? 0 : 1;
+    return self.launched_.empty() && !self.busy ? 0 : 1;
   }
 
   void RunLaunched() {

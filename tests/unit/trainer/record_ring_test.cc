@@ -29,6 +29,7 @@ class RecordRingTest : public ::testing::Test {
 
 // A device that publishes as fast as it may, and a host that reads each record whole or not at all.
 TEST_F(RecordRingTest, EveryRecordArrivesOnceWholeAndInOrder) {
+  device_.busy = true;
   RecordRing ring(device_.functions(), iteration_, 4);
   std::atomic<std::int64_t> started = 0;
   std::thread playing([&] {

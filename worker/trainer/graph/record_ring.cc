@@ -44,10 +44,13 @@ const StepRecord& RecordRing::Await() {
   TORCH_INTERNAL_ASSERT(pending() > 0, "no record is pending");
   const std::uint64_t sequence = awaited_ + 1;
   const auto& record = *reinterpret_cast<const StepRecord*>(SlotOf(sequence));
-  for (int looks = 0; !HasArrived(record, sequence); ++looks) {
-    if (looks < kEagerLooks) continue;
+  int looks = 0;
+  while (!HasArrived(record, sequence)) {
+    if (++looks < kEagerLooks) continue;
     std::this_thread::sleep_for(kNap);
-    if ((looks - kEagerLooks) % kNapsBetweenQuestions == 0) CheckDevice(record, sequence);
+    if (looks < kEagerLooks + kNapsBetweenQuestions) continue;
+    CheckDevice(record, sequence);
+    looks = kEagerLooks;
   }
   awaited_ = sequence;
   return record;
