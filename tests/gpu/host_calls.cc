@@ -44,6 +44,17 @@ __attribute__((visibility("default"))) int cudaLaunchKernel(const void* function
                                                             void** arguments, std::size_t shared, void* stream) {
   return Count("cudaLaunchKernel", function, grid, block, arguments, shared, stream);
 }
+// What <<<...>>> is made of.
+__attribute__((visibility("default"))) int __cudaLaunchKernel(void* kernel, Dim3 grid, Dim3 block, void** arguments,
+                                                              std::size_t shared, void* stream) {
+  return Count("__cudaLaunchKernel", kernel, grid, block, arguments, shared, stream);
+}
+__attribute__((visibility("default"))) int cudaMemset(void* to, int value, std::size_t size) {
+  return Count("cudaMemset", to, value, size);
+}
+__attribute__((visibility("default"))) int cudaEventRecordWithFlags(void* event, void* stream, unsigned flags) {
+  return Count("cudaEventRecordWithFlags", event, stream, flags);
+}
 __attribute__((visibility("default"))) int cudaLaunchKernelExC(const void* configuration, const void* function,
                                                                void** arguments) {
   return Count("cudaLaunchKernelExC", configuration, function, arguments);

@@ -136,6 +136,7 @@ int Main(int argc, char** argv) {
   }
   PrepareProcess();
   UseOneStream(kGpu);
+  WarmUp(kGpu);
   const std::vector<std::string> asked(argv + 2, argv + argc);
   Bench bench(**api, facts->name, argv[1]);
   for (const Case& measured : Cases()) {
