@@ -27,9 +27,10 @@ class AttemptEngineTest : public ::testing::Test {
         "training { batch_size: 5 precision { mode: FP16 } data { eval { synthetic { samples: 8 shape: 6 classes: 3 "
         "seed: 1 } } } evaluation { every_steps: 4 } telemetry { ranges_every_iterations: 3 } ",
         execution, " }"));
+    const RunFolder folder;
     AttemptConditions conditions;
     if (device != nullptr) conditions.recorder = &device->functions();
-    return RunIn(folder_, run, conditions);
+    return RunIn(folder, run, conditions);
   }
 
   static std::vector<std::string> Reasons(const AttemptSeen& seen) { return ReasonsOf(seen.events()); }
@@ -54,8 +55,6 @@ class AttemptEngineTest : public ::testing::Test {
     result.clear_checkpoint();
     return result.ShortDebugString();
   }
-
-  RunFolder folder_;
 };
 
 TEST_F(AttemptEngineTest, EveryModeGivesTheSameResult) {
