@@ -114,6 +114,7 @@ const std::vector<std::string>& BuiltFeatures() {
       "data.text",
       "data.tokens",
       "execution.deterministic",
+      "execution.graph",
       "model.convnet",
       "model.gpt",
       "model.mlp",

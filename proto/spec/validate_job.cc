@@ -144,6 +144,13 @@ void CheckTimeouts(const v1::TimeoutSpec& timeouts, Checker checker) {
   check("stall", timeouts.has_stall(), timeouts.stall());
 }
 
+void CheckRecording(const v1::JobSpec& spec, Checker& checker) {
+  const bool cpu = spec.resources().device() == v1::ResourceSpec::CPU;
+  if (!cpu || spec.training().execution().mode() != v1::ExecutionSpec::GRAPH) return;
+  checker.Add("training.execution.mode", ViolationReason::kConflict,
+              "is GRAPH beside device CPU, which has no graphs; use AUTO, or set resources.device to CUDA");
+}
+
 }  // namespace
 
 std::vector<Violation> ValidateJobSpec(const v1::JobSpec& submitted) {
@@ -169,6 +176,7 @@ std::vector<Violation> ValidateJobSpec(const v1::JobSpec& submitted) {
   switch (spec.workload_case()) {
     case v1::JobSpec::kTraining:
       CheckTraining(spec.training(), checker.Beneath("training"));
+      CheckRecording(spec, checker);
       break;
     case v1::JobSpec::kStudy:
       CheckStudy(spec.study(), checker.Beneath("study"));

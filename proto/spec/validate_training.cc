@@ -191,9 +191,7 @@ void CheckTraining(const v1::TrainingSpec& training, Checker checker) {
   telemetry.Whole("ranges_every_iterations", training.telemetry().ranges_every_iterations(), 0, 1'000'000, 100);
   Checker execution = checker.Beneath("execution");
   const auto mode = training.execution().mode();
-  if (execution.KnownEnum("mode", mode, v1::ExecutionSpec::Mode_IsValid(mode)) && mode == v1::ExecutionSpec::GRAPH) {
-    execution.Unimplemented("mode", "GRAPH", "use AUTO or EAGER");
-  }
+  execution.KnownEnum("mode", mode, v1::ExecutionSpec::Mode_IsValid(mode));
   if (training.has_init_from()) CheckInitFrom(training.init_from(), checker.Beneath("init_from"));
   const std::optional<SampleShape> sample = SampleShapeOf(training);
   const bool fits = model && data && (!sample || CheckModelFits(training, *sample, checker.Beneath("model")));

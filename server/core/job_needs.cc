@@ -49,7 +49,9 @@ JobNeeds NeedsOf(const v1::JobSpec& resolved) {
   needs.memory_bytes = resources.memory_bytes();
   needs.labels.insert(resources.worker_selector().begin(), resources.worker_selector().end());
   // Who asks something of a GPU wants one.
-  if (needs.device == v1::ResourceSpec::AUTO && resources.has_gpu() && resources.gpu().ByteSizeLong() > 0) {
+  const bool of_gpu = (resources.has_gpu() && resources.gpu().ByteSizeLong() > 0) ||
+                      resolved.training().execution().mode() == v1::ExecutionSpec::GRAPH;
+  if (needs.device == v1::ResourceSpec::AUTO && of_gpu) {
     needs.device = v1::ResourceSpec::CUDA;
   }
   needs.gpu_model = resources.gpu().model();

@@ -114,10 +114,19 @@ class Service:
         job_id = json.loads(text)["id"]
         if self.ask("wait", job_id, "--timeout", "5m")[0] != 0:
             raise SystemExit(f"auto did not succeed\n{self.ask('logs', job_id)[1]}")
+        return next(event["micro_batch"] for event in self.events(job_id) if event["reason"] == "MICRO_BATCH_CHOSEN")
+
+    def events(self, job_id):
         segments = json.loads(self.ask("events", job_id, "-o", "json")[1])
         segments = segments if isinstance(segments, list) else segments["events"]
-        return next(segment["event"]["micro_batch"] for segment in segments
-                    if segment["event"]["reason"] == "MICRO_BATCH_CHOSEN")
+        return [segment["event"] for segment in segments]
+
+    def is_recorded(self, job_id):
+        """Whether its iterations ran as graphs; where not, its own word for it goes to stderr."""
+        for event in self.events(job_id):
+            if event["reason"] in ("STEP_EAGER", "STEP_GRAPH"):
+                print(f"{event['reason']}: {event['message']}", file=sys.stderr)
+        return any(event.get("started", {}).get("recorded", False) for event in self.events(job_id))
 
     def show_logs(self):
         for name, path in self.logs.items():
@@ -149,6 +158,11 @@ def main():
                     if (value := result.get(metric, result.get(camel))) is not None:
                         lines.append({"bench": "first_job", "case": name, "metric": metric, "value": float(value),
                                       "unit": unit, "device": model, "commit": arguments.commit})
+                recorded = service.is_recorded(job["id"])
+                lines.append({"bench": "first_job", "case": name, "metric": "recorded", "value": float(recorded),
+                              "unit": "1", "device": model, "commit": arguments.commit})
+                if arguments.device == "CUDA" and not recorded:
+                    failed.append(f"{name}, whose iterations were not recorded")
             if arguments.device == "CUDA":
                 chosen = service.find_micro_batch()
                 if not 0 < int(chosen.get("measured_peak_bytes", 0)) <= int(chosen["free_bytes"]):

@@ -53,6 +53,7 @@ class GpuRun {
   }
 
   RunState& state() { return state_; }
+  StepProgram& program() { return program_; }
   const Dataset& data() const { return *data_; }
   const PrecisionPolicy& policy() const { return policy_; }
 
@@ -67,9 +68,10 @@ class GpuRun {
   static v1::JobSpec Spec(const std::string& training, v1::PrecisionSpec::Mode mode, const std::string& precision) {
     v1::JobSpec spec;
     EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(
-        absl::StrCat("training { ", training, " precision { mode: ", v1::PrecisionSpec::Mode_Name(mode), " ", precision,
+        absl::StrCat("training { precision { mode: ", v1::PrecisionSpec::Mode_Name(mode), " ", precision,
                      " } batch_size: 32 iterations: 40 seed: 5 }"),
         &spec));
+    EXPECT_TRUE(google::protobuf::TextFormat::MergeFromString(absl::StrCat("training { ", training, " }"), &spec));
     return spec::ResolveDefaults(spec);
   }
 

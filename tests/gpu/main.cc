@@ -38,6 +38,7 @@ int Main(int argc, char** argv) {
   opened = *plugin;
   if (opened->device_count() == 0) return Skip("a driver is here, but no device is visible");
   PrepareProcess();
+  UseOneStream(kGpu);
   testing::InitGoogleMock(&argc, argv);
   return RUN_ALL_TESTS();
 }

@@ -9,7 +9,7 @@ pack=$root/build/gpu-pack
 rm -rf "$pack"
 mkdir -p "$pack/bin" "$pack/lib"
 for file in mantissa-server mantissa-worker mantissa-trainer mantissa libmantissa_cuda.so mantissa_gpu_test \
-  mantissa_nvml_test; do
+  mantissa_gpu_step_bench mantissa_nvml_test; do
   [[ -f $bin/$file ]] || { echo "pack: $bin/$file is not built" >&2; exit 1; }
   strip -o "$pack/bin/$file" "$bin/$file"
 done

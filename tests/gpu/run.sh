@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The GPU tests, then jobs on the GPU through a whole service on loopback: what tests/gpu/pack.sh packed, on a machine
-# with a GPU and a python3 that has PyTorch 2.11 with CUDA 13.
+# The GPU tests, the times of iterations, then jobs on the GPU through a whole service on loopback: what
+# tests/gpu/pack.sh packed, on a machine with a GPU and a python3 that has PyTorch 2.11 with CUDA 13.
 #
 #   tests/gpu/run.sh [DEVICE [--set PATH=VALUE]...]     DEVICE: CUDA, or CPU to try this script where no GPU is
 #
@@ -24,8 +24,13 @@ for test in "mantissa_gpu_test --gtest_brief=1" mantissa_nvml_test; do
   "$pack/bin/"$test || code=$?
   if [[ $code != 0 && ! ($code == 77 && $device == CPU) ]]; then tests=$code; fi
 done
+results=${OUT:-$root/tests/gpu/results}
+times=0
+if [[ $device == CUDA ]]; then
+  "$pack/bin/mantissa_gpu_step_bench" "$(<"$pack/commit")" | tee "$results/gpu_step.jsonl" || times=$?
+fi
 jobs=0
 python3 -B "$root/tests/gpu/first_job.py" --bin "$pack/bin" --device "$device" --commit "$(<"$pack/commit")" \
-  --results "${OUT:-$root/tests/gpu/results}" "${@:2}" || jobs=$?
-echo "run: tests ended with $tests, jobs with $jobs" >&2
-((tests == 0 && jobs == 0))
+  --results "$results" "${@:2}" || jobs=$?
+echo "run: tests ended with $tests, times with $times, jobs with $jobs" >&2
+((tests == 0 && times == 0 && jobs == 0))

@@ -44,6 +44,7 @@ def submit(cluster, text):
     (spec(images="/etc/passwd"), ["training.data.train.idx.images"]),
     (spec(precision="{ mode: BF16, overrides: [{ match: haed, compute: FP32 }] }"), ["overrides[0].match", "head"]),
     (spec(precision="{ mode: BF16, overrides: [{ match: head, compute: FP16 }] }"), ["overrides[0].compute", "loss scale"]),
+    (spec(more="execution: { mode: GRAPH }") + "\nresources: { device: CPU }\n", ["training.execution.mode", "AUTO"]),
     ("", ["empty"]),
 ])
 def test_a_bad_spec_is_refused_before_it_is_queued(cluster, text, said):
@@ -54,9 +55,9 @@ def test_a_bad_spec_is_refused_before_it_is_queued(cluster, text, said):
 
 
 def test_what_is_not_built_yet_is_said_to_be(cluster):
-    result = submit(cluster, spec(more="iterations: 20\n  execution: { mode: GRAPH }"))
+    result = submit(cluster, spec() + "\nresources: { gpus: 2 }\n")
     assert result.returncode == 1, result.stderr
-    for word in ("training.execution.mode", "not built in this release", "EAGER"):
+    for word in ("resources.gpus", "not built in this release", "set it to 1"):
         assert word in result.stderr, result.stderr
 
 

@@ -22,6 +22,7 @@ std::string MessageFor(const IterationRecord& record, std::int64_t skipped_in_ro
                           ", where gradients vanish in FP16: train in BF16, or lower the learning rate.");
     case Halt::kNone:
     case Halt::kReplay:
+    case Halt::kRehearsal:
       break;
   }
   return "";

@@ -140,6 +140,12 @@ at::Tensor PrecisionPolicy::Embedding(const at::Tensor& weight, const at::Tensor
 at::Tensor PrecisionPolicy::Dropout(const at::Tensor& x, double probability, const RandomKey& key,
                                     std::int32_t site) const {
   if (probability == 0) return x;
+  if (key.window.defined()) {
+    static const auto of_window =
+        FindOp<at::Tensor(const at::Tensor&, double, std::int64_t, const at::Tensor&, std::int64_t, std::int64_t)>(
+            "mantissa::dropout_of_window");
+    return of_window.call(x, probability, static_cast<std::int64_t>(key.seed), key.window, key.micro_batch, site);
+  }
   static const auto op =
       FindOp<at::Tensor(const at::Tensor&, double, std::int64_t, std::int64_t, std::int64_t, std::int64_t)>(
           "mantissa::dropout");

@@ -28,6 +28,8 @@ struct RandomKey {
   std::uint64_t seed = 0;
   std::int32_t iteration = 0;
   std::int32_t micro_batch = 0;
+  // Holds the iteration where only the device knows it: int64, one element. Undefined: `iteration` does.
+  at::Tensor window = {};
 };
 
 struct ConvolutionOptions {

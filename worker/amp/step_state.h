@@ -19,13 +19,15 @@ enum class SkipCause : std::int32_t {
   kNanBackward = 3,  // the loss is finite, NaN but no Inf among the gradients
 };
 
-// Why the run cannot go on before the host has done something. Set by update_scale, released by nobody but the host.
+// Why the run cannot go on before the host has done something. Set by update_scale, but for the last one; released by
+// nobody but the host.
 enum class Halt : std::int32_t {
   kNone = 0,
   kScaleAtFloor = 1,  // an overflow that wanted to lower a scale that is at its floor
   kSkipsInRow = 2,
   kScaleTooSmall = 3,
-  kReplay = 4,  // the last iteration, which was skipped, is worth running once more to see where it went wrong
+  kReplay = 4,     // the last iteration, which was skipped, is worth running once more to see where it went wrong
+  kRehearsal = 5,  // set by the host: iterations are run for what they make the libraries prepare, and change nothing
 };
 
 struct StepState {

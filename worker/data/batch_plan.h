@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "mantissa/v1/job.pb.h"
+#include "worker/data/sample_order.h"
 
 namespace mantissa::trainer {
 
@@ -36,8 +37,14 @@ class BatchPlan {
 
   std::int64_t WindowSize(std::int64_t window) const;
   std::int64_t MicroBatches(std::int64_t window) const;
+  // Of a window with so many samples.
+  std::int64_t MicroBatchesOf(std::int64_t window_size) const { return (window_size - 1) / micro_batch_size_ + 1; }
   // The largest micro-batch there is.
   std::int64_t micro_batch_size() const { return micro_batch_size_; }
+
+  // The same for ops that find a window's samples by themselves.
+  SampleOrder order() const;
+  const v1::Lineage& lineage() const { return options_.lineage; }
 
   // Replaces `indices` by the samples of one micro-batch, in [0, MicroBatches(window)).
   void MicroBatch(std::int64_t window, std::int64_t micro_batch, std::vector<std::int64_t>& indices) const;

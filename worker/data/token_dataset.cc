@@ -5,6 +5,7 @@
 
 #include <ATen/ATen.h>
 
+#include "worker/amp/op.h"
 #include "worker/data/batch_memory.h"
 
 namespace mantissa::trainer {
@@ -27,15 +28,27 @@ TokenDataset::TokenDataset(at::Tensor tokens, std::int64_t vocabulary, std::int6
 }
 
 void TokenDataset::Gather(std::span<const std::int64_t> indices, Batch& batch) const {
+  if (!tokens_.is_cpu()) {
+    const std::int64_t context = shape_.context;
+    const at::Tensor rows = sequences_.index_select(0, IndicesOn(tokens_.device(), indices)).to(at::kLong);
+    batch.input = rows.slice(1, 0, context).contiguous();
+    batch.target = rows.slice(1, 1).flatten();
+    batch.targets = batch.target.numel();
+    return;
+  }
+  if (!deliver_to_.is_cpu()) {
+    Batch host;
+    GatherOnHost(indices, host);
+    Deliver(host, deliver_to_, batch);
+    return;
+  }
+  GatherOnHost(indices, batch);
+}
+
+void TokenDataset::GatherOnHost(std::span<const std::int64_t> indices, Batch& batch) const {
   const auto count = static_cast<std::int64_t>(indices.size());
   const std::int64_t context = shape_.context;
   batch.targets = count * context;
-  if (!tokens_.is_cpu()) {
-    const at::Tensor rows = sequences_.index_select(0, IndicesOn(tokens_.device(), indices)).to(at::kLong);
-    batch.input = rows.slice(1, 0, context).contiguous();
-    batch.target = rows.slice(1, 1).reshape({count * context});
-    return;
-  }
   if (!batch.input.defined() || !batch.input.is_cpu() || batch.input.sizes() != at::IntArrayRef({count, context})) {
     batch.input = at::empty({count, context}, at::kLong);
     batch.target = at::empty({count * context}, at::kLong);
@@ -53,8 +66,20 @@ void TokenDataset::Gather(std::span<const std::int64_t> indices, Batch& batch) c
   }
 }
 
+bool TokenDataset::GatherPlaces(const WindowPlaces& places, Batch& batch) const {
+  if (tokens_.device() != deliver_to_) return false;
+  static const auto op = FindOp<void(const at::Tensor&, const at::Tensor&, std::int64_t, const at::Tensor&,
+                                     std::int64_t, const at::Tensor&, const at::Tensor&)>("mantissa::gather_tokens");
+  const std::int64_t targets = places.count * shape_.context;
+  const at::TensorOptions options = tokens_.options().dtype(at::kLong);
+  batch = {at::empty({places.count, shape_.context}, options), at::empty({targets}, options), targets};
+  op.call(places.order, places.window, places.begin, tokens_, stride_, batch.input, batch.target);
+  return true;
+}
+
 void TokenDataset::MoveTo(at::Device device) {
   tokens_ = tokens_.to(device);
+  deliver_to_ = tokens_.device();
   sequences_ = tokens_.unfold(0, shape_.context + 1, stride_);
 }
 

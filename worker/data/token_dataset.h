@@ -17,12 +17,18 @@ class TokenDataset final : public Dataset {
   std::int64_t size() const override { return sequences_.size(0); }
   const DataShape& shape() const override { return shape_; }
   void Gather(std::span<const std::int64_t> indices, Batch& batch) const override;
+  bool GatherPlaces(const WindowPlaces& places, Batch& batch) const override;
   void MoveTo(at::Device device) override;
+  void DeliverTo(at::Device device) override { deliver_to_ = device; }
+  std::int64_t bytes() const override { return static_cast<std::int64_t>(tokens_.nbytes()); }
 
  private:
+  void GatherOnHost(std::span<const std::int64_t> indices, Batch& batch) const;
+
   at::Tensor tokens_;
   at::Tensor sequences_;  // (sequences, context + 1), a view of tokens_
   std::int64_t stride_;
+  at::Device deliver_to_ = at::kCPU;
   DataShape shape_;
 };
 

@@ -14,8 +14,8 @@
 #include "proto/spec/defaults.h"
 #include "proto/spec/lineage.h"
 #include "worker/trainer/attempt_checks.h"
+#include "worker/trainer/attempt_engine.h"
 #include "worker/trainer/attempt_start.h"
-#include "worker/trainer/eager_engine.h"
 #include "worker/trainer/evaluate.h"
 #include "worker/trainer/lineage_start.h"
 #include "worker/trainer/machine/host.h"
@@ -38,13 +38,12 @@ class Attempt {
 
   absl::StatusOr<RunOutcome> Run() {
     if (absl::Status built = start_.Build(); !built.ok()) return built;
-    Announce();
     ResetPeakMemory(env_.device);
     return Train();
   }
 
  private:
-  void Announce() {
+  void Announce(const ChosenEngine& chosen) {
     v1::TrainerReport report;
     report.mutable_started()->set_job_id(run_.job_id());
     report.mutable_started()->set_attempt(run_.attempt());
@@ -52,16 +51,21 @@ class Attempt {
     report.mutable_started()->set_total_iterations(static_cast<std::int32_t>(start_.total_iterations()));
     env_.channel.Send(report);
     const auto wall = env_.clock.WallNow().time_since_epoch();
-    sink_.Write(StartedEvent(std::chrono::duration_cast<std::chrono::nanoseconds>(wall).count(), start_.Describe()));
+    v1::TrainingStarted started = start_.Describe();
+    started.set_recorded(chosen.recorded);
+    sink_.Write(StartedEvent(std::chrono::duration_cast<std::chrono::nanoseconds>(wall).count(), started));
     for (const v1::JobEvent& notice : start_.notices()) sink_.Write(notice);
+    if (chosen.notice) sink_.Write(*chosen.notice);
   }
 
-  RunOutcome Train() {
+  absl::StatusOr<RunOutcome> Train() {
     const v1::TrainingSpec& training = start_.training();
     RunState& state = start_.state();
     const PrecisionPolicy policy = start_.Policy();
     StepProgram program(state, {*start_.data().train, start_.Batches(), policy, training.seed()});
-    EagerEngine engine(state, program, env_.clock);
+    const auto chosen = ChooseEngine(training.execution().mode(), state, program, env_.recorder, env_.clock);
+    if (!chosen.ok()) return chosen.status();
+    Announce(*chosen);
     Replay replay(state, program);
     RangeSampler ranges(state, program, training.telemetry().ranges_every_iterations(), env_.clock);
     MonitorSettings settings;
@@ -73,7 +77,7 @@ class Attempt {
     const v1::EvaluationSpec& evaluation = training.evaluation();
     TrainingRunParts parts{
         .state = state,
-        .engine = engine,
+        .engine = *chosen->engine,
         .monitor = monitor,
         .sink = sink_,
         .control = env_.control,

@@ -10,6 +10,7 @@
 #include "mantissa/v1/trainer_frame.pb.h"
 #include "process/clock.h"
 #include "process/roots.h"
+#include "worker/trainer/device_api.h"
 #include "worker/trainer/report/frame_channel.h"
 #include "worker/trainer/training_run.h"
 
@@ -29,6 +30,7 @@ struct AttemptEnvironment {
   FrameChannel& channel;
   RunControl& control;
   const process::Clock& clock;
+  const MantissaRecorder* recorder = nullptr;  // of iterations; null: the device has none
 };
 
 // Runs it to its end. Whatever goes wrong, exceptions of LibTorch included, is in the AttemptEnded that is returned

@@ -78,6 +78,8 @@ absl::Status CheckArithmetic(const v1::PrecisionSpec& precision, const Precision
           "; use another precision, a device that has it, or precision.emulate: true")));
 }
 
+bool CrowdsDevice(std::int64_t data_bytes, std::int64_t free_bytes) { return data_bytes > free_bytes / 2; }
+
 absl::Status CheckAgainstData(const v1::TrainingSpec& training, const spec::SampleShape& sample) {
   if (absl::Status fits = BadSpec(spec::ValidateModelFits(training, sample)); !fits.ok()) return fits;
   const std::vector<spec::Parameter> parameters = spec::ModelParameters(training.model(), sample);

@@ -37,6 +37,9 @@ PrecisionModes LackingModes(const v1::PrecisionSpec& precision, const PrecisionM
 absl::Status CheckArithmetic(const v1::PrecisionSpec& precision, const PrecisionModes& device,
                              const std::string& device_name);
 
+// Whether data that take so much had better stay in the host's memory.
+bool CrowdsDevice(std::int64_t data_bytes, std::int64_t free_bytes);
+
 // What of the spec only the data's shape can tell.
 absl::Status CheckAgainstData(const v1::TrainingSpec& training, const spec::SampleShape& sample);
 

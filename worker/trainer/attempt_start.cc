@@ -10,6 +10,7 @@
 
 #include "proto/spec/defaults.h"
 #include "worker/amp/loss_scaler.h"
+#include "worker/data/data_size.h"
 #include "worker/trainer/attempt_checks.h"
 #include "worker/trainer/initialise_from.h"
 #include "worker/trainer/lineage_start.h"
@@ -88,9 +89,28 @@ absl::Status AttemptStart::ReadData() {
   if (!total.ok()) return total.status();
   total_iterations_ = *total;
   free_bytes_ = FreeMemory(env_.device, env_.memory_limit_bytes);
-  data_.train->MoveTo(env_.device);
-  if (data_.eval) data_.eval->MoveTo(env_.device);
+  PlaceData();
   return absl::OkStatus();
+}
+
+// Data that would crowd the device stay on the host, and batches travel.
+void AttemptStart::PlaceData() {
+  const std::int64_t bytes = data_.train->bytes() + (data_.eval ? data_.eval->bytes() : 0);
+  const bool fits = env_.device.is_cpu() || !CrowdsDevice(bytes, free_bytes_);
+  for (Dataset* data : {data_.train.get(), data_.eval.get()}) {
+    if (data == nullptr) continue;
+    if (fits) {
+      data->MoveTo(env_.device);
+    } else {
+      data->DeliverTo(env_.device);
+    }
+  }
+  if (fits) return;
+  Notice(v1::JobEvent::WARNING, "DATA_ON_HOST",
+         absl::StrCat("the data take ", BytesText(bytes), ", more than half of the ", BytesText(free_bytes_),
+                      " that are free on ", env_.device_name,
+                      ": they stay in the host's memory, every batch is copied, and iterations are not recorded; use ",
+                      "less data, or a device with more memory"));
 }
 
 // From here on the spec has an accumulation, chosen or given.

@@ -63,6 +63,7 @@ class AttemptStart {
   absl::Status TryMicroBatches();
   absl::Status Reclaim();
 
+  void PlaceData();
   std::optional<std::int64_t> PeakOfOneIteration(std::int64_t micro_batch);
   void FollowMicroBatch(std::int64_t micro_batch);
   absl::Status RestoreFrom(const RunCheckpoints& checkpoints);

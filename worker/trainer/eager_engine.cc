@@ -1,107 +1,16 @@
 #include "worker/trainer/eager_engine.h"
 
-#include <algorithm>
-#include <chrono>
-#include <utility>
-
-#include <c10/util/Exception.h>
-
-#include "worker/trainer/overflow_cause.h"
-
 namespace mantissa::trainer {
-namespace {
-
-constexpr std::chrono::milliseconds kSlice(5);
-
-std::int64_t Nanos(std::chrono::nanoseconds duration) { return duration.count(); }
-
-// The first iteration that may reach the boundary: should every one from here on be applied, its step falls there.
-std::int64_t EarliestReach(const Boundary& boundary, const StepState& known) {
-  // Either may be a number that no run reaches: distances do not overflow, places would.
-  return known.iteration + std::min(boundary.iteration - known.iteration, boundary.step - known.step);
-}
-
-}  // namespace
 
 EagerEngine::EagerEngine(RunState& state, StepProgram& program, const process::Clock& clock,
                          const EagerEngineOptions& options)
-    : state_(state),
-      program_(program),
-      clock_(clock),
-      wall_offset_nanos_(Nanos(clock.WallNow().time_since_epoch()) - Nanos(clock.Now().time_since_epoch())),
-      options_(options),
-      readback_(state.iteration_state(), options.in_flight) {
-  TORCH_CHECK(options.in_flight <= 4, "at most 4 iterations can be in flight, not ", options.in_flight);
-}
+    : PipelinedEngine(state, program, clock, options.in_flight),
+      readback_(state.iteration_state(), options.in_flight) {}
 
-bool EagerEngine::RunUntil(const Boundary& boundary, Control& control) {
-  learned_ = clock_.Now();
-  const process::SteadyTime slice_end = learned_ + kSlice;
-  Refresh();
-  while (!boundary.ReachedBy({known_.iteration, known_.step})) {
-    if (known_.halt != 0) {
-      Drain();
-      return false;
-    }
-    if (learned_ >= slice_end || !Start(boundary, control)) return false;
-    Learn();
-  }
+bool EagerEngine::StartIteration(std::int64_t iteration, Control& control) {
+  if (!program().Run(iteration, control)) return false;
+  readback_.Start();
   return true;
-}
-
-bool EagerEngine::Start(const Boundary& boundary, Control& control) {
-  const std::int64_t earliest = EarliestReach(boundary, known_);
-  while (readback_.pending() < options_.in_flight) {
-    const std::int64_t window = known_.iteration + readback_.pending();
-    if (window >= earliest) break;
-    if (!program_.Run(window, control)) return false;
-    readback_.Start();
-  }
-  return true;
-}
-
-void EagerEngine::Learn() {
-  const std::int64_t before = known_.iteration;
-  const process::SteadyTime began = learned_;
-  known_ = readback_.Finish();
-  learned_ = clock_.Now();
-  // An earlier one has halted the run, and nothing has come of this one.
-  if (known_.iteration == before) return;
-  Report(known_, began);
-}
-
-void EagerEngine::Report(const StepState& step, process::SteadyTime began) {
-  IterationReport report;
-  report.record = RecordFrom(step);
-  report.record.lineage = state_.lineage();
-  report.record.time_unix_nanos = wall_offset_nanos_ + Nanos(learned_.time_since_epoch());
-  report.record.seconds = std::chrono::duration<double>(learned_ - began).count();
-  if (report.record.seconds > 0) {
-    report.record.samples_per_second =
-        static_cast<double>(program_.SamplesIn(step.iteration - 1)) / report.record.seconds;
-  }
-  if (!report.record.applied) {
-    report.offenders = Offenders(readback_.stats());
-    const std::vector<Parameter>& parameters = state_.model().parameters().parameters();
-    report.record.cause = CauseOf(report.record.cause, report.offenders, parameters);
-  }
-  reports_.push_back(std::move(report));
-}
-
-std::vector<IterationReport> EagerEngine::Poll() { return std::exchange(reports_, {}); }
-
-void EagerEngine::Drain() {
-  while (readback_.pending() > 0) Learn();
-}
-
-Progress EagerEngine::progress() {
-  Refresh();
-  return {known_.iteration, known_.step};
-}
-
-// With nothing in flight the state is free to be written by others: a restore, a released halt.
-void EagerEngine::Refresh() {
-  if (readback_.pending() == 0) known_ = state_.step_state();
 }
 
 }  // namespace mantissa::trainer

@@ -97,6 +97,7 @@ absl::StatusOr<TrainerOptions> OpenDevice(const Arguments& arguments) {
   options.device = c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(**ordinal));
   options.description = DescribeCuda(*facts, **ordinal);
   options.max_attempts = 20;
+  options.recorder = &(*api)->recorder;
   return options;
 }
 

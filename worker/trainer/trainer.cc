@@ -34,6 +34,7 @@ Trainer::Trainer(FrameChannel& channel, const process::Clock& clock, const Train
 
 absl::Status Trainer::Run() {
   SayHello();
+  UseOneStream(options_.device);
   WarmUp(options_.device);
   while (!shutdown_) {
     auto command = channel_.Receive();
@@ -182,7 +183,8 @@ v1::AttemptEnded Trainer::RunBound(const v1::RunAttempt& run) {
                                        .version = options_.version,
                                        .channel = channel_,
                                        .control = control,
-                                       .clock = clock_};
+                                       .clock = clock_,
+                                       .recorder = options_.recorder};
   v1::AttemptEnded ended = RunAttempt(run, environment);
   shutdown_ = control.shutdown_requested();
   return ended;

@@ -15,6 +15,7 @@
 #include "process/clock.h"
 #include "process/roots.h"
 #include "process/sandbox_level.h"
+#include "worker/trainer/device_api.h"
 #include "worker/trainer/report/frame_channel.h"
 
 namespace mantissa::trainer {
@@ -25,6 +26,8 @@ struct TrainerOptions {
   c10::Device device = c10::kCPU;
   v1::Device description;  // as Hello gives it
   std::string version;
+  // Records iterations on the device; null where there is none. Outlives the trainer.
+  const MantissaRecorder* recorder = nullptr;
   // After so many a fresh process is cheaper than wondering what has gathered in this one.
   int max_attempts = 1000;
   // Shuts the process in when it is bound, and says how far. None: it is not, as in a test, which goes on afterwards.

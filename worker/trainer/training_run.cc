@@ -70,6 +70,7 @@ void TrainingRun::Observe(std::vector<IterationReport> reports) {
   parts_.sink.Tick(now, &parts_.monitor);
 }
 
+// Where iterations are in flight it stands behind them on their stream, and sees the parameters they leave.
 void TrainingRun::SampleRanges() {
   const std::optional<ModuleRanges> ranges = parts_.ranges.SampleIfDue(last_record_->iteration);
   if (!ranges) return;

@@ -66,6 +66,20 @@ TEST(DropoutTest, BackwardDropsTheSameElements) {
   EXPECT_TRUE(at::equal(x.grad(), OpDropout(at::ones({7, 13}), 0.4, DropoutKey())));
 }
 
+TEST(DropoutTest, AnIterationThatATensorHoldsDropsWhatTheNumberDrops) {
+  const at::Tensor window = at::full({1}, std::int64_t{7}, at::kLong);
+  const at::Tensor x = at::randn({7, 13}).requires_grad_(true);
+  const at::Tensor y = OpDropoutOfWindow(x, 0.4, DropoutKey(), window);
+  EXPECT_TRUE(at::equal(y, OpDropout(x, 0.4, {.iteration = 7})));
+  EXPECT_FALSE(at::equal(y, OpDropout(x, 0.4, {.iteration = 8})));
+  y.backward(at::ones_like(y));
+  EXPECT_TRUE(at::equal(x.grad(), OpDropout(at::ones({7, 13}), 0.4, {.iteration = 7})));
+  window.fill_(8);
+  EXPECT_TRUE(at::equal(OpDropoutOfWindow(x, 0.4, DropoutKey(), window), OpDropout(x, 0.4, {.iteration = 8})));
+  EXPECT_THROW(OpDropoutOfWindow(x, 0.4, DropoutKey(), at::zeros({2}, at::kLong)), c10::Error);
+  EXPECT_THROW(OpDropoutOfWindow(x, 0.4, DropoutKey(), at::zeros({1})), c10::Error);
+}
+
 TEST(DropoutTest, KeepsTheTypeAndReadsAnyLayout) {
   for (const at::ScalarType type : {at::kHalf, at::kBFloat16}) {
     EXPECT_EQ(OpDropout(at::ones({9}, type), 0.5, DropoutKey()).scalar_type(), type);

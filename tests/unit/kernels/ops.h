@@ -38,6 +38,14 @@ inline at::Tensor OpDropout(const at::Tensor& x, double probability, const Dropo
       .call(x, probability, key.seed, key.iteration, key.micro_batch, key.site);
 }
 
+// The iteration is in a tensor, and not in the key.
+inline at::Tensor OpDropoutOfWindow(const at::Tensor& x, double probability, const DropoutKey& key,
+                                    const at::Tensor& window) {
+  return FindOp<at::Tensor(const at::Tensor&, double, std::int64_t, const at::Tensor&, std::int64_t, std::int64_t)>(
+             "mantissa::dropout_of_window")
+      .call(x, probability, key.seed, window, key.micro_batch, key.site);
+}
+
 template <class T>
 at::Tensor BytesOf(const T& value) {
   at::Tensor bytes = at::empty({static_cast<std::int64_t>(sizeof(T))}, at::kByte);

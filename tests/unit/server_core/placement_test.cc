@@ -163,6 +163,15 @@ TEST(Placement, AJobNeedsThePrecisionsOfItsModulesAndFallbacks) {
   EXPECT_EQ(NeedsOf(tf32).compute_capability, (ComputeCapability{8, 0}));
 }
 
+TEST(Placement, WhoWantsGraphsWantsAGpu) {
+  v1::JobSpec spec;
+  spec.mutable_resources()->set_device(v1::ResourceSpec::AUTO);
+  spec.mutable_training()->mutable_execution()->set_mode(v1::ExecutionSpec::AUTO);
+  EXPECT_EQ(NeedsOf(spec).device, v1::ResourceSpec::AUTO);
+  spec.mutable_training()->mutable_execution()->set_mode(v1::ExecutionSpec::GRAPH);
+  EXPECT_EQ(NeedsOf(spec).device, v1::ResourceSpec::CUDA);
+}
+
 TEST(Placement, CpuThreadsAndMemoryAreConstraints) {
   JobNeeds threads, memory;
   threads.cpu_threads = 5;

@@ -112,12 +112,12 @@ TEST(FeaturesTest, EverySpecThatPassesValidationNeedsOnlyWhatIsBuilt) {
   }
 }
 
-TEST(FeaturesTest, PrecisionGroupsAndBundlesAreBuilt) {
+TEST(FeaturesTest, PrecisionGroupsBundlesAndGraphsAreBuilt) {
   for (const char* changes :
        {"precision { storage: MASTER_FP32 }", "parameter_groups { match: 'head' weight_decay: 0 }",
         "precision { mode: TF32 emulate: true }", "precision { mode: FP32 fallback: TF32 }",
         "precision { overrides { match: 'head' compute: FP32 } }", "precision { loss_spike { action: ROLLBACK } }",
-        "checkpoint { bundle: FIRST_SKIP }"}) {
+        "checkpoint { bundle: FIRST_SKIP }", "execution { mode: GRAPH }"}) {
     const v1::JobSpec spec = MlpSpec(std::string("training { ") + changes + " }");
     EXPECT_THAT(ValidateJobSpec(spec), IsEmpty()) << changes;
     EXPECT_THAT(MissingFeatures(RequiredFeatures(ResolveDefaults(spec)), BuiltFeatures()), IsEmpty()) << changes;
@@ -137,15 +137,7 @@ TEST(FeaturesTest, AnOlderWorkerLacksWhatItWouldNotUnderstand) {
   EXPECT_THAT(lacks("precision { loss_spike { action: ROLLBACK } }"), ElementsAre("precision.loss_spike.rollback"));
   EXPECT_THAT(lacks("precision { loss_spike {} }"), IsEmpty()) << "advice is no feature";
   EXPECT_THAT(lacks("checkpoint { bundle: FIRST_SKIP }"), ElementsAre("checkpoint.bundle.first_skip"));
-}
-
-TEST(FeaturesTest, WhatValidationCallsUnimplementedIsNotBuilt) {
-  for (const char* changes : {"execution { mode: GRAPH }"}) {
-    const v1::JobSpec spec = MlpSpec(std::string("training { ") + changes + " }");
-    EXPECT_TRUE(OnlyUnimplemented(ValidateJobSpec(spec))) << changes;
-    EXPECT_THAT(MissingFeatures(RequiredFeatures(ResolveDefaults(spec)), BuiltFeatures()), testing::SizeIs(1))
-        << changes;
-  }
+  EXPECT_THAT(lacks("execution { mode: GRAPH }"), ElementsAre("execution.graph"));
 }
 
 TEST(FeaturesTest, TheListIsSortedAndEachStandsOnce) {

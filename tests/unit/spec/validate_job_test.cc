@@ -141,6 +141,16 @@ TEST(ValidateJobTest, TooLargeASpecIsRefusedAsAWhole) {
   EXPECT_THAT(Faults(spec), ElementsAre(" OUT_OF_RANGE"));
 }
 
+TEST(ValidateJobTest, AGraphNeedsADeviceThatHasThem) {
+  const std::string graph = "training { execution { mode: GRAPH } }";
+  EXPECT_THAT(Faults(MlpSpec(graph)), testing::IsEmpty());
+  EXPECT_THAT(Faults(MlpSpec("resources { device: CUDA } " + graph)), testing::IsEmpty());
+  const v1::JobSpec on_cpu = MlpSpec("resources { device: CPU } " + graph);
+  EXPECT_THAT(Faults(on_cpu), ElementsAre("training.execution.mode CONFLICT"));
+  EXPECT_THAT(ValidateJobSpec(on_cpu)[0].description, testing::HasSubstr("use AUTO, or set resources.device to CUDA"));
+  EXPECT_THAT(Faults(MlpSpec("resources { device: CPU } training { execution { mode: AUTO } }")), testing::IsEmpty());
+}
+
 TEST(ValidateJobTest, ReportsEverythingAtOnceInTheOrderOfTheFields) {
   EXPECT_THAT(
       Faults(MlpSpec("name: 'A' priority: 5000 resources { gpus: 4 } retry { max_attempts: 0 } "
@@ -151,7 +161,7 @@ TEST(ValidateJobTest, ReportsEverythingAtOnceInTheOrderOfTheFields) {
                      "optimizer { adamw { learning_rate: -1 } } schedule { cosine { warmup_steps: -1 } } "
                      "batch_size: 0 accumulation: 0 max_grad_norm: inf epochs: 0 "
                      "evaluation { max_batches: -1 } checkpoint { keep: 1 } "
-                     "telemetry { every_iterations: 0 } execution { mode: GRAPH } "
+                     "telemetry { every_iterations: 0 } execution { mode: 9 } "
                      "parameter_groups {} init_from {} }")),
       ElementsAre("name INVALID_FORMAT", "priority OUT_OF_RANGE", "resources.gpus UNIMPLEMENTED",
                   "retry.max_attempts OUT_OF_RANGE", "timeouts.stall OUT_OF_RANGE", "on_disconnect UNKNOWN_VALUE",
@@ -163,7 +173,7 @@ TEST(ValidateJobTest, ReportsEverythingAtOnceInTheOrderOfTheFields) {
                   "training.accumulation OUT_OF_RANGE", "training.max_grad_norm OUT_OF_RANGE",
                   "training.epochs OUT_OF_RANGE", "training.evaluation.max_batches OUT_OF_RANGE",
                   "training.checkpoint.keep OUT_OF_RANGE", "training.telemetry.every_iterations OUT_OF_RANGE",
-                  "training.execution.mode UNIMPLEMENTED", "training.init_from REQUIRED",
+                  "training.execution.mode UNKNOWN_VALUE", "training.init_from REQUIRED",
                   "training.parameter_groups[0].match REQUIRED", "training.parameter_groups[0] REQUIRED"));
 }
 

@@ -138,9 +138,10 @@ TEST(ValidateTrainingTest, CheckpointAndTelemetry) {
        {"precision { statistics_window: 1000001 }", "training.precision.statistics_window OUT_OF_RANGE"}});
 }
 
-TEST(ValidateTrainingTest, WhatIsNotBuiltIsRefusedAsSuch) {
+TEST(ValidateTrainingTest, Execution) {
   ExpectTrainingFaults({{"execution { mode: EAGER deterministic: true }", ""},
-                        {"execution { mode: GRAPH }", "training.execution.mode UNIMPLEMENTED"}});
+                        {"execution { mode: GRAPH }", ""},
+                        {"execution { mode: AUTO }", ""}});
   v1::JobSpec unknown = MlpSpec();
   unknown.mutable_training()->mutable_execution()->set_mode(static_cast<v1::ExecutionSpec::Mode>(9));
   EXPECT_THAT(Faults(unknown), ElementsAre("training.execution.mode UNKNOWN_VALUE"));

@@ -85,6 +85,7 @@ struct AttemptConditions {
   std::int32_t threads = 1;
   const process::Roots* roots = nullptr;                 // null: the folder's
   std::vector<v1::PrecisionSpec::Mode> precisions = {};  // that the device has; empty: all
+  const MantissaRecorder* recorder = nullptr;
 };
 
 inline AttemptSeen RunIn(const RunFolder& folder, const v1::RunAttempt& run, const AttemptConditions& conditions = {}) {
@@ -101,7 +102,8 @@ inline AttemptSeen RunIn(const RunFolder& folder, const v1::RunAttempt& run, con
                                        .version = "1.2.3",
                                        .channel = conversation.channel(),
                                        .control = conditions.control != nullptr ? *conditions.control : never,
-                                       .clock = clock};
+                                       .clock = clock,
+                                       .recorder = conditions.recorder};
   AttemptSeen seen;
   seen.ended = RunAttempt(run, environment);
   Note(conversation.agent().ReadAll(conversation.channel()), seen);

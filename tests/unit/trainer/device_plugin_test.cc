@@ -16,7 +16,17 @@ using ::testing::HasSubstr;
 std::int32_t NoDevices() { return 0; }
 std::int32_t Describes(std::int32_t, MantissaDeviceFacts*, char*, std::int64_t) { return 0; }
 
-const MantissaDeviceApi kGood = {MANTISSA_DEVICE_ABI, TORCH_VERSION, MANTISSA_BUILD_ID, NoDevices, Describes};
+std::int32_t Records(MantissaWork, void*, MantissaGraph*, MantissaGraph**, char*, std::int64_t) { return 0; }
+std::int32_t Launches(MantissaGraph*, char*, std::int64_t) { return 0; }
+std::int64_t PoolBytes(const MantissaGraph*) { return 0; }
+void Forgets(MantissaGraph*) {}
+std::int32_t Maps(std::int64_t, void**, void**, char*, std::int64_t) { return 0; }
+void Unmaps(void*) {}
+std::int32_t Polls(char*, std::int64_t) { return 0; }
+
+const MantissaRecorder kRecorder = {Records, Launches, PoolBytes, Forgets, Maps, Unmaps, Polls};
+const MantissaDeviceApi kGood = {MANTISSA_DEVICE_ABI, TORCH_VERSION, MANTISSA_BUILD_ID,
+                                 NoDevices,           Describes,     kRecorder};
 
 std::string Fault(const MantissaDeviceApi& api) {
   const absl::Status status = CheckDevicePlugin(api);
@@ -29,7 +39,7 @@ TEST(DevicePluginTest, OneOfThisBuildIsWelcome) { EXPECT_TRUE(CheckDevicePlugin(
 TEST(DevicePluginTest, AnotherBoundaryIsRefusedWithBothNumbers) {
   MantissaDeviceApi api = kGood;
   api.abi = MANTISSA_DEVICE_ABI + 7;
-  EXPECT_EQ(Fault(api), "the CUDA plug-in has boundary number 8, this trainer 1; install both from one build");
+  EXPECT_EQ(Fault(api), "the CUDA plug-in has boundary number 9, this trainer 2; install both from one build");
 }
 
 TEST(DevicePluginTest, AnotherLibTorchIsRefusedWithBothVersions) {
@@ -55,6 +65,18 @@ TEST(DevicePluginTest, OneThatLacksAFunctionIsRefused) {
   api = kGood;
   api.describe = nullptr;
   EXPECT_THAT(Fault(api), HasSubstr("lacks functions"));
+  const auto lacks = [](auto member) {
+    MantissaDeviceApi without = kGood;
+    without.recorder.*member = nullptr;
+    EXPECT_THAT(Fault(without), HasSubstr("lacks functions"));
+  };
+  lacks(&MantissaRecorder::record);
+  lacks(&MantissaRecorder::launch);
+  lacks(&MantissaRecorder::pool_bytes);
+  lacks(&MantissaRecorder::forget);
+  lacks(&MantissaRecorder::map_memory);
+  lacks(&MantissaRecorder::unmap_memory);
+  lacks(&MantissaRecorder::poll);
 }
 
 TEST(DevicePluginTest, AMissingFileIsUnavailableAndSaysHowToMendIt) {

@@ -53,6 +53,7 @@ struct SmallRunOptions {
   std::unique_ptr<Dataset> data = nullptr;  // the spec's own
   ActivationProbe* probe = nullptr;
   std::int32_t replay_after = 0;  // see ScalerSettings
+  v1::Lineage lineage = {};
 };
 
 class SmallRun {
@@ -68,7 +69,8 @@ class SmallRun {
         plan_({.samples = data_->size(),
                .batch_size = training().batch_size(),
                .accumulation = training().accumulation(),
-               .seed = training().seed()}),
+               .seed = training().seed(),
+               .lineage = options.lineage}),
         state_(BuildModel(training().model(), data_->shape().sample, training().seed(), at::kCPU),
                {training().optimizer(), training().schedule(), training().iterations(),
                 Scaler(training(), options.replay_after), training().parameter_groups(),

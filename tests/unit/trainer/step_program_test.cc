@@ -237,5 +237,33 @@ TEST(StepProgramTest, AnIterationTrainsOnTheWindowThatIsLeft) {
   EXPECT_EQ(without_first.SamplesIn(1), 8);
 }
 
+TEST(StepProgramTest, TheNextWindowWithNothingFromTheHostIsTheSameToTheLastBit) {
+  // 32 samples in windows of 7, the last of four; micro-batches of 3, 3 and 1, or 3 and 1.
+  for (const std::string& model : {std::string("mlp { hidden: 5 dropout: 0.5 }"),
+                                   std::string("gpt { layers: 1 d_model: 8 heads: 2 context: 4 dropout: 0.25 }")}) {
+    const std::string data = model.starts_with("gpt") ? "data { train { synthetic { samples: 32 classes: 5 } } } " : "";
+    const std::string changes = data + "batch_size: 7 accumulation: 3 precision { mode: FP16 } model { " + model + " }";
+    SmallRun told(changes);
+    SmallRun by_itself(changes);
+    told.TrainTo(12);
+    for (std::int64_t i = 0; i < 12; ++i) by_itself.program().RunNext(by_itself.program().SamplesIn(i));
+    EXPECT_THAT(Differences(BitsOf(by_itself.state()), BitsOf(told.state())), IsEmpty()) << model;
+    const StepState expected = told.state().step_state();
+    const StepState step = by_itself.state().step_state();
+    EXPECT_EQ(std::memcmp(&step, &expected, sizeof(step)), 0) << model;
+  }
+}
+
+TEST(StepProgramTest, AHaltedRunIsLeftAsItIsByAWindowOfAnySize) {
+  SmallRun run("batch_size: 7 model { mlp { hidden: 5 } }");
+  run.TrainTo(4);  // the next is the short one
+  StepState halted = run.state().step_state();
+  halted.halt = static_cast<std::int32_t>(Halt::kRehearsal);
+  run.state().iteration_state().WriteState(halted);
+  const auto before = BitsOf(run.state());
+  for (const std::int64_t size : {7, 4, 1}) run.program().RunNext(size);
+  EXPECT_THAT(Differences(BitsOf(run.state()), before), IsEmpty());
+}
+
 }  // namespace
 }  // namespace mantissa::trainer

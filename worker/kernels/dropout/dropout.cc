@@ -1,5 +1,6 @@
 // Dropout whose mask is a pure function of (seed, iteration, micro-batch, site, element): the same on CPU and CUDA, in
-// a resumed run, and in backward, which draws it again instead of keeping it.
+// a resumed run, and in backward, which draws it again instead of keeping it. The iteration is a number, or, where only
+// the device knows it, what a tensor holds while the op runs.
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty_like.h>
 #include <torch/csrc/autograd/function.h>
@@ -8,6 +9,7 @@
 
 #include "worker/kernels/cpu/convert.h"
 #include "worker/kernels/cpu/parallel.h"
+#include "worker/kernels/dropout/dropout_check.h"
 #include "worker/kernels/dropout/dropout_draw.h"
 
 namespace mantissa::trainer::kernels {
@@ -15,9 +17,7 @@ namespace {
 
 using torch::autograd::variable_list;
 
-at::Tensor MaskCpu(const at::Tensor& x_any, double probability, std::int64_t seed, std::int64_t iteration,
-                   std::int64_t micro_batch, std::int64_t site) {
-  const DropoutDraw draw = MakeDropoutDraw(probability, seed, iteration, micro_batch, site);
+at::Tensor Drop(const at::Tensor& x_any, const DropoutDraw& draw) {
   const at::Tensor x = x_any.contiguous();
   const at::Tensor result = at::empty_like(x);
   const at::ScalarType type = x.scalar_type();
@@ -42,13 +42,37 @@ at::Tensor MaskCpu(const at::Tensor& x_any, double probability, std::int64_t see
   return result;
 }
 
-at::Tensor CallMask(const at::Tensor& x, double probability, std::int64_t seed, std::int64_t iteration,
-                    std::int64_t micro_batch, std::int64_t site) {
+at::Tensor MaskCpu(const at::Tensor& x, double probability, std::int64_t seed, std::int64_t iteration,
+                   std::int64_t micro_batch, std::int64_t site) {
+  return Drop(x, MakeDropoutDraw(probability, seed, iteration, micro_batch, site));
+}
+
+at::Tensor MaskOfWindowCpu(const at::Tensor& x, double probability, std::int64_t seed, const at::Tensor& window,
+                           std::int64_t micro_batch, std::int64_t site) {
+  return Drop(x, MakeDropoutDraw(probability, seed, *DropoutWindow(window), micro_batch, site));
+}
+
+struct MaskKey {
+  double probability = 0;
+  std::int64_t seed = 0;
+  std::int64_t iteration = 0;
+  at::Tensor window;  // holds the iteration, where it is defined
+  std::int64_t micro_batch = 0;
+  std::int64_t site = 0;
+};
+
+at::Tensor CallMask(const at::Tensor& x, const MaskKey& key) {
+  c10::Dispatcher& dispatcher = c10::Dispatcher::singleton();
+  if (key.window.defined()) {
+    static const auto of_window = dispatcher.findSchemaOrThrow("mantissa::dropout_mask_of_window", "")
+                                      .typed<at::Tensor(const at::Tensor&, double, std::int64_t, const at::Tensor&,
+                                                        std::int64_t, std::int64_t)>();
+    return of_window.call(x, key.probability, key.seed, key.window, key.micro_batch, key.site);
+  }
   static const auto op =
-      c10::Dispatcher::singleton()
-          .findSchemaOrThrow("mantissa::dropout_mask", "")
+      dispatcher.findSchemaOrThrow("mantissa::dropout_mask", "")
           .typed<at::Tensor(const at::Tensor&, double, std::int64_t, std::int64_t, std::int64_t, std::int64_t)>();
-  return op.call(x, probability, seed, iteration, micro_batch, site);
+  return op.call(x, key.probability, key.seed, key.iteration, key.micro_batch, key.site);
 }
 
 struct DropoutNode : public torch::autograd::Node {
@@ -56,35 +80,36 @@ struct DropoutNode : public torch::autograd::Node {
     at::AutoDispatchBelowADInplaceOrView below;
     variable_list result(1);
     if (!gradients[0].defined()) return result;
-    result[0] = CallMask(gradients[0], probability, seed, iteration, micro_batch, site);
+    result[0] = CallMask(gradients[0], key);
     return result;
   }
   std::string name() const override { return "MantissaDropout"; }
 
-  double probability = 0;
-  std::int64_t seed = 0;
-  std::int64_t iteration = 0;
-  std::int64_t micro_batch = 0;
-  std::int64_t site = 0;
+  MaskKey key;
 };
 
-at::Tensor Dropout(const at::Tensor& x, double probability, std::int64_t seed, std::int64_t iteration,
-                   std::int64_t micro_batch, std::int64_t site) {
+at::Tensor DropoutBy(const at::Tensor& x, const MaskKey& key) {
   at::Tensor result;
   {
     at::AutoDispatchBelowADInplaceOrView below;
-    result = CallMask(x, probability, seed, iteration, micro_batch, site);
+    result = CallMask(x, key);
   }
   if (!at::GradMode::is_enabled() || !x.requires_grad()) return result;
   const std::shared_ptr<DropoutNode> node(new DropoutNode(), torch::autograd::deleteNode);
   node->set_next_edges(torch::autograd::collect_next_edges(x));
-  node->probability = probability;
-  node->seed = seed;
-  node->iteration = iteration;
-  node->micro_batch = micro_batch;
-  node->site = site;
+  node->key = key;
   torch::autograd::set_history(result, node);
   return result;
+}
+
+at::Tensor Dropout(const at::Tensor& x, double probability, std::int64_t seed, std::int64_t iteration,
+                   std::int64_t micro_batch, std::int64_t site) {
+  return DropoutBy(x, {probability, seed, iteration, at::Tensor(), micro_batch, site});
+}
+
+at::Tensor DropoutOfWindow(const at::Tensor& x, double probability, std::int64_t seed, const at::Tensor& window,
+                           std::int64_t micro_batch, std::int64_t site) {
+  return DropoutBy(x, {probability, seed, 0, window, micro_batch, site});
 }
 
 TORCH_LIBRARY_FRAGMENT(mantissa, library) {
@@ -92,9 +117,21 @@ TORCH_LIBRARY_FRAGMENT(mantissa, library) {
   // x with the dropped elements zero and the kept ones scaled; its own backward.
   library.def(
       "dropout_mask(Tensor x, float probability, int seed, int iteration, int micro_batch, int site) -> Tensor");
+  // The same with an iteration that `window`, int64, holds, in backward too.
+  library.def(
+      "dropout_of_window(Tensor x, float probability, int seed, Tensor window, int micro_batch, int site) -> Tensor");
+  library.def(
+      "dropout_mask_of_window(Tensor x, float probability, int seed, Tensor window, int micro_batch, int site) -> "
+      "Tensor");
 }
-TORCH_LIBRARY_IMPL(mantissa, CompositeImplicitAutograd, library) { library.impl("dropout", Dropout); }
-TORCH_LIBRARY_IMPL(mantissa, CPU, library) { library.impl("dropout_mask", MaskCpu); }
+TORCH_LIBRARY_IMPL(mantissa, CompositeImplicitAutograd, library) {
+  library.impl("dropout", Dropout);
+  library.impl("dropout_of_window", DropoutOfWindow);
+}
+TORCH_LIBRARY_IMPL(mantissa, CPU, library) {
+  library.impl("dropout_mask", MaskCpu);
+  library.impl("dropout_mask_of_window", MaskOfWindowCpu);
+}
 
 }  // namespace
 }  // namespace mantissa::trainer::kernels

@@ -11,8 +11,10 @@ constexpr int kThreads = 256;
 constexpr std::int64_t kMaxBlocks = 4096;
 
 template <class T>
-__global__ void Drop(DropoutDraw draw, const T* from, std::int64_t count, bool aligned, T* to) {
+__global__ void Drop(DropoutDraw draw, const std::int64_t* window, const T* from, std::int64_t count, bool aligned,
+                     T* to) {
   using Four = Pack<T, 4>;
+  if (window != nullptr) draw.iteration = static_cast<std::uint32_t>(*window);
   const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * kThreads;
   for (std::int64_t group = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; group * 4 < count;
        group += stride) {
@@ -33,25 +35,26 @@ __global__ void Drop(DropoutDraw draw, const T* from, std::int64_t count, bool a
 }
 
 template <class T>
-void Launch(const DropoutDraw& draw, const void* from, std::int64_t count, void* to, cudaStream_t stream) {
+void Launch(const DropoutDraw& draw, const std::int64_t* window, const void* from, std::int64_t count, void* to,
+            cudaStream_t stream) {
   const std::int64_t blocks = ((count + 3) / 4 + kThreads - 1) / kThreads;
   const bool aligned = IsAlignedFor<Pack<T, 4>>(from) && IsAlignedFor<Pack<T, 4>>(to);
   Drop<<<static_cast<unsigned>(blocks < kMaxBlocks ? blocks : kMaxBlocks), kThreads, 0, stream>>>(
-      draw, static_cast<const T*>(from), count, aligned, static_cast<T*>(to));
+      draw, window, static_cast<const T*>(from), count, aligned, static_cast<T*>(to));
 }
 
 }  // namespace
 
-void LaunchDropout(const DropoutDraw& draw, NumberType type, const void* from, std::int64_t count, void* to,
-                   cudaStream_t stream) {
+void LaunchDropout(const DropoutDraw& draw, const std::int64_t* window, NumberType type, const void* from,
+                   std::int64_t count, void* to, cudaStream_t stream) {
   if (count == 0) return;
   switch (type) {
     case NumberType::kFloat:
-      return Launch<float>(draw, from, count, to, stream);
+      return Launch<float>(draw, window, from, count, to, stream);
     case NumberType::kHalf:
-      return Launch<__half>(draw, from, count, to, stream);
+      return Launch<__half>(draw, window, from, count, to, stream);
     case NumberType::kBfloat16:
-      return Launch<__nv_bfloat16>(draw, from, count, to, stream);
+      return Launch<__nv_bfloat16>(draw, window, from, count, to, stream);
   }
 }
 

@@ -9,8 +9,9 @@
 
 namespace mantissa::trainer::cuda {
 
-// `from` and `to` hold `count` numbers of the type, on the stream's device.
-void LaunchDropout(const kernels::DropoutDraw& draw, NumberType type, const void* from, std::int64_t count, void* to,
-                   cudaStream_t stream);
+// `from` and `to` hold `count` numbers of the type, on the stream's device. `window`, there too, holds the iteration
+// where it is not null; else it is the draw's.
+void LaunchDropout(const kernels::DropoutDraw& draw, const std::int64_t* window, NumberType type, const void* from,
+                   std::int64_t count, void* to, cudaStream_t stream);
 
 }  // namespace mantissa::trainer::cuda

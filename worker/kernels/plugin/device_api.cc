@@ -7,6 +7,8 @@
 
 #include <torch/headeronly/version.h>
 
+#include "worker/kernels/graph/recorder.h"
+
 namespace mantissa::trainer {
 namespace {
 
@@ -37,7 +39,8 @@ std::int32_t Describe(std::int32_t device, MantissaDeviceFacts* facts, char* err
   return 0;
 }
 
-constexpr MantissaDeviceApi kApi = {MANTISSA_DEVICE_ABI, TORCH_VERSION, MANTISSA_BUILD_ID, DeviceCount, Describe};
+const MantissaDeviceApi kApi = {MANTISSA_DEVICE_ABI, TORCH_VERSION, MANTISSA_BUILD_ID,
+                                DeviceCount,         Describe,      kRecorder};
 
 }  // namespace
 }  // namespace mantissa::trainer

@@ -11,6 +11,7 @@
 
 #include "worker/kernels/check.h"
 #include "worker/kernels/cross_entropy/cross_entropy_cuda.h"
+#include "worker/kernels/dropout/dropout_check.h"
 #include "worker/kernels/dropout/dropout_cuda.h"
 #include "worker/kernels/plugin/device_check.h"
 
@@ -67,22 +68,32 @@ at::Tensor CrossEntropyBackwardCuda(const at::Tensor& gradient, const at::Tensor
   return result;
 }
 
-at::Tensor DropoutMaskCuda(const at::Tensor& x_any, double probability, std::int64_t seed, std::int64_t iteration,
-                           std::int64_t micro_batch, std::int64_t site) {
-  const DropoutDraw draw = MakeDropoutDraw(probability, seed, iteration, micro_batch, site);
+at::Tensor Drop(const at::Tensor& x_any, const DropoutDraw& draw, const std::int64_t* window) {
   const c10::cuda::CUDAGuard guard(x_any.device());
   const at::Tensor x = x_any.contiguous();
   const at::Tensor result = at::empty_like(x);
-  cuda::LaunchDropout(draw, TypeOf(x, "dropout"), x.const_data_ptr(), x.numel(), result.mutable_data_ptr(),
+  cuda::LaunchDropout(draw, window, TypeOf(x, "dropout"), x.const_data_ptr(), x.numel(), result.mutable_data_ptr(),
                       c10::cuda::getCurrentCUDAStream());
   C10_CUDA_KERNEL_LAUNCH_CHECK();
   return result;
+}
+
+at::Tensor DropoutMaskCuda(const at::Tensor& x, double probability, std::int64_t seed, std::int64_t iteration,
+                           std::int64_t micro_batch, std::int64_t site) {
+  return Drop(x, MakeDropoutDraw(probability, seed, iteration, micro_batch, site), nullptr);
+}
+
+at::Tensor DropoutMaskOfWindowCuda(const at::Tensor& x, double probability, std::int64_t seed, const at::Tensor& window,
+                                   std::int64_t micro_batch, std::int64_t site) {
+  CheckOnDevice(x.device(), {window});
+  return Drop(x, MakeDropoutDraw(probability, seed, 0, micro_batch, site), DropoutWindow(window));
 }
 
 TORCH_LIBRARY_IMPL(mantissa, CUDA, library) {
   library.impl("cross_entropy_forward", CrossEntropyForwardCuda);
   library.impl("cross_entropy_backward", CrossEntropyBackwardCuda);
   library.impl("dropout_mask", DropoutMaskCuda);
+  library.impl("dropout_mask_of_window", DropoutMaskOfWindowCuda);
 }
 
 }  // namespace

@@ -38,7 +38,10 @@ absl::Status CheckDevicePlugin(const MantissaDeviceApi& api) {
     return Differs("LibTorch", TextOf(api.torch_version), TORCH_VERSION);
   }
   if (TextOf(api.build_id) != MANTISSA_BUILD_ID) return Differs("build", TextOf(api.build_id), MANTISSA_BUILD_ID);
-  if (api.device_count == nullptr || api.describe == nullptr) {
+  const MantissaRecorder& recorder = api.recorder;
+  if (api.device_count == nullptr || api.describe == nullptr || recorder.record == nullptr ||
+      recorder.launch == nullptr || recorder.pool_bytes == nullptr || recorder.forget == nullptr ||
+      recorder.map_memory == nullptr || recorder.unmap_memory == nullptr || recorder.poll == nullptr) {
     return absl::FailedPreconditionError("the CUDA plug-in lacks functions; install it again");
   }
   return absl::OkStatus();

@@ -21,7 +21,8 @@ std::int64_t ResidentMemory();
 // Bytes that are free on the device: AvailableMemory on the CPU.
 std::int64_t FreeMemory(c10::Device device, std::int64_t limit_bytes);
 
-// Bytes that the run holds on its device: ResidentMemory on the CPU.
+// Bytes that the run holds on its device: ResidentMemory on the CPU. What a recorded iteration takes for itself is held
+// by its graph and not counted here; PeakMemory has seen it when it was recorded.
 std::int64_t MemoryInUse(c10::Device device);
 
 // The most that MemoryInUse has been since the last reset, between two looks at it, too. On the CPU the kernel keeps it

@@ -9,6 +9,7 @@
 #include <ATen/autocast_mode.h>
 #include <c10/core/DefaultDtype.h>
 #include <c10/core/GradMode.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 namespace mantissa::trainer {
 
@@ -46,6 +47,13 @@ void ResetProcess(const ProcessGlobals& globals) {
 void ReleaseMemory(c10::Device device) {
   if (!device.is_cpu()) at::accelerator::emptyCache();
   ::malloc_trim(0);
+}
+
+void UseOneStream(c10::Device device) {
+  if (device.is_cpu()) return;
+  const c10::impl::VirtualGuardImpl guard(device.type());
+  guard.setDevice(device);
+  guard.exchangeStream(guard.getStreamFromGlobalPool(device, /*isHighPriority=*/false));
 }
 
 void WarmUp(c10::Device device) {

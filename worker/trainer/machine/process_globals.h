@@ -21,6 +21,10 @@ void ResetProcess(const ProcessGlobals& globals);
 // After an attempt: memory that nobody holds goes back to the system and to the device.
 void ReleaseMemory(c10::Device device);
 
+// From here on this thread works on this GPU, and there on one stream of LibTorch's pool: nothing can be recorded on
+// CUDA's default stream.
+void UseOneStream(c10::Device device);
+
 // Runs a tiny training step on the device, so that what LibTorch prepares on first use (on a GPU: context and handles)
 // is ready before the first attempt asks.
 void WarmUp(c10::Device device);

@@ -1,0 +1,75 @@
+// Between LibTorch's dispatcher and the kernels around a step: the batch it begins with, the record it ends with.
+// Nothing here waits for the device or allocates.
+#include <ATen/core/Tensor.h>
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#include <torch/library.h>
+
+#include "worker/kernels/gather/gather_check.h"
+#include "worker/kernels/gather/gather_cuda.h"
+#include "worker/kernels/plugin/device_check.h"
+#include "worker/kernels/publish_record/publish_record_check.h"
+#include "worker/kernels/publish_record/publish_record_cuda.h"
+
+namespace mantissa::trainer::kernels {
+namespace {
+
+void NextWindowCuda(const at::Tensor& state, const at::Tensor& skipped, const at::Tensor& window) {
+  CheckOnDevice(state.device(), {skipped, window});
+  const c10::cuda::CUDAGuard guard(state.device());
+  cuda::LaunchNextWindow(Struct<StepState>(state, "state"), SkippedWindows(skipped), skipped.size(0), Window(window),
+                         c10::cuda::getCurrentCUDAStream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
+cuda::WindowPlaces PlacesOf(const at::Tensor& order, const at::Tensor& window, std::int64_t begin,
+                            const at::Tensor& input) {
+  return {Struct<SampleOrder>(order, "order"), Window(window), begin, input.size(0)};
+}
+
+void GatherFeaturesCuda(const at::Tensor& order, const at::Tensor& window, std::int64_t begin,
+                        const at::Tensor& features, const at::Tensor& labels, const at::Tensor& input,
+                        const at::Tensor& target) {
+  const std::int64_t width = CheckFeatureRows(features, labels, input, target);
+  CheckOnDevice(features.device(), {order, window, labels, input, target});
+  const c10::cuda::CUDAGuard guard(features.device());
+  cuda::LaunchGatherFeatures(PlacesOf(order, window, begin, input),
+                             {features.const_data_ptr<float>(), labels.const_data_ptr<std::int64_t>(), width},
+                             input.mutable_data_ptr<float>(), target.mutable_data_ptr<std::int64_t>(),
+                             c10::cuda::getCurrentCUDAStream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
+void GatherTokensCuda(const at::Tensor& order, const at::Tensor& window, std::int64_t begin, const at::Tensor& tokens,
+                      std::int64_t stride, const at::Tensor& input, const at::Tensor& target) {
+  CheckTokenSequences(tokens, stride, input, target);
+  CheckOnDevice(tokens.device(), {order, window, input, target});
+  const c10::cuda::CUDAGuard guard(tokens.device());
+  cuda::LaunchGatherTokens(PlacesOf(order, window, begin, input),
+                           {tokens.const_data_ptr(), tokens.scalar_type() == at::kByte, stride, input.size(1)},
+                           input.mutable_data_ptr<std::int64_t>(), target.mutable_data_ptr<std::int64_t>(),
+                           c10::cuda::getCurrentCUDAStream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
+void PublishRecordCuda(const at::Tensor& state, const at::Tensor& stats, const at::Tensor& cursor,
+                       const at::Tensor& ring) {
+  CheckOnDevice(state.device(), {stats, cursor, ring});
+  const RecordSlots slots = CheckRing(stats, ring);
+  const c10::cuda::CUDAGuard guard(state.device());
+  cuda::LaunchPublishRecord(Struct<StepState>(state, "state"), Struct<GradientStats>(stats, "stats"),
+                            slots.parameter_count, Cursor(cursor), slots.ring, slots.slots,
+                            c10::cuda::getCurrentCUDAStream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
+TORCH_LIBRARY_IMPL(mantissa, CUDA, library) {
+  library.impl("next_window", NextWindowCuda);
+  library.impl("gather_features", GatherFeaturesCuda);
+  library.impl("gather_tokens", GatherTokensCuda);
+  library.impl("publish_record", PublishRecordCuda);
+}
+
+}  // namespace
+}  // namespace mantissa::trainer::kernels
