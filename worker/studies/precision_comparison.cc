@@ -42,13 +42,22 @@ class Comparison {
   }
 
  private:
-  void ListPrecisions() {
+  // FP32 first, in any case; without any given, all that the device should have.
+  std::vector<v1::PrecisionSpec::Mode> Modes() const {
     std::vector<v1::PrecisionSpec::Mode> modes = {v1::PrecisionSpec::FP32};
     for (const int mode : spec_.precisions()) {
       const auto next = static_cast<v1::PrecisionSpec::Mode>(mode);
       if (std::find(modes.begin(), modes.end(), next) == modes.end()) modes.push_back(next);
     }
-    for (const auto mode : modes) {
+    if (!spec_.precisions().empty()) return modes;
+    modes.push_back(v1::PrecisionSpec::BF16);
+    modes.push_back(v1::PrecisionSpec::FP16);
+    if (!environment_.device.is_cpu()) modes.push_back(v1::PrecisionSpec::TF32);
+    return modes;
+  }
+
+  void ListPrecisions() {
+    for (const auto mode : Modes()) {
       ComparedPrecision precision{.mode = mode};
       if (mode != v1::PrecisionSpec::FP32) precision.unsupported = WhyUnsupported(training_.spec, mode, environment_);
       if (precision.unsupported.empty()) ++supported_;

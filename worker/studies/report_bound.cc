@@ -69,6 +69,7 @@ void KeepWithin(std::size_t bytes, v1::Report& report) {
     rows.try_emplace(table, result->GetReflection()->FieldSize(*result, table));
     Halve(*table, *result);
   }
+  if (rows.empty()) return;
   std::vector<std::string> limits;
   for (const auto& [table, were] : rows) {
     limits.push_back(absl::StrCat("A report has a bound: of ", were, " rows of ", table->name(), ", ",

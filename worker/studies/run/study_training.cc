@@ -48,7 +48,9 @@ absl::Status Prepare(const StudyEnvironment& environment, StudyTraining& trainin
   auto data = LoadTrainingData(spec, environment.roots, AvailableMemory(environment.memory_limit_bytes));
   if (!data.ok()) return DataError(data.status());
   training.data = *std::move(data);
-  if (absl::Status good = CheckAgainstData(spec, training.sample()); !good.ok()) return good;
+  // In FP16, which allows most of overrides: not every mode of a study may have one that covers something.
+  const v1::TrainingSpec low = InPrecision(spec, v1::PrecisionSpec::FP16);
+  if (absl::Status good = CheckAgainstData(low, training.sample()); !good.ok()) return good;
   auto total = TotalIterations(spec, spec::IterationsPerEpoch(training.data.train->size(), spec.batch_size()));
   if (!total.ok()) return total.status();
   training.iterations = *total;
