@@ -84,8 +84,8 @@ TEST(FormatTableTest, SmallGradientsUnderflowInFp16AndAScaleBringsThemBack) {
   const auto rows = GradientsOf(RunSmallStudy(kSmall, "model { pathological {} } batch_size: 4").report);
   const v1::FormatGradients& half = rows.at(Format::FP16);
   const v1::FormatGradients& brain = rows.at(Format::BF16);
-  EXPECT_GE(half.underflow_share(), half.scaled_underflow_share());
-  EXPECT_GE(half.underflow_share(), brain.underflow_share());
+  EXPECT_GT(half.underflow_share(), half.scaled_underflow_share());
+  EXPECT_GT(half.underflow_share(), brain.underflow_share());
 }
 
 TEST(FormatTableTest, WithoutIterationsThereAreNoGradients) {

@@ -53,7 +53,9 @@ void ExpectAsAten(Format::Code format, std::uint32_t codes) {
   for (std::uint32_t code = 0; code < codes; ++code) {
     const auto number = static_cast<float>(Number(static_cast<Bits>(code), Number::from_bits()));
     const auto next = static_cast<float>(Number(static_cast<Bits>(code + 1), Number::from_bits()));
-    if (!std::isnan(number)) EXPECT_TRUE(Same(rounding.Round(number), number)) << "its own number " << number;
+    if (!std::isnan(number)) {
+      EXPECT_TRUE(Same(rounding.Round(number), number)) << "its own number " << number;
+    }
     for (const float value : PlacesAround<Number>(number, next)) {
       const auto expected = static_cast<double>(static_cast<float>(Number(value)));
       if (!Same(rounding.Round(value), expected) && ++wrong < 10) {
