@@ -92,6 +92,10 @@ class FormatTable {
     StudyRun run(*training, InPrecision(training->spec, v1::PrecisionSpec::FP32), environment_);
     if (TrainInParts(run, iterations, "FP32", progress, observer_)) {
       RoundGradients(run.state().model().parameters(), progress);
+      if (std::find(formats_.begin(), formats_.end(), Format::INT8) != formats_.end()) {
+        report_.add_limits(
+            "The steps of INT8 are set for each parameter by itself; one scale for all would lose more.");
+      }
     } else if (!run.failure().empty()) {
       report_.add_limits(absl::StrCat("There are no gradients: the run failed, ", run.failure(), "."));
     }

@@ -40,28 +40,44 @@ class GradientAnalysis {
     const bool checks = spec_.check() && unsupported.empty();
     StudyProgress progress(PartsOf(training_.iterations) * (checks ? 1 + kMostChecks : 1), observer_);
     StudyRun run(training_, InPrecision(training_.spec, v1::PrecisionSpec::FP32), environment_);
-    const bool whole = Sample(run, progress);
+    bool whole = Sample(run, progress);
     FillCounts(run.state().model().parameters().parameters());
-    if (checks && whole) Check(run, progress);
-    if (spec_.check() && !checks) report_.add_limits(absl::StrCat("The scales were not tried: ", unsupported, "."));
-    if (!run.failure().empty()) report_.add_limits(absl::StrCat("The run in FP32 failed: ", run.failure(), "."));
-    if (observer_.stop_requested()) {
+    if (checks && whole) whole = Check(run, progress);
+    Limit(run, spec_.check() && !checks ? unsupported : "");
+    if (!whole && run.failure().empty()) {
       report_.set_partial(true);
       report_.add_limits(absl::StrCat("It was stopped after ",
                                       CountText(static_cast<long>(sampled_.iterations), "sample"), " and ",
                                       CountText(result().checks_size(), "run"), "; the rest is missing."));
     }
-    report_.add_limits(absl::StrCat("Counts are of ", sampled_.iterations, " of ", training_.iterations,
-                                    " iterations; larger gradients may lie between them or come later."));
     report_.set_finding(GradientFinding(result(), sampled_.iterations));
     return absl::OkStatus();
   }
 
  private:
+  void Limit(const StudyRun& run, const std::string& unsupported) {
+    report_.add_limits(absl::StrCat("Counts are of ", sampled_.iterations, " of ", training_.iterations,
+                                    " iterations; larger gradients may lie between them or come later."));
+    if (!unsupported.empty()) report_.add_limits(absl::StrCat("The scales were not tried: ", unsupported, "."));
+    if (!run.failure().empty()) report_.add_limits(absl::StrCat("The run in FP32 failed: ", run.failure(), "."));
+    if (sampled_.nonfinite > 0) {
+      report_.add_limits(absl::StrCat(CountText(static_cast<long>(sampled_.nonfinite), "sample"),
+                                      " had elements that are not finite in FP32 already, which no scale helps."));
+    }
+  }
+
   v1::GradientAnalysisReport& result() { return *report_.mutable_gradient_analysis(); }
 
   // The first iteration and every few after it. False when it did not get to its end.
   bool Sample(StudyRun& run, StudyProgress& progress) {
+    if (SampleParts(run, progress)) return true;
+    if (!run.failure().empty()) {
+      progress.Done(absl::StrCat("FP32: ", run.failure()), PartsOf(training_.iterations) * (1 + kMostChecks));
+    }
+    return false;
+  }
+
+  bool SampleParts(StudyRun& run, StudyProgress& progress) {
     counts_.resize(run.state().model().parameters().parameters().size());
     std::int64_t next = 1;
     for (std::int32_t part = 0; part < PartsOf(training_.iterations); ++part) {
@@ -152,7 +168,8 @@ class GradientAnalysis {
     }
   }
 
-  void Check(const StudyRun& reference, StudyProgress& progress) {
+  // False when a stop came.
+  bool Check(const StudyRun& reference, StudyProgress& progress) {
     AddCheck(reference, 0, "FP32");
     const std::vector<int> exponents = ExponentsToCheck(best_, spec_.min_exponent(), spec_.max_exponent());
     for (const int exponent : exponents) {
@@ -160,11 +177,12 @@ class GradientAnalysis {
       StudyRun run(training_, WithFixedScale(scale), environment_);
       const bool whole = TrainInParts(run, training_.iterations, absl::StrCat("FP16, loss scale ", ScaleText(scale)),
                                       progress, observer_);
-      if (!whole && run.failure().empty()) return;  // stopped
+      if (!whole && run.failure().empty()) return false;
       AddCheck(run, scale, run.failure());
     }
     const auto left = kMostChecks - static_cast<std::int64_t>(exponents.size());
     if (left > 0) progress.Done("the grid has no more scales beside the best", left * PartsOf(training_.iterations));
+    return true;
   }
 
   // Between a floor and a ceiling that are the same there is nowhere to go.

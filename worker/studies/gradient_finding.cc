@@ -37,7 +37,7 @@ double FlushedUnscaled(const v1::GradientAnalysisReport& report) {
 }
 
 std::string ScaleSentence(const v1::ScaleCandidate& best) {
-  if (best.skipped_share() > 0) {
+  if (best.overflow_share() > 0) {
     return absl::StrCat("No scale of the grid is safe: even ", ScaleText(best.loss_scale()), " would skip ",
                         PercentText(best.skipped_share()), " of them.");
   }

@@ -49,10 +49,10 @@ TEST(FindingsTest, GradientsSayWhatIsLostAndWhichScaleIsBest) {
 }
 
 TEST(FindingsTest, AScaleThatIsTooHighIsFoundInTheGridAndInTheCheck) {
-  const std::string grid =
-      GradientFinding(From<v1::GradientAnalysisReport>("parameters { parameter: 'a' elements: 1 max_log2: 1 } scales { "
-                                                       "loss_scale: 4194304 skipped_share: 0.75 best: true }"),
-                      4);
+  const std::string grid = GradientFinding(
+      From<v1::GradientAnalysisReport>("parameters { parameter: 'a' elements: 1 max_log2: 1 } scales { "
+                                       "loss_scale: 4194304 skipped_share: 0.75 overflow_share: 0.1 best: true }"),
+      4);
   EXPECT_THAT(grid, HasSubstr("No scale of the grid is safe: even 2^22 would skip 75 %"));
   const std::string checked = GradientFinding(
       From<v1::GradientAnalysisReport>(

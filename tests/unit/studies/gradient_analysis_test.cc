@@ -13,6 +13,7 @@ namespace {
 
 using ::testing::Contains;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr char kSmall[] = "gradient_analysis { every_iterations: 10 min_exponent: 0 max_exponent: 24 check: true }";
 constexpr char kHidden[] = "model { mlp { hidden: 8 } } iterations: 40 ";
@@ -119,6 +120,23 @@ TEST(GradientAnalysisTest, WithoutFp16TheScalesAreNotTriedAndThatIsSaid) {
   EXPECT_EQ(seen.report.gradient_analysis().checks_size(), 0);
   EXPECT_EQ(seen.report.gradient_analysis().scales_size(), 25);
   EXPECT_THAT(seen.report.limits(), Contains(HasSubstr("cpu has no arithmetic for FP16")));
+}
+
+TEST(GradientAnalysisTest, GradientsThatAreNotFiniteInFp32AreCountedApartAndNoScaleIsBlamed) {
+  const StudySeen seen = RunSmallStudy(kSmall,
+                                       "optimizer { sgd { learning_rate: 1e30 momentum: 0 } } max_grad_norm: 0 "
+                                       "iterations: 200 model { mlp { hidden: 8 } }");
+  ASSERT_TRUE(seen.status.ok()) << seen.status;
+  const v1::GradientAnalysisReport& report = seen.report.gradient_analysis();
+  EXPECT_GT(report.parameters(0).nonfinite_elements(), 0);
+  EXPECT_TRUE(std::isfinite(report.parameters(0).flushed_share()));
+  EXPECT_GT(BestOf(report).skipped_share(), 0);
+  EXPECT_EQ(BestOf(report).overflow_share(), 0);
+  EXPECT_THAT(seen.report.finding(), Not(HasSubstr("No scale of the grid is safe")));
+  EXPECT_THAT(seen.report.limits(), Contains(HasSubstr("The run in FP32 failed: one iteration after another")));
+  EXPECT_THAT(seen.report.limits(), Contains(HasSubstr("not finite in FP32 already")));
+  EXPECT_FALSE(seen.report.partial()) << "nobody stopped it";
+  EXPECT_EQ(seen.observer.done, seen.observer.total);
 }
 
 TEST(GradientAnalysisTest, ItSaysTheSameInEveryRun) {
