@@ -9,7 +9,9 @@
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
+#include "tests/unit/trainer/bits.h"
 #include "tests/unit/trainer/trainer_fixture.h"
+#include "worker/trainer/machine/host.h"
 
 namespace mantissa::trainer {
 namespace {
@@ -32,10 +34,14 @@ v1::RunAttempt StudyAttempt(const std::string& spec, std::int32_t attempt = 1) {
   return run;
 }
 
+// `changes` is text merged into the comparison.
 v1::RunAttempt Comparison(const std::string& changes = "", std::int32_t attempt = 1) {
-  return StudyAttempt(std::string("study { precision_comparison { precisions: [FP32, BF16] seeds: 2 ") + kTraining +
-                          " " + changes + " } }",
-                      attempt);
+  v1::RunAttempt run = StudyAttempt(
+      std::string("study { precision_comparison { precisions: [FP32, BF16] seeds: 2 ") + kTraining + " } }", attempt);
+  EXPECT_TRUE(google::protobuf::TextFormat::MergeFromString("study { precision_comparison {" + changes + "} }",
+                                                            run.mutable_spec()))
+      << changes;
+  return run;
 }
 
 // Endless, so that only a stop can end it.
@@ -101,7 +107,8 @@ TEST_F(StudyAttemptTest, HeartbeatsMoveWithTheCases) {
   Conversation conversation;
   const process::FakeClock clock;
   FakeControl never;
-  const AttemptEnvironment environment{.roots = folder_.roots(),
+  const AttemptEnvironment environment{.device_name = "cpu",
+                                       .roots = folder_.roots(),
                                        .checkpoint_storage_id = "",
                                        .version = "",
                                        .channel = conversation.channel(),
@@ -152,7 +159,8 @@ TEST_F(StudyAttemptTest, ABadStudyIsABadSpec) {
 }
 
 TEST_F(StudyAttemptTest, MissingDataIsBadDataAndItsFieldIsNamed) {
-  const AttemptSeen seen = Run(Comparison("training { data { train { idx { images: 'no.idx' labels: 'no.idx' } } } }"));
+  const AttemptSeen seen =
+      Run(Comparison("training { data { train { idx { images: 'no.idx' labels: 'none.idx' } } } }"));
   EXPECT_EQ(seen.ended.reason(), v1::Reason::BAD_DATA);
   EXPECT_THAT(seen.ended.message(), HasSubstr("study.precision_comparison.training.data.train.idx.images"));
   EXPECT_FALSE(seen.ended.has_report());
