@@ -6,12 +6,15 @@
 #include <gtest/gtest.h>
 
 #include "tests/unit/studies/small_study.h"
+#include "worker/studies/report_bound.h"
+#include "worker/trainer/machine/host.h"
 
 namespace mantissa::trainer {
 namespace {
 
 using ::testing::Contains;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using Mode = v1::PrecisionSpec;
 using Report = v1::PrecisionComparisonReport;
 
@@ -160,6 +163,44 @@ TEST(PrecisionComparisonTest, AStoppedOneCountsWholeSeedsOnly) {
   EXPECT_TRUE(nothing.report.partial());
   EXPECT_TRUE(nothing.report.has_precision_comparison());
   EXPECT_THAT(nothing.report.finding(), HasSubstr("no seed was done"));
+}
+
+// Three precisions of a model of a million parameters take some 60 MB, and half of what is free is 40 MB.
+TEST(PrecisionComparisonTest, WhatTheDeviceDoesNotHoldAtOnceIsRunOneAfterAnotherToTheSameNumbers) {
+  const std::string wide = "model { mlp { hidden: 1024 hidden: 1024 } } iterations: 50 ";
+  const std::string one_seed = "precision_comparison { precisions: [FP32, BF16, FP16] seeds: 1 }";
+  const StudySeen together = RunSmallStudy(one_seed, wide);
+  const StudySeen apart = RunSmallStudy(one_seed, wide, {.memory_limit_bytes = ResidentMemory() + (80 << 20)});
+  ASSERT_TRUE(apart.status.ok()) << apart.status;
+  EXPECT_THAT(apart.report.limits(), Contains(HasSubstr("one after another")));
+  EXPECT_THAT(together.report.limits(), Not(Contains(HasSubstr("one after another"))));
+  EXPECT_EQ(CurveOf(apart.report, Mode::FP16, 0), CurveOf(together.report, Mode::FP16, 0));
+  EXPECT_THAT(apart.observer.said.at(2), HasSubstr("FP32, seed 0, iteration 50"));
+  EXPECT_THAT(together.observer.said.at(2), HasSubstr("BF16, seed 0, iteration 25"));
+}
+
+TEST(PrecisionComparisonTest, CurvesOfLongRunsAreThinnedEvenly) {
+  const StudySeen seen = RunSmallStudy("precision_comparison { precisions: FP32 seeds: 1 }", "iterations: 450");
+  const auto& curves = seen.report.precision_comparison().curves();
+  EXPECT_EQ(curves.size(), 150);
+  for (int i = 0; i < curves.size(); ++i) ASSERT_EQ(curves.Get(i).iteration(), 1 + 3 * i);
+}
+
+TEST(PrecisionComparisonTest, AVeryLongRunSaysThatNotEveryIterationCounts) {
+  const std::string spec = "precision_comparison { precisions: FP32 seeds: 1 }";
+  EXPECT_THAT(RunSmallStudy(spec, "iterations: 17000").report.limits(),
+              Contains(HasSubstr("evenly spaced iterations")));
+  EXPECT_THAT(RunSmallStudy(spec, "iterations: 400").report.limits(),
+              Not(Contains(HasSubstr("evenly spaced iterations"))));
+}
+
+TEST(PrecisionComparisonTest, AReportOfManySeedsKeepsItsBoundAndItsConclusions) {
+  const StudySeen seen = RunSmallStudy("precision_comparison { precisions: [FP32, BF16, FP16, TF32] seeds: 100 }",
+                                       "iterations: 200 precision { emulate: true }");
+  EXPECT_LE(seen.report.ByteSizeLong(), kMostReportBytes);
+  EXPECT_TRUE(seen.report.partial());
+  EXPECT_THAT(seen.report.limits(), Contains(HasSubstr("of 80000 rows of curves")));
+  EXPECT_EQ(seen.report.precision_comparison().precisions_size(), 4);
 }
 
 TEST(PrecisionComparisonTest, StoredWeightsAndOverridesAreNotFp32s) {
