@@ -33,7 +33,7 @@ function(mantissa_test)
     return()  # said once, below
   endif()
   set(torch OFF)
-  if(T_ATEN OR T_LIBS MATCHES "LibTorch::|mantissa_(kernels|amp|optim|models|data|checkpoint|trainer|cuda)")
+  if(T_ATEN OR T_LIBS MATCHES "LibTorch::|mantissa_(kernels|amp|optim|models|data|checkpoint|studies|trainer|cuda)")
     set(torch ON)
   endif()
   if(torch AND NOT TARGET LibTorch::torch_cpu)

@@ -22,6 +22,14 @@ IDS = "process/ids.h"
 # Where a text may be cut.
 UTF8 = "process/utf8.h"
 
+# What a study may use of the trainer: the library mantissa_engine, and the few headers without code.
+def engine_headers():
+    text = (ROOT / "worker/trainer/CMakeLists.txt").read_text()
+    sources = re.search(r"add_library\(mantissa_engine STATIC(.*?)\)", text, re.DOTALL).group(1).split()
+    headers = [source.removesuffix(".cc") + ".h" for source in sources] + ["device_api.h", "engine.h", "fault_location.h"]
+    return tuple("worker/trainer/" + header for header in headers)
+
+
 # folder -> what its files may include of ours; the longest folder that fits a file decides.
 ARROWS = {
     "process/": ("process/",),
@@ -33,6 +41,8 @@ ARROWS = {
     "server/metrics/": ("server/metrics/", "server/store/", "server/core/", "process/", SPEC, MESSAGES),
     "server/": ("server/", "process/", SPEC, MESSAGES),
     "worker/agent/": ("worker/agent/", "process/", SPEC, MESSAGES),
+    "worker/studies/": ("worker/studies/", "worker/amp/", "worker/data/", "worker/kernels/", "worker/models/",
+                        "worker/optim/", *engine_headers(), "process/", SPEC, MESSAGES),
     "worker/": ("worker/", "process/", SPEC, MESSAGES),
     "client/cli/": ("client/cli/", "process/", SPEC, MESSAGES),
 }
@@ -127,6 +137,8 @@ class House(unittest.TestCase):
             ("server/core/a.cc", '#include "process/clock.h"'),
             ("worker/trainer/a.cc", '#include "worker/agent/a.h"'),
             ("worker/trainer/a.cc", '#include "mantissa/v1/worker_service.grpc.pb.h"'),
+            ("worker/studies/a.cc", '#include "worker/trainer/training_run.h"'),
+            ("worker/studies/run/a.cc", '#include "worker/trainer/report/frame_channel.h"'),
             ("worker/agent/a.cc", "#include <ATen/ATen.h>"),
             ("worker/agent/a.cc", '#include "worker/trainer/a.h"'),
             ("client/cli/a.cc", '#include "server/core/a.h"'),
@@ -140,6 +152,7 @@ class House(unittest.TestCase):
             ("server/core/a.cc", '#include "server/core/a.h"\n#include "mantissa/v1/job.pb.h"\n#include <chrono>'),
             ("server/rpc/a.cc", '#include "server/core/a.h"\n#include <grpcpp/grpcpp.h>'),
             ("worker/trainer/a.cc", '#include "worker/amp/a.h"\n#include <ATen/ATen.h>'),
+            ("worker/studies/run/a.cc", '#include "worker/trainer/engine.h"\n#include "worker/models/model.h"'),
         ]:
             with self.subTest(name=name):
                 self.assertEqual(list(wrong_includes(name, line)), [])

@@ -43,6 +43,14 @@ SUBJECTS = {
     "worker/trainer/lineage_start.cc": ("trainer_test", "*Lineage*:*Interven*:*Rollback*:*Fallback*"),
     "worker/trainer/overflow_cause.cc": ("trainer_test", "*Attribution*:*Cause*:*Replay*:*Overflow*"),
     "worker/trainer/boundary_plan.cc": ("trainer_test", "*Boundar*"),
+    "worker/studies/number_format.cc": ("studies_test", "NumberFormat*"),
+    "worker/studies/magnitude_counts.cc": ("studies_test", "MagnitudeCounts*"),
+    "worker/studies/loss_scale_search.cc": ("studies_test", "LossScaleSearch*"),
+    "worker/studies/precision_verdict.cc": ("studies_test", "PrecisionVerdict*:PrecisionComparison*"),
+    "worker/studies/sample_statistics.cc": ("studies_test", "SampleStatistics*"),
+    "worker/studies/scaler_trace.cc": ("studies_test", "Scaler*"),
+    "worker/studies/report_bound.cc": ("studies_test", "ReportBound*"),
+    "worker/studies/run/run_history.cc": ("studies_test", "RunHistory*"),
 }
 
 # Equivalent mutants: (file, text of the line, reason that no test can tell the difference).

@@ -22,17 +22,19 @@ struct StudyEnvironment {
   std::string device_name;  // `cpu`, or the GPU's
   // That the device has arithmetic for; empty: all.
   std::vector<v1::PrecisionSpec::Mode> precisions = {};
-  std::int32_t threads = 1;
+  std::int32_t threads = 1;             // that it may use
   std::int64_t memory_limit_bytes = 0;  // of host memory; 0: none
   const process::Roots& roots;
   const process::Clock& clock;
+  std::int32_t asked_threads = 0;  // that the spec asks for; 0: as many as suit the work
 };
 
 // Asked between cases, and as often as an engine asks within them, whether to stop; a study that is stopped keeps what
 // it has, and says that it is partial.
 class StudyObserver : public Control {
  public:
-  // One more case is done, of all that there are; `what` is a line for people: `FP16, seed 2: loss 0.412`.
+  // One more case is done, of all that there are; `what` is a line for people: `FP16, seed 2: loss 0.412`. Called with
+  // none done, and nothing to say, once it is known how many there are.
   virtual void Done(std::int32_t done, std::int32_t total, const std::string& what) = 0;
 };
 
@@ -40,7 +42,8 @@ class StudyObserver : public Control {
 // valid and has its defaults. An error carries its reason (as attempts' do) and is one of the whole study: a case that
 // cannot be done is a row that says why. Exceptions of LibTorch go through, but for those that a row speaks of.
 absl::Status RunFormatTable(const v1::FormatTable&, const StudyEnvironment&, StudyObserver&, v1::Report&);
-absl::Status RunPrecisionComparison(const v1::PrecisionComparison&, const StudyEnvironment&, StudyObserver&, v1::Report&);
+absl::Status RunPrecisionComparison(const v1::PrecisionComparison&, const StudyEnvironment&, StudyObserver&,
+                                    v1::Report&);
 absl::Status RunGradientAnalysis(const v1::GradientAnalysis&, const StudyEnvironment&, StudyObserver&, v1::Report&);
 absl::Status RunScalerStudy(const v1::ScalerStudy&, const StudyEnvironment&, StudyObserver&, v1::Report&);
 absl::Status RunLayoutBenchmark(const v1::LayoutBenchmark&, const StudyEnvironment&, StudyObserver&, v1::Report&);

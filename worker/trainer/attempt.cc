@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <new>
 #include <string>
 #include <utility>
 
@@ -17,6 +16,7 @@
 #include "worker/trainer/attempt_engine.h"
 #include "worker/trainer/attempt_start.h"
 #include "worker/trainer/evaluate.h"
+#include "worker/trainer/guarded.h"
 #include "worker/trainer/lineage_start.h"
 #include "worker/trainer/machine/host.h"
 #include "worker/trainer/machine/process_globals.h"
@@ -24,6 +24,7 @@
 #include "worker/trainer/replay.h"
 #include "worker/trainer/report/run_events.h"
 #include "worker/trainer/report/telemetry_sink.h"
+#include "worker/trainer/study_attempt.h"
 
 namespace mantissa::trainer {
 namespace {
@@ -128,30 +129,6 @@ class Attempt {
   AttemptStart start_;
 };
 
-// LibTorch speaks in exceptions; here they end.
-absl::StatusOr<RunOutcome> RunGuarded(Attempt& attempt, const std::string& device_name) {
-  const auto out_of_memory = [&](const std::string& what) {
-    return Because(v1::Reason::OUT_OF_DEVICE_MEMORY,
-                   absl::ResourceExhaustedError(
-                       absl::StrCat("training: the memory of ", device_name, " is used up (", what,
-                                    "); use a smaller batch_size, more accumulation, or a device with more memory")));
-  };
-  try {
-    return attempt.Run();
-  } catch (const c10::OutOfMemoryError& error) {
-    return out_of_memory(std::string(error.msg()));
-  } catch (const std::bad_alloc&) {
-    return out_of_memory("an allocation failed");
-  } catch (const c10::Error& error) {
-    if (error.msg().find("can't allocate memory") != std::string::npos) return out_of_memory("an allocation failed");
-    return Because(v1::Reason::INTERNAL_ERROR,
-                   absl::InternalError(absl::StrCat("the trainer failed: ", error.msg(), "; please report it")));
-  } catch (const std::exception& error) {
-    return Because(v1::Reason::INTERNAL_ERROR,
-                   absl::InternalError(absl::StrCat("the trainer failed: ", error.what(), "; please report it")));
-  }
-}
-
 // `prefix`: of their names, which are unique in the job.
 void AddArtifacts(const SavedCheckpoint& saved, const std::string& prefix, v1::AttemptEnded& ended) {
   const auto add = [&](const std::string& name, std::int64_t size, const std::string& sha256) {
@@ -178,13 +155,20 @@ TelemetrySinkOptions SinkOptions(const v1::RunAttempt& run, const v1::TrainingSp
 
 v1::AttemptEnded RunAttempt(const v1::RunAttempt& run, const AttemptEnvironment& environment) {
   const v1::JobSpec submitted = spec::ResolveDefaults(run.spec());
+  if (submitted.has_study()) return RunStudyAttempt(run, submitted, environment);
   const v1::Lineage lineage = LineageOf(run, submitted);
   const v1::JobSpec spec = InLineage(submitted, lineage);
   TelemetrySink sink(environment.channel, SinkOptions(run, spec.training()));
   const auto outcome = [&]() -> absl::StatusOr<RunOutcome> {
     if (absl::Status good = CheckSpec(submitted); !good.ok()) return good;
     Attempt attempt(run, spec, lineage, environment, sink);
-    return RunGuarded(attempt, environment.device_name);
+    absl::StatusOr<RunOutcome> outcome = absl::UnknownError("");
+    const absl::Status ran = Guarded("training", environment.device_name, [&] {
+      outcome = attempt.Run();
+      return outcome.status();
+    });
+    if (!ran.ok()) return ran;
+    return outcome;
   }();
   ReleaseMemory(environment.device);
 

@@ -45,12 +45,7 @@ absl::Status DataError(const absl::Status& status) {
   return Because(absl::IsResourceExhausted(status) ? v1::Reason::OUT_OF_DEVICE_MEMORY : v1::Reason::BAD_DATA, status);
 }
 
-absl::Status CheckSpec(const v1::JobSpec& spec) {
-  const std::vector<spec::Violation> violations = spec::ValidateJobSpec(spec);
-  if (!violations.empty() || spec.has_training()) return BadSpec(violations);
-  return Because(v1::Reason::BAD_SPEC,
-                 absl::InvalidArgumentError("training: is missing; this trainer runs nothing else"));
-}
+absl::Status CheckSpec(const v1::JobSpec& spec) { return BadSpec(spec::ValidateJobSpec(spec)); }
 
 bool HasArithmetic(const PrecisionModes& device, v1::PrecisionSpec::Mode mode) {
   return device.empty() || std::find(device.begin(), device.end(), mode) != device.end();

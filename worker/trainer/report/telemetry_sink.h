@@ -35,6 +35,9 @@ class TelemetrySink {
   // Sent at once, after the records before it.
   void Write(v1::JobEvent event);
 
+  // How far a run is that has no records to tell it.
+  void Advance(std::int32_t iteration) { iteration_ = iteration; }
+
   // Sends rows that are old enough, continues what waits, and once a second says that the trainer is alive.
   // `monitor`: whose statistics go with that; null for none.
   void Tick(process::SteadyTime now, const PrecisionMonitor* monitor = nullptr);

@@ -1,0 +1,17 @@
+// Numbers as reports say them. Pure.
+#pragma once
+
+#include <string>
+
+namespace mantissa::trainer {
+
+// `0 %`, `12.3 %`, `0.04 %`: three digits, and never 0 for a share that is not.
+std::string PercentText(double share);
+
+// `2^14` for a power of two, else `1000`.
+std::string ScaleText(double loss_scale);
+
+// `1 run`, `2 runs`.
+std::string CountText(long count, const std::string& what);
+
+}  // namespace mantissa::trainer

@@ -1,0 +1,73 @@
+#include "worker/studies/scaler_finding.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+
+#include "worker/studies/number_text.h"
+
+namespace mantissa::trainer {
+namespace {
+
+std::string NamesOf(const std::vector<const v1::ScalerRow*>& rows) {
+  return absl::StrJoin(rows, ", ", [](std::string* out, const v1::ScalerRow* row) {
+    absl::StrAppend(out, v1::LossScaleSpec::Preset_Name(row->preset()));
+  });
+}
+
+// Those of the rows that `holds` is true of.
+template <class Holds>
+std::vector<const v1::ScalerRow*> Those(const v1::ScalerStudyReport& report, Holds holds) {
+  std::vector<const v1::ScalerRow*> rows;
+  for (const v1::ScalerRow& row : report.presets()) {
+    if (holds(row)) rows.push_back(&row);
+  }
+  return rows;
+}
+
+std::string SkipSentence(const v1::ScalerStudyReport& report) {
+  const auto by_skips = [](const v1::ScalerRow& a, const v1::ScalerRow& b) {
+    return a.skipped_iterations() < b.skipped_iterations();
+  };
+  const auto [fewest, most] = std::minmax_element(report.presets().begin(), report.presets().end(), by_skips);
+  const auto with = [&](std::int32_t skips) {
+    return NamesOf(Those(report, [&](const v1::ScalerRow& row) { return row.skipped_iterations() == skips; }));
+  };
+  const std::int32_t least = fewest->skipped_iterations();
+  if (least == most->skipped_iterations()) {
+    return absl::StrCat(report.presets_size() > 1 ? "All presets" : "The preset", " skipped ",
+                        CountText(least, "iteration"), ".");
+  }
+  return absl::StrFormat("%s skipped the fewest iterations, %d; %s the most, %d.", with(least), least,
+                         with(most->skipped_iterations()), most->skipped_iterations());
+}
+
+std::string LossSentence(const v1::ScalerStudyReport& report) {
+  std::vector<const v1::ScalerRow*> rows = Those(report, [](const v1::ScalerRow& row) { return row.has_loss(); });
+  if (rows.size() < 2) return "";
+  const auto [lowest, highest] =
+      std::minmax_element(rows.begin(), rows.end(), [](const auto* a, const auto* b) { return a->loss() < b->loss(); });
+  return absl::StrFormat(" Losses came to between %.4g (%s) and %.4g (%s).", (*lowest)->loss(), NamesOf({*lowest}),
+                         (*highest)->loss(), NamesOf({*highest}));
+}
+
+}  // namespace
+
+std::string ScalerFinding(const v1::ScalerStudyReport& report, std::int64_t iterations) {
+  if (report.presets_size() == 0) return "It was stopped before a run was whole.";
+  std::string finding = SkipSentence(report);
+  const auto unsettled = Those(report, [](const v1::ScalerRow& row) { return !row.has_calibration_iterations(); });
+  if (unsettled.empty()) {
+    absl::StrAppend(&finding, " The scale of each had settled by the end.");
+  } else {
+    absl::StrAppend(&finding, " Not settled by the end: ", NamesOf(unsettled), ".");
+  }
+  const auto failed = Those(report, [&](const v1::ScalerRow& row) { return row.iterations() < iterations; });
+  if (!failed.empty()) absl::StrAppend(&finding, " Failed before the end: ", NamesOf(failed), ".");
+  return absl::StrCat(finding, LossSentence(report));
+}
+
+}  // namespace mantissa::trainer
