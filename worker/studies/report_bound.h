@@ -1,4 +1,4 @@
-// How large a report may be, and what is left out of one that is larger. Pure.
+// What is left out of a report that is larger than it may be (spec::kMaxReportBytes). Pure.
 #pragma once
 
 #include <cstddef>
@@ -6,8 +6,6 @@
 #include "mantissa/v1/report.pb.h"
 
 namespace mantissa::trainer {
-
-inline constexpr std::size_t kMostReportBytes = std::size_t{1} << 20;
 
 // Leaves every second row of the largest table out, again and again, until the report has at most `bytes`; the limits
 // say of which tables how much is left, and the report is partial. Curves and histograms are far larger than what is

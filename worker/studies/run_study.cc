@@ -4,6 +4,7 @@
 
 #include <torch/headeronly/version.h>
 
+#include "proto/spec/study_report.h"
 #include "worker/studies/report_bound.h"
 #include "worker/studies/study.h"
 
@@ -47,7 +48,7 @@ absl::Status RunStudy(const v1::StudySpec& study, const StudyEnvironment& enviro
   constexpr std::int64_t kPerSecond = 1'000'000'000;
   report.mutable_elapsed()->set_seconds(nanos / kPerSecond);
   report.mutable_elapsed()->set_nanos(static_cast<std::int32_t>(nanos % kPerSecond));
-  KeepWithin(kMostReportBytes, report);
+  KeepWithin(spec::kMaxReportBytes, report);
   return status;
 }
 

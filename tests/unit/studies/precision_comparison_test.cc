@@ -5,8 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "proto/spec/study_report.h"
 #include "tests/unit/studies/small_study.h"
-#include "worker/studies/report_bound.h"
 #include "worker/trainer/machine/host.h"
 
 namespace mantissa::trainer {
@@ -197,7 +197,7 @@ TEST(PrecisionComparisonTest, AVeryLongRunSaysThatNotEveryIterationCounts) {
 TEST(PrecisionComparisonTest, AReportOfManySeedsKeepsItsBoundAndItsConclusions) {
   const StudySeen seen = RunSmallStudy("precision_comparison { precisions: [FP32, BF16, FP16, TF32] seeds: 100 }",
                                        "iterations: 200 precision { emulate: true }");
-  EXPECT_LE(seen.report.ByteSizeLong(), kMostReportBytes);
+  EXPECT_LE(seen.report.ByteSizeLong(), spec::kMaxReportBytes);
   EXPECT_TRUE(seen.report.partial());
   EXPECT_THAT(seen.report.limits(), Contains(HasSubstr("of 80000 rows of curves")));
   EXPECT_EQ(seen.report.precision_comparison().precisions_size(), 4);

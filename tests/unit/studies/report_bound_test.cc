@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "proto/spec/study_report.h"
+
 namespace mantissa::trainer {
 namespace {
 
@@ -26,17 +28,17 @@ v1::Report WithCurves(int points) {
 TEST(ReportBoundTest, WhatFitsStaysAsItIs) {
   v1::Report report = WithCurves(100);
   const std::string before = report.SerializeAsString();
-  KeepWithin(kMostReportBytes, report);
+  KeepWithin(spec::kMaxReportBytes, report);
   EXPECT_EQ(report.SerializeAsString(), before);
   EXPECT_FALSE(report.partial());
 }
 
 TEST(ReportBoundTest, ALargeTableLosesRowsEvenlyAndSaysSo) {
   v1::Report report = WithCurves(200'000);
-  ASSERT_GT(report.ByteSizeLong(), kMostReportBytes);
-  KeepWithin(kMostReportBytes, report);
-  EXPECT_LE(report.ByteSizeLong(), kMostReportBytes);
-  EXPECT_GT(report.ByteSizeLong(), kMostReportBytes / 4) << "no more is left out than has to be";
+  ASSERT_GT(report.ByteSizeLong(), spec::kMaxReportBytes);
+  KeepWithin(spec::kMaxReportBytes, report);
+  EXPECT_LE(report.ByteSizeLong(), spec::kMaxReportBytes);
+  EXPECT_GT(report.ByteSizeLong(), spec::kMaxReportBytes / 4) << "no more is left out than has to be";
   const auto& curves = report.precision_comparison().curves();
   const int step = curves.Get(1).iteration();
   for (int i = 0; i < curves.size(); ++i) ASSERT_EQ(curves.Get(i).iteration(), i * step);
