@@ -20,7 +20,6 @@
 #include "worker/trainer/eager_engine.h"
 #include "worker/trainer/graph/graph_engine.h"
 #include "worker/trainer/machine/device_plugin.h"
-#include "worker/trainer/machine/host.h"
 #include "worker/trainer/machine/process_globals.h"
 
 namespace mantissa::trainer {
@@ -114,7 +113,6 @@ class Bench {
     Print(measured.name, "eager_to_graph", Median(ratios), "ratio");
     Print(measured.name, "record_s", recording, "s");
     Print(measured.name, "graph_pool_bytes", static_cast<double>((*graphs)->pool_bytes()), "B");
-    Print(measured.name, "peak_memory_bytes", static_cast<double>(PeakMemory(kGpu)), "B");
   }
 
  private:
@@ -150,7 +148,6 @@ int Main(int argc, char** argv) {
   for (const Case& measured : Cases()) {
     if (!asked.empty() && std::find(asked.begin(), asked.end(), measured.name) == asked.end()) continue;
     ReleaseMemory(kGpu);
-    ResetPeakMemory(kGpu);
     bench.Measure(measured);
   }
   return 0;
