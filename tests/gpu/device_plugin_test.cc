@@ -24,7 +24,8 @@ TEST(GpuPluginTest, ThePluginOfThisBuildIsTaken) { EXPECT_TRUE(CheckDevicePlugin
 TEST(GpuPluginTest, EachIdentityThatDiffersIsRefusedByName) {
   MantissaDeviceApi other = OpenedPlugin();
   other.abi = MANTISSA_DEVICE_ABI + 1;
-  EXPECT_THAT(Refusal(other), AllOf(HasSubstr("boundary number 2"), HasSubstr("install both from one build")));
+  EXPECT_THAT(Refusal(other),
+              AllOf(HasSubstr("boundary number 3, this trainer 2"), HasSubstr("install both from one build")));
   other = OpenedPlugin();
   other.torch_version = "2.10.0";
   EXPECT_THAT(Refusal(other), HasSubstr("LibTorch 2.10.0"));

@@ -34,11 +34,11 @@ class NeverStop final : public Control {
 
 class GpuRun {
  public:
-  // `precision`: more of its spec. `deterministic`: as execution.deterministic.
+  // `precision`: more of its spec. `deterministic`: as execution.deterministic. Without `data`, the spec's own.
   GpuRun(at::Device device, const std::string& training, v1::PrecisionSpec::Mode mode,
-         const std::string& precision = "", bool deterministic = false)
+         const std::string& precision = "", bool deterministic = false, std::unique_ptr<Dataset> data = nullptr)
       : spec_(Spec(training, mode, precision)),
-        data_(Load(spec_.training(), device)),
+        data_(data != nullptr ? std::move(data) : Load(spec_.training())),
         policy_(mode),
         plan_({.samples = data_->size(),
                .batch_size = spec_.training().batch_size(),
@@ -49,6 +49,7 @@ class GpuRun {
                 ScalerSettingsFrom(spec_.training().precision(), spec_.training().max_grad_norm())},
                device),
         program_(state_, {*data_, plan_, policy_, spec_.training().seed()}) {
+    data_->MoveTo(device);
     ResetProcess({.deterministic = deterministic, .tf32 = mode == v1::PrecisionSpec::TF32});
   }
 
@@ -75,10 +76,9 @@ class GpuRun {
     return spec::ResolveDefaults(spec);
   }
 
-  static std::unique_ptr<Dataset> Load(const v1::TrainingSpec& training, at::Device device) {
+  static std::unique_ptr<Dataset> Load(const v1::TrainingSpec& training) {
     auto data = LoadTrainingData(training, process::Roots(), std::int64_t{1} << 30);
     EXPECT_TRUE(data.ok()) << data.status();
-    data->train->MoveTo(device);
     return std::move(data->train);
   }
 
