@@ -300,6 +300,19 @@ TEST(ReportTable, WhatTellsRowsApartStandsInFront) {
   EXPECT_THAT(keys, ElementsAre("M", "N", "K", "PRECISION"));
 }
 
+TEST(ReportTable, AColumnThatSpeaksOnlyInRowsThatAreCutIsThere) {
+  const v1::Report report = ReportFrom(R"pb(
+    precision_comparison {
+      curves { precision: FP32 iteration: 1 }
+      curves { precision: FP32 seed: 1 iteration: 1 }
+    }
+  )pb");
+  const std::vector<ReportColumn> columns = ColumnsOf(SectionsOf(report)[0], 1);
+  ASSERT_THAT(columns, SizeIs(3));
+  EXPECT_THAT(columns[1].heading, ElementsAre("SEED"));
+  EXPECT_THAT(columns[1].cells, ElementsAre("0"));
+}
+
 TEST(ReportTable, NumbersThatAreNoneAreNamed) {
   const v1::Report report = ReportFrom(R"pb(
     format_table {
