@@ -72,7 +72,7 @@ def test_a_report_goes_from_its_worker_to_the_command_line(cluster):
     def fill(report):
         report.finding = "BF16 does as well as FP32 here."
         for precision in ("FP32", "BF16"):
-            report.precision_comparison.precisions.add(precision=precision, verdict="WITHIN_NOISE", median_seconds=0.002)
+            report.precision_comparison.precisions.add(precision=precision, verdict="WITHIN_NOISE")
             for seed in range(2):
                 for iteration in range(1, 12_001):
                     report.precision_comparison.curves.add(precision=precision, seed=seed, iteration=iteration,
@@ -140,7 +140,7 @@ def test_the_format_table_is_computed_and_outlives_the_server(working):
     outcome = cluster.pb("report").RoundedValue.Outcome
     rounded = {(code.Name(row.format), row.value): row for row in report.format_table.values}
     assert rounded["FP16", FP16_SMALLEST].rounded == FP16_SMALLEST
-    assert outcome.Name(rounded["FP16", FP16_SMALLEST / 2].outcome) == "UNDERFLOW", "ties go to the even one, which is 0"
+    assert outcome.Name(rounded["FP16", FP16_SMALLEST / 2].outcome) == "UNDERFLOW", "a tie, to the even one"
     assert outcome.Name(rounded["FP16", 65520.0].outcome) == "OVERFLOW"
     assert outcome.Name(rounded["FP16", 65504.0].outcome) == "EXACT"
     gradients = {code.Name(row.format): row for row in report.format_table.gradients}
@@ -215,7 +215,8 @@ def test_what_is_no_study_or_not_there_has_no_report(cluster):
     assert code == grpc.StatusCode.NOT_FOUND and "QUEUED" in details
     for arguments in (("report", training.id), ("report", waiting.id), ("plot", waiting.id)):
         assert cluster.cli(*arguments).returncode != 0
-    for arguments in (("get", waiting.id), ("list",), ("events", waiting.id), ("history", waiting.id), ("top", "--once")):
+    for arguments in (("get", waiting.id), ("list",), ("events", waiting.id), ("history", waiting.id),
+                      ("top", "--once")):
         answer = cluster.cli(*arguments)
         assert answer.returncode == 0, answer.stderr
 
