@@ -246,7 +246,8 @@ std::vector<ReportColumn> ColumnsOf(const ReportSection& section, std::size_t mo
   for (int i = 0; i < type.field_count(); ++i) {
     const FieldDescriptor& field = *type.field(i);
     if (field.is_repeated() || field.message_type() != nullptr || IsEndOf(field)) continue;
-    const bool said = std::any_of(rows.begin(), rows.end(), [&](const Message* row) { return IsGiven(*row, field); });
+    const bool said =
+        std::any_of(section.rows.begin(), section.rows.end(), [&](const Message* row) { return IsGiven(*row, field); });
     if (!said && i > 0) continue;
     const Named named = NameOf(field, rows);
     ReportColumn column;

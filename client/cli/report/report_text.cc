@@ -21,6 +21,7 @@ constexpr int kLeastWidth = 20;
 
 // `head` before the first line, as much room before the others.
 void AppendWrapped(const std::string& head, const std::string& words, int width, std::string& text) {
+  if (words.empty()) return;
   const int indent = DisplayWidth(head);
   bool first = true;
   for (const std::string& line : WrapWords(words, std::max(kLeastWidth, width - indent))) {

@@ -1,27 +1,16 @@
-// mantissa report: what of a report is shown, and in which form.
-#include <algorithm>
-#include <cmath>
-#include <filesystem>
+// What of a report people are shown.
 #include <string>
-#include <tuple>
-#include <unistd.h>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 #include "client/cli/output/display_text.h"
-#include "client/cli/plot/png_plot.h"
 #include "client/cli/report/column_layout.h"
-#include "client/cli/report/report_csv.h"
-#include "client/cli/report/report_picture.h"
 #include "client/cli/report/report_table.h"
 #include "client/cli/report/report_text.h"
-#include "tests/unit/cli/fake_service.h"
-#include "tests/unit/cli/run_cli.h"
 #include "tests/unit/cli/sample_reports.h"
 
 namespace mantissa::cli {
@@ -300,6 +289,19 @@ TEST(ReportTable, WhatTellsRowsApartStandsInFront) {
   EXPECT_THAT(keys, ElementsAre("M", "N", "K", "PRECISION"));
 }
 
+TEST(ReportTable, AColumnThatSpeaksOnlyInRowsThatAreCutIsThere) {
+  const v1::Report report = ReportFrom(R"pb(
+    precision_comparison {
+      curves { precision: FP32 iteration: 1 }
+      curves { precision: FP32 seed: 1 iteration: 1 }
+    }
+  )pb");
+  const std::vector<ReportColumn> columns = ColumnsOf(SectionsOf(report)[0], 1);
+  ASSERT_THAT(columns, SizeIs(3));
+  EXPECT_THAT(columns[1].heading, ElementsAre("SEED"));
+  EXPECT_THAT(columns[1].cells, ElementsAre("0"));
+}
+
 TEST(ReportTable, NumbersThatAreNoneAreNamed) {
   const v1::Report report = ReportFrom(R"pb(
     format_table {
@@ -310,9 +312,6 @@ TEST(ReportTable, NumbersThatAreNoneAreNamed) {
   const ReportSection section = SectionsOf(report)[0];
   EXPECT_THAT(Column(section, {"VALUE"}), ElementsAre("NaN", "-Inf"));
   EXPECT_THAT(Column(section, {"OUTCOME"}), ElementsAre("OVERFLOW", "OUT_OF_RANGE"));
-  EXPECT_EQ(ReportCsv(section),
-            "format,value,rounded,outcome,relative_error\nFP16,NaN,Infinity,OVERFLOW,\nFP8_E4M3,-Infinity,NaN,"
-            "OUT_OF_RANGE,\n");
 }
 
 TEST(ColumnLayout, KeysThatTakeHalfTheLineAreCutToTheFirst) {
@@ -322,186 +321,6 @@ TEST(ColumnLayout, KeysThatTakeHalfTheLineAreCutToTheFirst) {
                                              {.heading = {"C"}, .cells = {wide}, .right = true}};
   EXPECT_EQ(LayOut(columns, 70), absl::StrCat("A", std::string(31, ' '), "B\n", wide, "  ", wide, "\n\nA",
                                               std::string(60, ' '), "C\n", wide, "  ", wide, "\n"));
-}
-
-TEST(ReportCsvTest, NamesKeepTheirUnitsAndNumbersTheirDigits) {
-  EXPECT_EQ(ReportCsv(SectionsOf(FailureReport())[0]),
-            R"(mode,precision,outcome,quantity,reference,low,remedied,what_happened,remedy,note
-SMALL_EPSILON,FP16,REMEDIED,largest update,0.1,Infinity,0.1001,"1e-8 is 0 in FP16, and a moment of 0 was divided by it: the update is Inf.","Moments and epsilon in FP32, as our optimizers keep them.",
-LARGE_REDUCTION,BF16,NOT_SHOWN,"sum of 100,000 ones",1e+05,1e+05,,The sum was kept in FP32.,,
-)");
-  EXPECT_THAT(ReportCsv(SectionsOf(ComparisonReport())[0]),
-              HasSubstr("BF16,WITHIN_NOISE,0.0015,0.00171,42666,1.42,1.38,1.45,"));
-}
-
-TEST(ReportCsvTest, ATextIsOneLineThatCannotMoveTheCursor) {
-  v1::Report report = ReportFrom("tensor_core { products { m: 1 n: 2 k: 3 } }");
-  report.mutable_tensor_core()->mutable_products(0)->set_note("a \"b\",\nc\x1b[2J");
-  const std::string csv = ReportCsv(SectionsOf(report)[0]);
-  EXPECT_THAT(csv, AllOf(HasSubstr("\"a \"\"b\"\", c"), Not(HasSubstr("\x1b"))));
-  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 2);
-}
-
-class ReportCommandTest : public ::testing::Test {
- protected:
-  ReportCommandTest() {
-    v1::Job job;
-    job.set_id(kId);
-    job.set_name("digits-precisions");
-    job.set_state(v1::Job::SUCCEEDED);
-    server_.jobs().AddJob(job);
-    server_.jobs().SetReport(ComparisonReport());
-  }
-
-  CliRun Run(std::vector<std::string> arguments, const CliWorld& world = {}) {
-    arguments.insert(arguments.begin(), {"report", kId});
-    arguments.insert(arguments.end(), {"--address", server_.address()});
-    return RunCli(arguments, world);
-  }
-
-  FakeServer server_;
-};
-
-TEST_F(ReportCommandTest, PrintsWhatWasFoundAtTheTerminalsWidth) {
-  const CliRun run = Run({}, {.terminal = true, .width = 100});
-  EXPECT_EQ(run.code, kExitOk) << run.err;
-  EXPECT_THAT(run.out, HasSubstr(absl::StrCat("and 3 rows more: mantissa report ", kId, " --address ")));
-  ASSERT_THAT(server_.jobs().reports_asked_for(), SizeIs(1));
-  EXPECT_EQ(server_.jobs().reports_asked_for()[0].job_id(), kId);
-  EXPECT_EQ(server_.jobs().reports_asked_for()[0].section(), "");
-}
-
-TEST_F(ReportCommandTest, AsksForTheSection) {
-  EXPECT_EQ(Run({"--section", "curves"}).code, kExitOk);
-  EXPECT_EQ(server_.jobs().reports_asked_for()[0].section(), "curves");
-}
-
-TEST_F(ReportCommandTest, PrintsTheFirstTableAsCsv) {
-  const CliRun run = Run({"-o", "csv"});
-  EXPECT_EQ(run.code, kExitOk) << run.err;
-  EXPECT_EQ(run.out, ReportCsv(SectionsOf(ComparisonReport())[0]));
-  server_.jobs().SetReport(v1::Report());
-  EXPECT_EQ(Run({"-o", "csv"}).code, kExitNotFound);
-}
-
-TEST_F(ReportCommandTest, PrintsTheMessageAsJson) {
-  const auto json = nlohmann::json::parse(Run({"-o", "json"}).out);
-  EXPECT_EQ(json["precision_comparison"]["precisions"][1]["verdict"], "WITHIN_NOISE");
-  EXPECT_EQ(json["precision_comparison"]["precisions"][0]["peak_memory_bytes"], "12582912");
-  EXPECT_EQ(json["partial"], false);
-  EXPECT_THAT(Run({"-o", "yaml"}).out, HasSubstr("verdict: WITHIN_NOISE"));
-  EXPECT_EQ(Run({"-o", "name"}).out, "precisions\ncurves\n");
-}
-
-TEST_F(ReportCommandTest, SaysWhyThereIsNone) {
-  server_.jobs().FailNext("GetReport", ErrorWith(grpc::StatusCode::NOT_FOUND,
-                                                 "job_id: the study has no report yet: it is RUNNING", "NO_REPORT"));
-  const CliRun run = Run({});
-  EXPECT_EQ(run.code, kExitNotFound);
-  EXPECT_THAT(run.err, HasSubstr("it is RUNNING"));
-  EXPECT_EQ(run.out, "");
-}
-
-TEST_F(ReportCommandTest, HasAnAsciiForm) {
-  v1::Report report = FailureReport();
-  report.set_finding("1 → 2");
-  server_.jobs().SetReport(report);
-  EXPECT_THAT(Run({}, {.environment = {{"LANG", "C"}}}).out, HasSubstr("1 -> 2"));
-}
-
-TEST_F(ReportCommandTest, DrawsCurvesIntoAFile) {
-  const std::string file = absl::StrCat(::testing::TempDir(), "/report_", ::getpid(), ".png");
-  const CliRun run = Run({"--png", file});
-  EXPECT_EQ(run.code, kExitOk) << run.err;
-  EXPECT_THAT(run.out, HasSubstr("1280 x 960 pixels"));
-  EXPECT_THAT(Run({"--png", "-"}).out, HasSubstr("PNG"));
-  EXPECT_EQ(Run({"--png", file}).code, kExitError) << "it is there";
-  EXPECT_EQ(Run({"--png", file, "--force"}).code, kExitOk);
-  std::filesystem::remove(file);
-  EXPECT_EQ(Run({"--png", file, "-o", "csv"}).code, kExitUsage);
-  EXPECT_EQ(Run({"--png", file, "--section", "curves"}).code, kExitUsage);
-  server_.jobs().SetReport(FailureReport());
-  const CliRun none = Run({"--png", file});
-  EXPECT_EQ(none.code, kExitError);
-  EXPECT_THAT(none.err, HasSubstr("of failure_modes there is no picture"));
-  EXPECT_FALSE(std::filesystem::exists(file));
-}
-
-v1::Job SomeJob() {
-  v1::Job job;
-  job.set_name("some");
-  job.set_state(v1::Job::SUCCEEDED);
-  return job;
-}
-
-TEST(ReportPicture, EveryPrecisionHasAPanelOnOneAxis) {
-  v1::Report report = ReportFrom("precision_comparison {}");
-  for (const auto& [precision, seed, iteration, loss] :
-       {std::tuple(v1::PrecisionSpec::FP32, 0, 1, 2.0), std::tuple(v1::PrecisionSpec::FP32, 1, 1, 4.0),
-        std::tuple(v1::PrecisionSpec::FP32, 0, 9, 1.0), std::tuple(v1::PrecisionSpec::FP32, 1, 9, std::nan("")),
-        std::tuple(v1::PrecisionSpec::BF16, 0, 1, 3.0)}) {
-    v1::LossCurvePoint& point = *report.mutable_precision_comparison()->add_curves();
-    point.set_precision(precision);
-    point.set_seed(static_cast<std::uint64_t>(seed));
-    point.set_iteration(iteration);
-    point.set_loss(loss);
-  }
-  const Picture picture = PictureOf(SomeJob(), report).value();
-  ASSERT_THAT(picture.panels, SizeIs(2));
-  const Panel& fp32 = picture.panels[0];
-  EXPECT_EQ(fp32.title, "FP32 loss");
-  ASSERT_THAT(fp32.strokes, SizeIs(2));
-  EXPECT_EQ(fp32.strokes[0].low, 2);
-  EXPECT_EQ(fp32.strokes[0].high, 4);
-  EXPECT_EQ(fp32.strokes[0].last, 3);
-  EXPECT_TRUE(fp32.strokes[1].joined);
-  ASSERT_THAT(fp32.marks, SizeIs(1));
-  EXPECT_EQ(fp32.marks[0].iteration, 9);
-  EXPECT_EQ(picture.panels[1].title, "BF16 loss");
-  EXPECT_EQ(picture.panels[1].axis.to, fp32.axis.to) << "they are to be compared";
-}
-
-TEST(ReportPicture, GradientsStandByPowersOfTwo) {
-  v1::Report report = ReportFrom("gradient_analysis {}");
-  for (int parameter = 0; parameter < 8; ++parameter) {
-    v1::GradientBin& bin = *report.mutable_gradient_analysis()->add_histogram();
-    bin.set_parameter(absl::StrCat("layers.", parameter));
-    bin.set_exponent(-30 + parameter);
-    bin.set_elements(100 + parameter);
-  }
-  const Picture picture = PictureOf(SomeJob(), report).value();
-  EXPECT_EQ(picture.across, "power of two");
-  ASSERT_THAT(picture.panels, SizeIs(6)) << "all, and the five largest";
-  EXPECT_THAT(picture.panels[0].strokes, SizeIs(8));
-  EXPECT_EQ(picture.panels[1].title, "layers.7");
-  EXPECT_EQ(picture.panels[1].strokes[0].high, 107);
-  EXPECT_LE(picture.iterations.from, -30);
-  EXPECT_THAT(DrawPng(picture, 1280, 960).value(), HasSubstr("PNG"));
-}
-
-TEST(ReportPicture, AScaleStaysUntilItChanges) {
-  const v1::Report report = ReportFrom(R"pb(
-    scaler_study {
-      presets { preset: TORCH iterations: 50 skipped_iterations: 2 }
-      scales { preset: TORCH iteration: 1 loss_scale: 65536 }
-      scales { preset: TORCH iteration: 10 loss_scale: 32768 }
-      scales { preset: APEX iteration: 1 loss_scale: 0 }
-    })pb");
-  const Picture picture = PictureOf(SomeJob(), report).value();
-  ASSERT_THAT(picture.panels, SizeIs(1)) << "a scale of 0 can't be drawn";
-  const std::vector<Stroke>& strokes = picture.panels[0].strokes;
-  ASSERT_THAT(strokes, SizeIs(5));
-  EXPECT_EQ(strokes[1].iteration, 10);
-  EXPECT_EQ(strokes[1].last, 65536);
-  EXPECT_EQ(strokes[2].last, 32768);
-  EXPECT_EQ(strokes[4].iteration, 50);
-  EXPECT_EQ(strokes[4].last, 32768);
-}
-
-TEST(ReportPicture, WithoutPointsThereIsNone) {
-  for (const char* text : {"precision_comparison {}", "gradient_analysis {}", "scaler_study {}", ""}) {
-    EXPECT_EQ(PictureOf(SomeJob(), ReportFrom(text)).status().code(), absl::StatusCode::kFailedPrecondition) << text;
-  }
 }
 
 }  // namespace
