@@ -208,6 +208,8 @@ TEST(NumberFormatTest, TheTableAgreesWithTheMachineAndThePrecisionTable) {
     EXPECT_TRUE(row.has_infinity()) << facts.name;
   }
   EXPECT_EQ(DescribeFormat(Format::TF32, 0).bits(), 19);
+  EXPECT_EQ(DescribeFormat(Format::TF32, 0).note(), "read by products; kept in the 32 bits of FP32");
+  EXPECT_EQ(DescribeFormat(Format::FP32, 0).note(), "");
 }
 
 TEST(NumberFormatTest, EightBitFormatsAreThoseOfTheStandard) {
@@ -223,6 +225,8 @@ TEST(NumberFormatTest, EightBitFormatsAreThoseOfTheStandard) {
   EXPECT_EQ(e5m2.smallest_subnormal(), 0x1p-16);
   EXPECT_EQ(e5m2.epsilon(), 0.25);
   EXPECT_TRUE(e5m2.has_infinity());
+  EXPECT_EQ(e4m3.note(), "values beyond the largest, Inf among them, become NaN");
+  EXPECT_EQ(e5m2.note(), "");
   EXPECT_EQ(e4m3.bits(), 8);
   EXPECT_EQ(e5m2.bits(), 8);
   const v1::FormatRow int8 = DescribeFormat(Format::INT8, 12.7);
