@@ -59,9 +59,10 @@ class FakeRecorder {
   int launches() const { return launches_; }
   unsigned char* mapped() const { return static_cast<unsigned char*>(*mapped_.begin()); }
 
-  int recordings_that_work = 1000;  // later ones are refused
-  bool busy = false;                // with work that was not launched here
-  bool works = true;                // else it loses what is launched
+  int recordings_that_work = 1000;                  // later ones are refused
+  bool busy = false;                                // with work that was not launched here
+  bool works = true;                                // else it loses what is launched
+  std::int64_t pool_bytes = std::int64_t{3} << 20;  // of each graph
   std::string launch_error;
   std::string memory_error;
   std::string failure;  // of the device
@@ -100,7 +101,7 @@ class FakeRecorder {
     return 0;
   }
 
-  static std::int64_t PoolBytes(const MantissaGraph*) { return std::int64_t{3} << 20; }
+  static std::int64_t PoolBytes(const MantissaGraph*) { return instance_->pool_bytes; }
 
   static void Forget(MantissaGraph* graph) {
     EXPECT_EQ(instance_->graphs_.erase(graph), 1u);

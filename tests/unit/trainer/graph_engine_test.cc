@@ -183,6 +183,14 @@ TEST(GraphEngineFailureTest, WhatCannotBeRecordedIsSaidAndChangesNothing) {
   EXPECT_THAT(WhyNot(run, device), HasSubstr("no memory to share"));
 }
 
+TEST(GraphEngineFailureTest, AGraphThatLeavesNoRoomForWhatRunsBesideItIsNotKept) {
+  FakeRecorder device;
+  SmallRun run;
+  device.pool_bytes = std::int64_t{1} << 60;
+  EXPECT_THAT(WhyNot(run, device), HasSubstr("a graph keeps 1.0 EiB for itself"));
+  EXPECT_EQ(device.records(), 1);
+}
+
 TEST(GraphEngineFailureTest, AWindowOfVeryManyMicroBatchesIsNotUnrolled) {
   FakeRecorder device;
   const std::string data = "data { train { synthetic { samples: 300 } } } ";

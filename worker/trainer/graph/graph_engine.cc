@@ -8,6 +8,8 @@
 #include <c10/util/Exception.h>
 
 #include "process/log.h"
+#include "worker/data/data_size.h"
+#include "worker/trainer/machine/host.h"
 
 namespace mantissa::trainer {
 namespace {
@@ -135,9 +137,16 @@ std::string GraphEngine::Capture(Step& step) {
     if (other.graph != nullptr) neighbour = other.graph;
   }
   std::array<char, 1024> error = {};
-  if (recorder_.record(&GraphEngine::Work, &step, neighbour, &step.graph, error.data(), error.size()) == 0) return "";
-  step.graph = nullptr;
-  return step.failure ? TextOf(std::exchange(step.failure, nullptr)) : std::string(error.data());
+  if (recorder_.record(&GraphEngine::Work, &step, neighbour, &step.graph, error.data(), error.size()) != 0) {
+    step.graph = nullptr;
+    return step.failure ? TextOf(std::exchange(step.failure, nullptr)) : std::string(error.data());
+  }
+  const std::int64_t taken = recorder_.pool_bytes(step.graph);
+  const std::int64_t left = FreeMemory(state().device(), /*limit_bytes=*/0);
+  if (taken <= left) return "";
+  recorder_.forget(std::exchange(step.graph, nullptr));
+  return absl::StrCat("a graph keeps ", BytesText(taken), " for itself, and of the ", BytesText(left),
+                      " that are left an evaluation or a replay may need as much once more");
 }
 
 std::int32_t GraphEngine::Work(void* step) {
