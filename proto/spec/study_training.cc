@@ -63,6 +63,7 @@ void AddCommon(std::vector<UnreadField>& fields) {
   fields.push_back({"checkpoint", "a study keeps no checkpoints; remove it"});
   fields.push_back({"telemetry", "a study counts its cases, and its numbers are in its report; remove it"});
   fields.push_back({"micro_batch", "all runs of a study are cut alike; give accumulation instead"});
+  fields.push_back({"execution.mode", "a study runs every step eagerly, so that its precisions are alike; remove it"});
   fields.push_back({"evaluation.every_steps", "a study evaluates at the end of a run only; remove it"});
 }
 

@@ -77,6 +77,7 @@ TEST(ValidateStudyTest, WhatAStudyDoesNotReadIsRefused) {
       {"checkpoint { every_steps: 5 }", "checkpoint"},
       {"telemetry { every_iterations: 5 }", "telemetry"},
       {"micro_batch: AUTO", "micro_batch"},
+      {"execution { mode: GRAPH }", "execution.mode"},
       {"data { eval { synthetic {} } } evaluation { every_steps: 5 }", "evaluation.every_steps"}};
   const std::vector<Case> of_precision = {{"precision { on_failure: FAIL }", "precision.on_failure"},
                                           {"precision { fallback: FP32 }", "precision.fallback"},
@@ -102,6 +103,7 @@ TEST(ValidateStudyTest, WhatAStudyDoesNotReadIsRefused) {
   EXPECT_THAT(Faults(Training("precision_comparison", "", "precision { loss_scale { preset: APEX } }")), IsEmpty());
   EXPECT_THAT(Faults(Training("precision_comparison", "", "precision { storage: MASTER_FP32 emulate: true }")),
               IsEmpty());
+  EXPECT_THAT(Faults(Training("memory_plan", "", "execution { deterministic: true }")), IsEmpty());
   EXPECT_THAT(Faults(Training("gradient_analysis", "", "precision {} checkpoint {}")), IsEmpty())
       << "an empty section says nothing";
 }
@@ -278,6 +280,7 @@ TEST(StudyDefaultsTest, WhatIsReadIsResolvedAndWhatIsNotIsLeftOut) {
   EXPECT_EQ(comparison.precision().on_failure(), v1::PrecisionSpec::ON_FAILURE_UNSPECIFIED);
   EXPECT_FALSE(comparison.has_checkpoint());
   EXPECT_FALSE(comparison.has_telemetry());
+  EXPECT_EQ(comparison.execution().mode(), v1::ExecutionSpec::MODE_UNSPECIFIED);
   const v1::TrainingSpec scaler = ResolveDefaults(Training("scaler_study")).study().scaler_study().training();
   EXPECT_FALSE(scaler.precision().has_loss_scale());
   EXPECT_TRUE(scaler.precision().check_loss());
