@@ -4,7 +4,7 @@
 
 #include <torch/headeronly/version.h>
 
-#include "worker/studies/report_bound.h"
+#include "worker/studies/report/report_bound.h"
 #include "worker/studies/study.h"
 
 namespace mantissa::trainer {

@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/unit/studies/small_study.h"
-#include "worker/studies/report_bound.h"
+#include "worker/studies/report/report_bound.h"
 #include "worker/trainer/machine/host.h"
 
 namespace mantissa::trainer {
