@@ -46,10 +46,10 @@ SUBJECTS = {
     "worker/studies/number_format.cc": ("studies_test", "NumberFormat*"),
     "worker/studies/magnitude_counts.cc": ("studies_test", "MagnitudeCounts*"),
     "worker/studies/loss_scale_search.cc": ("studies_test", "LossScaleSearch*"),
-    "worker/studies/precision_verdict.cc": ("studies_test", "PrecisionVerdict*:PrecisionComparison*"),
+    "worker/studies/report/precision_verdict.cc": ("studies_test", "PrecisionVerdict*"),
     "worker/studies/sample_statistics.cc": ("studies_test", "SampleStatistics*"),
     "worker/studies/scaler_trace.cc": ("studies_test", "Scaler*"),
-    "worker/studies/report_bound.cc": ("studies_test", "ReportBound*"),
+    "worker/studies/report/report_bound.cc": ("studies_test", "ReportBound*"),
     "worker/studies/run/run_history.cc": ("studies_test", "RunHistory*"),
 }
 

@@ -12,8 +12,8 @@
 #include "absl/strings/str_format.h"
 #include <ATen/ATen.h>
 
-#include "worker/studies/format_finding.h"
 #include "worker/studies/number_format.h"
+#include "worker/studies/report/format_finding.h"
 #include "worker/studies/run/study_run.h"
 #include "worker/studies/run/study_training.h"
 #include "worker/studies/study.h"

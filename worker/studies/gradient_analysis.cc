@@ -11,10 +11,10 @@
 #include "absl/strings/str_cat.h"
 #include <ATen/ATen.h>
 
-#include "worker/studies/gradient_finding.h"
 #include "worker/studies/loss_scale_search.h"
 #include "worker/studies/magnitude_counts.h"
-#include "worker/studies/number_text.h"
+#include "worker/studies/report/gradient_finding.h"
+#include "worker/studies/report/number_text.h"
 #include "worker/studies/run/study_run.h"
 #include "worker/studies/run/study_training.h"
 #include "worker/studies/study.h"

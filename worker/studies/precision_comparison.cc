@@ -9,7 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 
-#include "worker/studies/precision_verdict.h"
+#include "worker/studies/report/precision_verdict.h"
 #include "worker/studies/run/study_run.h"
 #include "worker/studies/run/study_training.h"
 #include "worker/studies/study.h"

@@ -5,7 +5,7 @@
 #include <torch/headeronly/version.h>
 
 #include "proto/spec/study_report.h"
-#include "worker/studies/report_bound.h"
+#include "worker/studies/report/report_bound.h"
 #include "worker/studies/study.h"
 
 namespace mantissa::trainer {

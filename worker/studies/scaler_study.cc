@@ -7,10 +7,10 @@
 #include "absl/strings/str_cat.h"
 
 #include "proto/spec/defaults.h"
-#include "worker/studies/number_text.h"
+#include "worker/studies/report/number_text.h"
+#include "worker/studies/report/scaler_finding.h"
 #include "worker/studies/run/study_run.h"
 #include "worker/studies/run/study_training.h"
-#include "worker/studies/scaler_finding.h"
 #include "worker/studies/scaler_trace.h"
 #include "worker/studies/study.h"
 #include "worker/trainer/attempt_checks.h"

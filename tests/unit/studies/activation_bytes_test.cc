@@ -15,7 +15,7 @@
 #include "proto/spec/model_shape.h"
 #include "tests/unit/studies/study_place.h"
 #include "worker/data/load_data.h"
-#include "worker/studies/trial_run.h"
+#include "worker/studies/memory/trial_run.h"
 
 namespace mantissa::trainer {
 namespace {

@@ -5,10 +5,10 @@
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
-#include "worker/studies/format_finding.h"
-#include "worker/studies/gradient_finding.h"
-#include "worker/studies/number_text.h"
-#include "worker/studies/scaler_finding.h"
+#include "worker/studies/report/format_finding.h"
+#include "worker/studies/report/gradient_finding.h"
+#include "worker/studies/report/number_text.h"
+#include "worker/studies/report/scaler_finding.h"
 
 namespace mantissa::trainer {
 namespace {

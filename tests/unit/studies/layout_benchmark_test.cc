@@ -1,4 +1,4 @@
-#include "worker/studies/layout_benchmark.h"
+#include "worker/studies/machine/layout_benchmark.h"
 
 #include <chrono>
 #include <utility>

@@ -1,4 +1,4 @@
-#include "worker/studies/memory_plan.h"
+#include "worker/studies/memory/memory_plan.h"
 
 #include <gmock/gmock.h>
 #include <google/protobuf/text_format.h>

@@ -1,4 +1,4 @@
-#include "worker/studies/precision_verdict.h"
+#include "worker/studies/report/precision_verdict.h"
 
 #include <limits>
 #include <string>

@@ -1,4 +1,4 @@
-#include "worker/studies/product.h"
+#include "worker/studies/machine/product.h"
 
 #include <cmath>
 #include <limits>
@@ -8,7 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/unit/studies/study_place.h"
-#include "worker/studies/device_peaks.h"
+#include "worker/studies/machine/device_peaks.h"
 
 namespace mantissa::trainer {
 namespace {

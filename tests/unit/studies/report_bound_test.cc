@@ -1,4 +1,4 @@
-#include "worker/studies/report_bound.h"
+#include "worker/studies/report/report_bound.h"
 
 #include <string>
 

@@ -1,4 +1,4 @@
-#include "worker/studies/tensor_core.h"
+#include "worker/studies/machine/tensor_core.h"
 
 #include <chrono>
 

@@ -1,4 +1,4 @@
-#include "worker/studies/trial_run.h"
+#include "worker/studies/memory/trial_run.h"
 
 #include <ATen/ATen.h>
 #include <google/protobuf/text_format.h>

@@ -10,8 +10,8 @@
 #include "proto/spec/defaults.h"
 #include "worker/data/load_data.h"
 #include "worker/models/initialise.h"
-#include "worker/studies/timing.h"
-#include "worker/studies/trial_run.h"
+#include "worker/studies/machine/timing.h"
+#include "worker/studies/memory/trial_run.h"
 #include "worker/trainer/attempt_checks.h"
 #include "worker/trainer/machine/host.h"
 

@@ -47,6 +47,7 @@ std::string FailureOf(const IterationRecord& record) {
     case Halt::kSkipsInRow:
       return absl::StrCat("one iteration after another was skipped, up to iteration ", record.iteration);
     case Halt::kReplay:
+    case Halt::kRehearsal:
     case Halt::kNone:
       break;
   }

@@ -1,4 +1,4 @@
-#include "worker/studies/product.h"
+#include "worker/studies/machine/product.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "worker/studies/tensor_core.h"
+#include "worker/studies/machine/tensor_core.h"
 
 #include <algorithm>
 #include <optional>
@@ -9,10 +9,10 @@
 #include "absl/strings/str_format.h"
 #include <ATen/ATen.h>
 
-#include "worker/studies/device_peaks.h"
-#include "worker/studies/product.h"
+#include "worker/studies/machine/device_peaks.h"
+#include "worker/studies/machine/product.h"
 #include "worker/studies/study.h"
-#include "worker/studies/timing.h"
+#include "worker/studies/machine/timing.h"
 
 namespace mantissa::trainer {
 namespace {

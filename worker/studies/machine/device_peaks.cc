@@ -1,9 +1,9 @@
-#include "worker/studies/device_peaks.h"
+#include "worker/studies/machine/device_peaks.h"
 
 #include <ATen/ATen.h>
 
-#include "worker/studies/product.h"
-#include "worker/studies/timing.h"
+#include "worker/studies/machine/product.h"
+#include "worker/studies/machine/timing.h"
 
 namespace mantissa::trainer {
 namespace {

@@ -1,4 +1,4 @@
-#include "worker/studies/timing.h"
+#include "worker/studies/machine/timing.h"
 
 #include <algorithm>
 #include <chrono>

@@ -1,4 +1,4 @@
-#include "worker/studies/gradient_finding.h"
+#include "worker/studies/report/gradient_finding.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,7 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 
-#include "worker/studies/number_text.h"
+#include "worker/studies/report/number_text.h"
 #include "worker/studies/sample_statistics.h"
 
 namespace mantissa::trainer {

@@ -1,4 +1,4 @@
-#include "worker/studies/number_text.h"
+#include "worker/studies/report/number_text.h"
 
 #include <cmath>
 

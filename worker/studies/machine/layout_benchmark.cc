@@ -1,4 +1,4 @@
-#include "worker/studies/layout_benchmark.h"
+#include "worker/studies/machine/layout_benchmark.h"
 
 #include <algorithm>
 #include <utility>
@@ -8,10 +8,10 @@
 #include "absl/strings/str_format.h"
 #include <ATen/ATen.h>
 
-#include "worker/studies/device_peaks.h"
-#include "worker/studies/product.h"
+#include "worker/studies/machine/device_peaks.h"
+#include "worker/studies/machine/product.h"
 #include "worker/studies/study.h"
-#include "worker/studies/timing.h"
+#include "worker/studies/machine/timing.h"
 
 namespace mantissa::trainer {
 namespace {

@@ -7,7 +7,7 @@
 #include "worker/studies/failures/experiment.h"
 #include "worker/studies/failures/failing_models.h"
 #include "worker/studies/failures/failing_numbers.h"
-#include "worker/studies/product.h"
+#include "worker/studies/machine/product.h"
 #include "worker/studies/study.h"
 
 namespace mantissa::trainer {

@@ -1,4 +1,4 @@
-#include "worker/studies/memory_plan.h"
+#include "worker/studies/memory/memory_plan.h"
 
 #include <algorithm>
 #include <cstdlib>

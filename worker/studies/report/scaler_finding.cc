@@ -1,4 +1,4 @@
-#include "worker/studies/scaler_finding.h"
+#include "worker/studies/report/scaler_finding.h"
 
 #include <algorithm>
 #include <vector>
@@ -7,7 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 
-#include "worker/studies/number_text.h"
+#include "worker/studies/report/number_text.h"
 
 namespace mantissa::trainer {
 namespace {
