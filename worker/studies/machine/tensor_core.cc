@@ -11,8 +11,8 @@
 
 #include "worker/studies/machine/device_peaks.h"
 #include "worker/studies/machine/product.h"
-#include "worker/studies/study.h"
 #include "worker/studies/machine/timing.h"
+#include "worker/studies/study.h"
 
 namespace mantissa::trainer {
 namespace {
