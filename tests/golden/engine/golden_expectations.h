@@ -70,10 +70,10 @@ inline double LargestOwnError(const nlohmann::json& iterations) {
 
 // Where a run computes.
 enum class Place {
-  kAsRecorded,  // on a CPU, as the golden was made
-  // Its own rounding errors add to the golden's, so the two are up to the sum of both apart. At these states PyTorch on
-  // an H200 is as far from FP64 as on the golden's CPU, in FP32 up to 1.5 times (tests/gpu/golden_distance.py); three
-  // times the golden's own error is asked, as of a trajectory.
+  kAsRecorded,  // on a CPU like the one that the golden was made on
+  // Also a CPU with other vector units. Its own rounding errors add to the golden's, so the two are up to the sum of
+  // both apart. At these states PyTorch on an H200 is as far from FP64 as on the golden's CPU, in FP32 up to 1.5 times
+  // (tests/gpu/golden_distance.py); three times the golden's own error is asked, as of a trajectory.
   kAnotherDevice,
 };
 

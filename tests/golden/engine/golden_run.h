@@ -18,6 +18,7 @@
 #include <nlohmann/json.hpp>
 
 #include "proto/spec/defaults.h"
+#include "worker/amp/cpu_arithmetic.h"
 #include "worker/amp/loss_scaler.h"
 #include "worker/checkpoint/safetensors.h"
 #include "worker/models/model.h"
@@ -76,6 +77,11 @@ class Golden {
   const v1::TrainingSpec& training() const { return training_; }
   v1::PrecisionSpec::Mode mode() const { return training_.precision().mode(); }
   nlohmann::json Said(const std::string& what) const { return nlohmann::json::parse(file_.metadata.at(what)); }
+  // The CPU that it was made on adds numbers up in the order of this one: they have the same vector units.
+  bool IsOfSuchACpu() const {
+    const std::string& by = file_.metadata.at("made_by");  // `torch 2.11.0+cu130, AVX2, x86_64; ...`
+    return by.substr(0, by.find(';')).find(", " + CpuCapability() + ",") != std::string::npos;
+  }
 
   at::Tensor Tensor(const std::string& name) const {
     const TensorView* const view = file_.Find(name);
