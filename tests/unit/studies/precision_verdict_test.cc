@@ -120,11 +120,14 @@ TEST(PrecisionVerdictTest, TheFastestThatTrainsAsWellIsRecommended) {
   EXPECT_EQ(report.recommended(), Mode::FP16);
   EXPECT_NEAR(report.precisions(2).speedup(), 2.5, 1e-9);
   EXPECT_NEAR(report.precisions(2).speedup_low(), 2.5, 1e-9) << "every seed says the same";
-  EXPECT_THAT(ReasonsOf(report),
-              AllOf(HasSubstr("FP16 trains as FP32 does"), HasSubstr("2.5 times FP32's speed"),
-                    HasSubstr("BF16 is slower"), HasSubstr("TF32 trains to another loss: 0.9 from FP32's")));
-  EXPECT_THAT(ComparisonFinding(report, 3), AllOf(HasSubstr("Over 3 seeds"), HasSubstr("BF16 WITHIN_NOISE"),
-                                                  HasSubstr("TF32 DIFFERENT"), HasSubstr("Train in FP16")));
+  EXPECT_THAT(
+      ReasonsOf(report),
+      AllOf(HasSubstr("FP16 trains as FP32 does"), HasSubstr("2.5 times FP32's speed (95 % interval 2.5 to 2.5)"),
+            HasSubstr("BF16 is slower"), HasSubstr("TF32 trains to another loss: 0.9 from FP32's")));
+  EXPECT_THAT(ReasonsOf(report), AllOf(Not(HasSubstr("FP32 is slower")), Not(HasSubstr("FP16 is slower"))));
+  EXPECT_THAT(ComparisonFinding(report, 3),
+              AllOf(HasSubstr("Over 3 seeds"), HasSubstr("BF16 WITHIN_NOISE at a distance of 0.01, 2 times as fast"),
+                    HasSubstr("TF32 DIFFERENT"), HasSubstr("Train in FP16")));
 }
 
 TEST(PrecisionVerdictTest, WhereNoneIsFasterFp32IsRecommended) {
@@ -151,13 +154,14 @@ TEST(PrecisionVerdictTest, AGainThatSeedsDoNotAgreeOnIsNotCertain) {
 TEST(PrecisionVerdictTest, AFailureIsARowThatSaysWhichSeedsFailedAndHow) {
   ComparedPrecision failed = Moved(Mode::FP16, 0, 0.1);
   failed.runs[1].failure = "the loss scale fell to 2^-15 at iteration 31, too small to help";
-  failed.runs[1].last_quarter.clear();
+  failed.runs[1].last_quarter = {100, 100};
   ComparedPrecision infinite = Moved(Mode::BF16, 0, 0.1);
   infinite.runs[0].last_quarter[1] = std::numeric_limits<double>::infinity();
   const Report report = ReportOf({Reference(), failed, infinite});
   EXPECT_EQ(report.precisions(1).verdict(), Report::FAILED);
   EXPECT_THAT(report.precisions(1).note(), AllOf(HasSubstr("1 of 3 runs failed; seed 1:"), HasSubstr("too small")));
   EXPECT_FALSE(report.precisions(1).has_distance());
+  EXPECT_NEAR(report.precisions(1).loss(), 1.2, 1e-12) << "of the seeds that did not fail";
   EXPECT_EQ(report.precisions(2).verdict(), Report::FAILED);
   EXPECT_THAT(report.precisions(2).note(), HasSubstr("seed 0: the loss of its last quarter is not finite"));
   EXPECT_EQ(report.recommended(), Mode::FP32) << "however fast they are";
@@ -205,10 +209,19 @@ TEST(PrecisionVerdictTest, WithoutATimedIterationNothingIsSaidOfSpeed) {
   for (ComparedRun& run : other.runs) run.seconds.clear();
   const Report report = ReportOf({reference, other});
   EXPECT_FALSE(report.precisions(1).has_speedup());
+  EXPECT_THAT(ComparisonFinding(report, 3), Not(HasSubstr("times as fast")));
   EXPECT_THAT(report.precisions(1).note(), HasSubstr("no iteration is left to be timed"));
   EXPECT_EQ(report.precisions(1).verdict(), Report::WITHIN_NOISE) << "losses do not need times";
   EXPECT_EQ(report.recommended(), Mode::MODE_UNSPECIFIED);
   EXPECT_THAT(ReasonsOf(report), HasSubstr("nothing was timed"));
+}
+
+TEST(PrecisionVerdictTest, ASeedThatWasNotTimedIsNoPartOfTheSpeed) {
+  ComparedPrecision other = Moved(Mode::BF16, 0.01, 1);
+  other.runs[1].seconds.clear();
+  const Report report = ReportOf({Reference(2), other});
+  EXPECT_NEAR(report.precisions(1).speedup(), 2, 1e-9);
+  EXPECT_NEAR(report.precisions(1).speedup_high(), 2, 1e-9);
 }
 
 TEST(PrecisionVerdictTest, BeforeASeedIsDoneNothingIsKnown) {

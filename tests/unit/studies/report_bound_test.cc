@@ -18,6 +18,7 @@ v1::Report WithCurves(int points) {
   report.set_finding("a finding");
   v1::PrecisionComparisonReport& result = *report.mutable_precision_comparison();
   for (int i = 0; i < 4; ++i) result.add_precisions()->set_note("a row that is worth keeping");
+  for (int i = 0; i < 4; ++i) result.add_reasons("a list of sentences is no table");
   for (int i = 0; i < points; ++i) {
     result.add_curves()->set_iteration(i);
     result.mutable_curves(i)->set_loss(0.5);
@@ -43,6 +44,7 @@ TEST(ReportBoundTest, ALargeTableLosesRowsEvenlyAndSaysSo) {
   const int step = curves.Get(1).iteration();
   for (int i = 0; i < curves.size(); ++i) ASSERT_EQ(curves.Get(i).iteration(), i * step);
   EXPECT_EQ(report.precision_comparison().precisions_size(), 4) << "what is concluded stays";
+  EXPECT_EQ(report.precision_comparison().reasons_size(), 4);
   EXPECT_TRUE(report.partial());
   ASSERT_EQ(report.limits_size(), 1);
   EXPECT_THAT(report.limits(0), AllOf(HasSubstr("of 200000 rows of curves"), HasSubstr("evenly spaced")));
