@@ -44,8 +44,8 @@ class Access {
   using Metadata = std::multimap<grpc::string_ref, grpc::string_ref>;
   absl::StatusOr<Caller> Check(const grpc::AuthContext* peer, const Metadata& metadata, std::string_view method) const;
 
-  // Of a call that Check let pass, when it arrives: RESOURCE_EXHAUSTED, reason SHED, where its tenant calls more often
-  // than it may and the process has no memory to let such calls wait for their refusal (Note [Shedding]).
+  // Of a call that Check let pass, when it arrives: RESOURCE_EXHAUSTED, reason SHED, where its tenant calls as often
+  // as it may, or more, and the process has no memory to let such calls wait for their refusal (Note [Shedding]).
   absl::Status Arrive(const Caller& caller, process::SteadyTime now);
 
   // A place among the streams of the caller's tenant, given back with the last copy; null for who needs none.

@@ -11,8 +11,7 @@ namespace mantissa::server {
 
 using process::MutexLock;
 
-bool TenantLimits::Take(Bucket& bucket, process::SteadyTime now) const {
-  if (options_.calls_per_second <= 0) return true;
+void TenantLimits::Fill(Bucket& bucket, process::SteadyTime now) const {
   const double most = std::max(1.0, options_.calls_per_second);
   if (!bucket.filled) {
     bucket.calls_left = most;
@@ -22,19 +21,28 @@ bool TenantLimits::Take(Bucket& bucket, process::SteadyTime now) const {
   }
   bucket.filled = true;
   bucket.filled_at = now;
-  if (bucket.calls_left < 1) return false;
-  bucket.calls_left -= 1;
-  return true;
 }
 
 bool TenantLimits::ArrivesInTime(const std::string& tenant, process::SteadyTime now) {
+  if (options_.calls_per_second <= 0) return true;
   MutexLock lock(mutex_);
-  return Take(accounts_[tenant].arrivals, now);
+  Bucket& arrivals = accounts_[tenant].arrivals;
+  Fill(arrivals, now);
+  const bool in_time = arrivals.calls_left >= std::max(1.0, options_.calls_per_second) / 2;
+  // Also what is refused has been sent: who goes on sending more than its rate never comes to half of it.
+  arrivals.calls_left = std::max(0.0, arrivals.calls_left - 1);
+  return in_time;
 }
 
 absl::Status TenantLimits::BeginCall(const std::string& tenant, process::SteadyTime now) {
+  if (options_.calls_per_second <= 0) return absl::OkStatus();
   MutexLock lock(mutex_);
-  if (Take(accounts_[tenant].begun, now)) return absl::OkStatus();
+  Bucket& begun = accounts_[tenant].begun;
+  Fill(begun, now);
+  if (begun.calls_left >= 1) {
+    begun.calls_left -= 1;
+    return absl::OkStatus();
+  }
   return ErrorWithReason(absl::StatusCode::kResourceExhausted, "RATE_LIMITED",
                          absl::StrCat("tenant ", tenant, " has made more than ", options_.calls_per_second,
                                       " calls a second; wait and call again, or submit in batches"));

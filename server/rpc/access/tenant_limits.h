@@ -26,7 +26,8 @@ class TenantLimits {
  public:
   explicit TenantLimits(TenantLimitOptions options) : options_(options) {}
 
-  // Counts a call when it has arrived and nobody has looked after it yet; false for one too many.
+  // Counts a call when it has arrived and nobody has looked after it yet; false while a tenant sends more than half of
+  // what it may begin in a second.
   bool ArrivesInTime(const std::string& tenant, process::SteadyTime now);
 
   // Counts a call when it begins; RESOURCE_EXHAUSTED, reason RATE_LIMITED, for one too many.
@@ -48,7 +49,7 @@ class TenantLimits {
     std::shared_ptr<int64_t> streams = std::make_shared<int64_t>(0);
   };
 
-  bool Take(Bucket& bucket, process::SteadyTime now) const;
+  void Fill(Bucket& bucket, process::SteadyTime now) const;
   void CloseStream(int64_t& streams);
 
   const TenantLimitOptions options_;

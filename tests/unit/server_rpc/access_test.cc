@@ -144,6 +144,15 @@ TEST(TenantLimitsTest, CallsThatArriveAndThoseThatBeginAreCountedApart) {
   EXPECT_TRUE(limits.ArrivesInTime("a", process::SteadyTime{} + milliseconds(1001)));
 }
 
+TEST(TenantLimitsTest, WhoGoesOnSendingTooMuchIsNeverInTime) {
+  TenantLimits limits({.calls_per_second = 100, .streams = 0});
+  process::SteadyTime now{};
+  for (int i = 0; i < 51; ++i) EXPECT_TRUE(limits.ArrivesInTime("a", now)) << i;
+  for (int i = 0; i < 1000; ++i, now += milliseconds(5)) EXPECT_FALSE(limits.ArrivesInTime("a", now)) << i;
+  EXPECT_FALSE(limits.ArrivesInTime("a", now + milliseconds(400)));
+  EXPECT_TRUE(limits.ArrivesInTime("a", now + milliseconds(1000))) << "half of a second's worth has come together";
+}
+
 TEST(MemoryBoundTest, LooksNowAndThenAndRemembersWhatItSaw) {
   std::int64_t resident = 101;
   int looks = 0;
