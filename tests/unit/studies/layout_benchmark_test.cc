@@ -18,13 +18,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using Report = v1::LayoutBenchmarkReport;
 
-template <class Message>
-Message From(const std::string& text) {
-  Message message;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &message)) << text;
-  return message;
-}
-
 // A product of 1000 x 1000 x 500 in FP32 (1 GFLOP, 8 MB), in three layouts; the device does 1 TFLOPS and 10 GB/s, so
 // that arithmetic alone takes 1 ms and memory 0.8 ms.
 Report Times(double contiguous, double transposed, double strided) {

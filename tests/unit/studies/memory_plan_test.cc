@@ -17,13 +17,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using Precision = v1::PrecisionSpec;
 
-template <class Message>
-Message From(const std::string& text) {
-  Message message;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &message)) << text;
-  return message;
-}
-
 v1::TrainingSpec Training(const std::string& text) {
   v1::JobSpec job;
   *job.mutable_training() = From<v1::TrainingSpec>(text);

@@ -4,11 +4,22 @@
 #include <string>
 #include <vector>
 
+#include <google/protobuf/text_format.h>
+#include <gtest/gtest.h>
+
 #include "process/clock.h"
 #include "process/roots.h"
 #include "worker/studies/study.h"
 
 namespace mantissa::trainer {
+
+// Of a message's text format.
+template <class Message>
+Message From(const std::string& text) {
+  Message message;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &message)) << text;
+  return message;
+}
 
 class StudyPlace {
  public:

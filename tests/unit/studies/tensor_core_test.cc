@@ -17,13 +17,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using Precision = v1::PrecisionSpec;
 
-template <class Message>
-Message From(const std::string& text) {
-  Message message;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &message)) << text;
-  return message;
-}
-
 // Products of 1 GFLOP on a device of 2 TFLOPS.
 v1::TensorCoreReport Rows(const std::string& rows) {
   auto report = From<v1::TensorCoreReport>(rows + " peaks { precision: FP16 tflops: 2 }");

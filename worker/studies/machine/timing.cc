@@ -5,10 +5,11 @@
 #include <cmath>
 #include <cstddef>
 #include <limits>
-#include <utility>
 
 #include <c10/core/Event.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
+
+#include "worker/studies/sample_statistics.h"
 
 namespace mantissa::trainer {
 namespace {
@@ -49,16 +50,7 @@ class Stopwatch {
   std::optional<c10::Event> end_;
 };
 
-// Between the two nearest samples, `sorted` and not empty.
-double Quantile(const std::vector<double>& sorted, double share) {
-  const double place = share * static_cast<double>(sorted.size() - 1);
-  const std::size_t below = static_cast<std::size_t>(place);
-  const std::size_t above = std::min(below + 1, sorted.size() - 1);
-  return std::lerp(sorted[below], sorted[above], place - static_cast<double>(below));
-}
-
-Timing TimingOf(std::vector<double> samples) {
-  std::sort(samples.begin(), samples.end());
+Timing TimingOf(const std::vector<double>& samples) {
   return {Quantile(samples, 0.5), Quantile(samples, 0.95), static_cast<int>(samples.size())};
 }
 
@@ -99,7 +91,7 @@ std::optional<std::vector<Timing>> TimeInTurn(const std::vector<TimedOperation>&
     }
   }
   std::vector<Timing> timings;
-  for (std::vector<double>& of_one : samples) timings.push_back(TimingOf(std::move(of_one)));
+  for (const std::vector<double>& of_one : samples) timings.push_back(TimingOf(of_one));
   return timings;
 }
 
