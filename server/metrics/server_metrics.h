@@ -44,6 +44,7 @@ struct ServerMetrics {
   prometheus::Family<prometheus::Counter>& rpcs;           // method, code
   prometheus::Family<prometheus::Histogram>& rpc_seconds;  // method
   prometheus::Family<prometheus::Counter>& refused_calls;  // reason
+  prometheus::Counter& ended_connections;
 
   // Access.
   prometheus::Gauge& certificate_expiry;

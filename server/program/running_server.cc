@@ -27,6 +27,7 @@
 #include "server/program/metrics_endpoint.h"
 #include "server/rpc/access/access.h"
 #include "server/rpc/access/credential_watch.h"
+#include "server/rpc/access/flood_guard.h"
 #include "server/rpc/access/memory_bound.h"
 #include "server/rpc/backend.h"
 #include "server/rpc/commit_wakes.h"
@@ -107,6 +108,7 @@ struct RunningServer::Parts {
   std::unique_ptr<MetricsEndpoint> metrics_endpoint;
   std::unique_ptr<HealthEndpoint> health;
   std::unique_ptr<GrpcServer> grpc;
+  std::unique_ptr<FloodGuard> flood_guard;
 
   std::string address, metrics_address;  // as bound
   std::unique_ptr<StandbyServer> standby;
@@ -291,6 +293,7 @@ absl::Status RunningServer::Parts::StartServing() {
   if (!started.ok()) return started.status();
   grpc = *std::move(started);
   if (address.empty()) address = grpc->address();
+  flood_guard = std::make_unique<FloodGuard>(ParseListenAddress(address)->port, clock, metrics);
   metrics.active.Set(1);
   if (health) health->SetReady(true);
   metrics_page->Serve({*commit, job_metrics, lock ? "" : DatabaseFile() + "-wal"});

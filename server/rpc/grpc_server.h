@@ -30,7 +30,7 @@ struct GrpcServerOptions {
   // Asks who calls; then only the method table lets anybody in.
   bool authenticates = false;
   // Of the transport: what is being received and sent. Beyond it connections are refused, and reads wait.
-  size_t max_transport_bytes = size_t{96} << 20;
+  size_t max_transport_bytes = size_t{192} << 20;
   int max_receive_bytes = 4 << 20;
   int max_metadata_bytes = 64 << 10;
   int max_streams_per_connection = 100;

@@ -1,0 +1,77 @@
+#include "server/rpc/access/flood_guard.h"
+
+#include <chrono>
+#include <cstddef>
+#include <malloc.h>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "process/log.h"
+#include "process/process_figures.h"
+
+// jemalloc's, where the program is linked with it.
+extern "C" int mallctl(const char* name, void* old_value, std::size_t* old_size, void* new_value, std::size_t new_size)
+    __attribute__((weak));
+
+namespace mantissa::server {
+namespace {
+
+// In which a fast sender fills some 20 MiB.
+constexpr std::chrono::milliseconds kInterval{20};
+
+// Allocators keep for a while what has been freed. 4096 stands for all arenas (jemalloc(3), MALLCTL_ARENAS_ALL).
+void ReturnFreedMemory() {
+  if (mallctl == nullptr || mallctl("arena.4096.purge", nullptr, nullptr, nullptr, 0) != 0) ::malloc_trim(0);
+}
+
+}  // namespace
+
+// Note [Floods]
+//
+// gRPC 1.51 looks at the size of a message when all of it has come, and lets each stream send on until then: a hundred
+// streams on one connection, each with a message that is never finished, are a hundred buffers that grow as fast as the
+// peer can send. Where they reach the transport's quota, gRPC ends one stream after the other, whosever it is, and is
+// slower at that than a peer on a good network at sending. No call of ours is asked meanwhile: each begins with its
+// first message. So the kernel is asked who sends that much, and his connection is ended while there is still room. Who
+// sends a great deal for good reasons, an artifact, keeps no memory of ours and is met only beside a flood; he tries
+// again.
+
+FloodGuard::FloodGuard(int port, const process::Clock& clock, ServerMetrics& metrics)
+    : port_(port), clock_(clock), metrics_(metrics) {
+  thread_ = std::thread([this] { Run(); });
+}
+
+FloodGuard::~FloodGuard() {
+  {
+    process::MutexLock lock(mutex_);
+    stopping_ = true;
+    changed_.NotifyAll();
+  }
+  thread_.join();
+}
+
+void FloodGuard::Run() {
+  process::MutexLock lock(mutex_);
+  while (!stopping_) {
+    mutex_.Unlock();
+    Look();
+    mutex_.Lock();
+    if (!stopping_) changed_.WaitFor(mutex_, kInterval);
+  }
+}
+
+void FloodGuard::Look() {
+  const process::SteadyTime now = clock_.Now();
+  if (judge_.IsDue(now)) judge_.Begin(now, ListInboundConnections(port_));
+  if (!judge_.Grows(process::ResidentBytes())) return;
+  const std::optional<InboundConnection> sender = judge_.WhoSends(ListInboundConnections(port_));
+  if (!sender) return;
+  ReturnFreedMemory();
+  if (!judge_.Grows(process::ResidentBytes()) || !EndConnection(*sender, port_)) return;
+  metrics_.ended_connections.Increment();
+  process::Log(process::Level::kWarning, "memory ran short and the connection that sent most was ended",
+               {{"peer", sender->peer}, {"received_bytes", std::to_string(sender->received_bytes)}});
+}
+
+}  // namespace mantissa::server

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <thread>
+
+#include "process/clock.h"
+#include "process/mutex.h"
+#include "server/metrics/server_metrics.h"
+#include "server/rpc/access/flood_judge.h"
+
+namespace mantissa::server {
+
+// Ends the connections of those who fill our memory faster than the transport's quota frees it (Note [Floods]).
+//
+// Has a thread of its own. Thread-safe.
+class FloodGuard {
+ public:
+  // Of the connections that come in by `port`. The clock and the metrics outlive it.
+  FloodGuard(int port, const process::Clock& clock, ServerMetrics& metrics);
+  ~FloodGuard();
+
+ private:
+  void Run();
+  void Look();
+
+  const int port_;
+  const process::Clock& clock_;
+  ServerMetrics& metrics_;
+  FloodJudge judge_{FloodJudgeOptions{}};  // the looking thread's alone
+
+  process::Mutex mutex_;
+  process::CondVar changed_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+}  // namespace mantissa::server

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace mantissa::server {
+
+// A TCP connection that somebody else opened to this process.
+struct InboundConnection {
+  int descriptor = -1;              // of whoever accepted it, and closed by him
+  std::string peer;                 // address:port, IPv6 in brackets
+  std::int64_t received_bytes = 0;  // since it was opened
+};
+
+// Those that came in by `port`, as the kernel knows them; a look costs a few system calls for every open descriptor.
+// Thread-safe.
+std::vector<InboundConnection> ListInboundConnections(int port);
+
+// Ends one, as if its peer had gone: whoever reads from it reads the end. False where it has ended meanwhile, whatever
+// its descriptor is by now. Thread-safe.
+bool EndConnection(const InboundConnection& connection, int port);
+
+}  // namespace mantissa::server

@@ -1,0 +1,139 @@
+// Who fills the server's memory, and what becomes of his connection; that a real server stays small beside such a peer
+// is tests/fault/server/test_floods.py.
+#include <arpa/inet.h>
+#include <chrono>
+#include <string>
+#include <sys/socket.h>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "process/file_descriptor.h"
+#include "server/rpc/access/flood_judge.h"
+#include "server/rpc/access/inbound_connections.h"
+
+namespace mantissa::server {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr FloodJudgeOptions kOptions{.most_growth_bytes = 100, .least_received_bytes = 10, .window = seconds(60)};
+
+InboundConnection Connection(const std::string& peer, std::int64_t received) {
+  return {.peer = peer, .received_bytes = received};
+}
+
+std::string PeerOf(const std::optional<InboundConnection>& connection) {
+  return connection ? connection->peer : "nobody";
+}
+
+TEST(FloodJudgeTest, MemoryThatIsLargeIsNotMemoryThatGrows) {
+  FloodJudge judge(kOptions);
+  judge.Begin({}, {});
+  EXPECT_FALSE(judge.Grows(5000));
+  EXPECT_FALSE(judge.Grows(5100)) << "as much as it may";
+  EXPECT_TRUE(judge.Grows(5101));
+  EXPECT_FALSE(judge.Grows(5050)) << "it has been freed";
+  EXPECT_FALSE(judge.Grows(4900));
+  EXPECT_TRUE(judge.Grows(5001)) << "from the least that was seen";
+}
+
+TEST(FloodJudgeTest, GrowthIsRememberedOverTwoWindows) {
+  FloodJudge judge(kOptions);
+  EXPECT_TRUE(judge.IsDue({}));
+  judge.Begin({}, {});
+  judge.Grows(1000);
+  EXPECT_FALSE(judge.IsDue(process::SteadyTime{} + seconds(60) - milliseconds(1)));
+  EXPECT_TRUE(judge.IsDue(process::SteadyTime{} + seconds(60)));
+  judge.Begin(process::SteadyTime{} + seconds(60), {});
+  EXPECT_TRUE(judge.Grows(1101)) << "of the window before";
+  judge.Begin(process::SteadyTime{} + seconds(120), {});
+  EXPECT_FALSE(judge.Grows(1102)) << "of two windows ago: this is how large it is now";
+}
+
+TEST(FloodJudgeTest, TheOneWhoSentMostMeanwhileIsMeantAndNotWhoHasBeenHereLongest) {
+  FloodJudge judge(kOptions);
+  judge.Begin({}, {Connection("worker", 1'000'000)});
+  EXPECT_EQ(PeerOf(judge.WhoSends({Connection("worker", 1'000'020), Connection("flooder", 50)})), "flooder");
+  EXPECT_EQ(PeerOf(judge.WhoSends({Connection("flooder", 50), Connection("worker", 1'000'060)})), "worker");
+  judge.Begin(process::SteadyTime{} + seconds(60), {Connection("worker", 1'000'060), Connection("flooder", 50)});
+  EXPECT_EQ(PeerOf(judge.WhoSends({Connection("worker", 1'000'061), Connection("flooder", 60)})), "worker")
+      << "what came in the window before counts";
+}
+
+TEST(FloodJudgeTest, WhoSendsLittleHasNoPartInIt) {
+  FloodJudge judge(kOptions);
+  judge.Begin({}, {Connection("worker", 1'000'000)});
+  EXPECT_EQ(PeerOf(judge.WhoSends({})), "nobody");
+  EXPECT_EQ(PeerOf(judge.WhoSends({Connection("worker", 1'000'009)})), "nobody");
+  EXPECT_EQ(PeerOf(judge.WhoSends({Connection("worker", 1'000'010)})), "worker");
+}
+
+TEST(FloodJudgeTest, AnotherConnectionFromTheSamePortBeginsAnew) {
+  FloodJudge judge(kOptions);
+  judge.Begin({}, {Connection("a", 1000), Connection("b", 0)});
+  EXPECT_EQ(PeerOf(judge.WhoSends({Connection("a", 40), Connection("b", 30)})), "a");
+}
+
+// A listener and one accepted connection, over loopback.
+class InboundConnectionsTest : public testing::Test {
+ protected:
+  InboundConnectionsTest() {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    auto* const any = reinterpret_cast<sockaddr*>(&address);
+    EXPECT_EQ(::bind(listener_.get(), any, size), 0);
+    EXPECT_EQ(::listen(listener_.get(), 1), 0);
+    EXPECT_EQ(::getsockname(listener_.get(), any, &size), 0);
+    port_ = ntohs(address.sin_port);
+    EXPECT_EQ(::connect(client_.get(), any, size), 0);
+    accepted_ = process::FileDescriptor(::accept(listener_.get(), nullptr, nullptr));
+    EXPECT_TRUE(accepted_.valid());
+  }
+
+  process::FileDescriptor listener_{::socket(AF_INET, SOCK_STREAM, 0)};
+  process::FileDescriptor client_{::socket(AF_INET, SOCK_STREAM, 0)};
+  process::FileDescriptor accepted_;
+  int port_ = 0;
+};
+
+TEST_F(InboundConnectionsTest, AreThoseThatCameInAndWhatTheyHaveSent) {
+  const std::string sent(1234, 'x');
+  ASSERT_EQ(::send(client_.get(), sent.data(), sent.size(), 0), 1234);
+  std::string read(1234, ' ');
+  ASSERT_EQ(::recv(accepted_.get(), read.data(), read.size(), MSG_WAITALL), 1234);
+  const std::vector<InboundConnection> connections = ListInboundConnections(port_);
+  ASSERT_EQ(connections.size(), 1u) << "neither the listener nor the client's end";
+  EXPECT_EQ(connections[0].descriptor, accepted_.get());
+  EXPECT_EQ(connections[0].received_bytes, 1234);
+  EXPECT_THAT(connections[0].peer, testing::StartsWith("127.0.0.1:"));
+}
+
+TEST_F(InboundConnectionsTest, EndForWhoReadsFromThem) {
+  const InboundConnection connection = ListInboundConnections(port_).at(0);
+  EXPECT_TRUE(EndConnection(connection, port_));
+  char byte = 0;
+  EXPECT_EQ(::recv(accepted_.get(), &byte, 1, 0), 0) << "the end";
+  accepted_.Close();
+  EXPECT_TRUE(ListInboundConnections(port_).empty());
+}
+
+TEST_F(InboundConnectionsTest, WhatHasTakenTheirDescriptorMeanwhileIsLeftAlone) {
+  InboundConnection gone = ListInboundConnections(port_).at(0);
+  gone.peer = "127.0.0.1:1";
+  EXPECT_FALSE(EndConnection(gone, port_)) << "another connection";
+  gone.descriptor = listener_.get();
+  EXPECT_FALSE(EndConnection(gone, port_)) << "no connection";
+  gone.descriptor = 1 << 20;
+  EXPECT_FALSE(EndConnection(gone, port_)) << "nothing";
+  ASSERT_EQ(::send(client_.get(), "x", 1, 0), 1);
+  char byte = 0;
+  EXPECT_EQ(::recv(accepted_.get(), &byte, 1, 0), 1) << "it goes on";
+}
+
+}  // namespace
+}  // namespace mantissa::server
