@@ -24,12 +24,12 @@ Column = telemetry_pb2.Column
 
 
 class Trainer:
-    def __init__(self, binary, data_root, checkpoint_root, environment=None):
+    def __init__(self, binary, data_root, checkpoint_root, environment=None, device="cpu"):
         ours, theirs = socket.socketpair()
         self.socket = ours
         self.process = subprocess.Popen(
-            ["/bin/sh", "-c", f'exec "$0" "$@" 3<&{theirs.fileno()} {theirs.fileno()}<&-', str(binary), "--frames-fd", "3",
-             "--device", "cpu"], pass_fds=[theirs.fileno()], env=environment, stderr=subprocess.DEVNULL)
+            [str(binary), "--frames-fd", str(theirs.fileno()), "--device", device], pass_fds=[theirs.fileno()],
+            env=environment, stderr=subprocess.DEVNULL)
         theirs.close()
         self.buffer = b""
         self.attempts = 0

@@ -25,6 +25,12 @@ inline at::Tensor OpCrossEntropy(const at::Tensor& logits, const at::Tensor& tar
   return FindOp<at::Tensor(const at::Tensor&, const at::Tensor&)>("mantissa::cross_entropy").call(logits, targets);
 }
 
+inline void OpFillInitial(const at::Tensor& values, std::int64_t seed, std::int64_t parameter, double width,
+                          bool normal) {
+  FindOp<void(at::Tensor, std::int64_t, std::int64_t, double, bool)>("mantissa::fill_initial_")
+      .call(values, seed, parameter, width, normal);
+}
+
 struct DropoutKey {
   std::int64_t seed = 1;
   std::int64_t iteration = 2;
