@@ -4,6 +4,7 @@ deploy/setup.sh --tests when a target or a message has changed; what fuzzing fou
 import hashlib
 import json
 import pathlib
+import re
 import struct
 import subprocess
 import sys
@@ -36,8 +37,9 @@ def write(target, name, data):
 
 def specs():
     found = {}
-    for path in sorted((ROOT / "client/examples").glob("*.yaml")):
-        found[path.stem] = json_format.ParseDict(yaml.safe_load(path.read_text()), job_pb2.JobSpec())
+    for path in sorted((ROOT / "client/examples").rglob("*.yaml")):
+        text = re.sub(r"\b(\d+)GiB\b", lambda size: str(int(size[1]) << 30), path.read_text())  # as `mantissa` reads it
+        found[path.stem] = json_format.ParseDict(yaml.safe_load(text), job_pb2.JobSpec())
     return found
 
 
