@@ -237,7 +237,7 @@ void RunningServer::Parts::AfterTransaction(const TransactionReport& report) {
   metrics.store_commit_failures.Increment();
   if (!absl::IsUnknown(report.status)) return;  // nothing has happened, and nobody was told that it had
   // The outcome may be unknown, and then nobody heard of what was stored after all: who follows has to look anew.
-  pool.Post([this] {
+  pool.Post("", [this] {
     open_calls.EndAll(absl::UnavailableError("the server could not store something and reads its state again"));
   });
 }

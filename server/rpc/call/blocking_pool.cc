@@ -19,13 +19,29 @@ BlockingPool::~BlockingPool() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-void BlockingPool::Post(std::function<void()> task) {
+void BlockingPool::Post(const std::string& tenant, std::function<void()> task) {
   {
     MutexLock lock(mutex_);
     if (stopping_) return;
-    tasks_.push_back(std::move(task));
+    std::deque<std::function<void()>>& of_tenant = tasks_[tenant];
+    if (of_tenant.empty()) turns_.push_back(tenant);
+    of_tenant.push_back(std::move(task));
   }
   changed_.NotifyOne();
+}
+
+std::function<void()> BlockingPool::TakeTask() {
+  std::string tenant = std::move(turns_.front());
+  turns_.pop_front();
+  const auto of_tenant = tasks_.find(tenant);
+  std::function<void()> task = std::move(of_tenant->second.front());
+  of_tenant->second.pop_front();
+  if (of_tenant->second.empty()) {
+    tasks_.erase(of_tenant);
+  } else {
+    turns_.push_back(std::move(tenant));
+  }
+  return task;
 }
 
 void BlockingPool::Work() {
@@ -33,10 +49,9 @@ void BlockingPool::Work() {
     std::function<void()> task;
     {
       MutexLock lock(mutex_);
-      while (tasks_.empty() && !stopping_) changed_.Wait(mutex_);
-      if (tasks_.empty()) return;
-      task = std::move(tasks_.front());
-      tasks_.pop_front();
+      while (turns_.empty() && !stopping_) changed_.Wait(mutex_);
+      if (turns_.empty()) return;
+      task = TakeTask();
     }
     task();
   }

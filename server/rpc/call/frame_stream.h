@@ -144,7 +144,7 @@ class FrameStream : public grpc::ServerWriteReactor<Frame>,
   }
 
   void Post() {
-    backend_.pool.Post([self = this->shared_from_this()] { self->Run(); });
+    backend_.pool.Post(caller_->tenant, [self = this->shared_from_this()] { self->Run(); });
   }
 
   void Run() {

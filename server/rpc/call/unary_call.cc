@@ -25,7 +25,7 @@ void UnaryCall::Reply(const absl::Status& outcome) {
 }
 
 void UnaryCall::ReplyFromPool(std::function<absl::Status()> work) {
-  backend_.pool.Post([this, work = std::move(work)] { Reply(work()); });
+  backend_.pool.Post(caller_->tenant, [this, work = std::move(work)] { Reply(work()); });
 }
 
 void UnaryCall::Commit(std::function<absl::Status(Scheduler&, Moment, Changes&)> decide,

@@ -30,7 +30,7 @@ void ChangeJob(Backend& backend, UnaryCall* call, const std::string& job_id, con
     job = *std::move(read);
     return AnswerEnded(job, on_ended);
   };
-  backend.pool.Post([&backend, call, &job_id, &etag, ask, on_ended, &job, answer_ended] {
+  backend.pool.Post(call->caller().tenant, [&backend, call, &job_id, &etag, ask, on_ended, &job, answer_ended] {
     absl::StatusOr<v1::Job> read = ReadJob(backend, call->caller(), job_id);
     if (!read.ok()) return call->Reply(read.status());
     if (HasEnded(read->state())) {

@@ -35,7 +35,7 @@ JobService::Unary* JobService::SubmitJobs(Context* context, const v1::SubmitJobs
                                           v1::SubmitJobsResponse* response) {
   auto* const call = new UnaryCall(backend_, *context, "JobService/SubmitJobs");
   if (!call->admitted()) return call;
-  backend_.pool.Post([this, call, request, trace_id = CallersTraceId(*context), response] {
+  backend_.pool.Post(call->caller().tenant, [this, call, request, trace_id = CallersTraceId(*context), response] {
     SubmitMany(backend_, call, *request, trace_id, *response);
   });
   return call;
@@ -48,7 +48,7 @@ JobService::Unary* JobService::GetJob(Context* context, const v1::GetJobRequest*
     call->Reply(InvalidField("view", "is none; BASIC or FULL"));
     return call;
   }
-  backend_.pool.Post([this, call, request, job] {
+  backend_.pool.Post(call->caller().tenant, [this, call, request, job] {
     absl::StatusOr<v1::Job> read = ReadJob(backend_, call->caller(), request->job_id());
     if (!read.ok()) return call->Reply(read.status());
     *job = request->view() == v1::JobView::BASIC ? BasicView(*read) : *std::move(read);
@@ -61,7 +61,7 @@ JobService::Unary* JobService::ListJobs(Context* context, const v1::ListJobsRequ
                                         v1::ListJobsResponse* response) {
   auto* const call = new UnaryCall(backend_, *context, "JobService/ListJobs");
   if (!call->admitted()) return call;
-  backend_.pool.Post([this, call, request, response] {
+  backend_.pool.Post(call->caller().tenant, [this, call, request, response] {
     const absl::Status listed = ListJobsPage(backend_, call->caller().reach, *request, *response);
     if (!listed.ok()) return call->Reply(listed);
     call->ReplyFromState([response](const Scheduler& scheduler, Moment now) {
@@ -98,7 +98,7 @@ JobService::Unary* JobService::ResumeJob(Context* context, const v1::ResumeJobRe
 JobService::Unary* JobService::UpdateJob(Context* context, const v1::UpdateJobRequest* request, v1::Job* job) {
   auto* const call = new UnaryCall(backend_, *context, "JobService/UpdateJob");
   if (!call->admitted()) return call;
-  backend_.pool.Post([this, call, request, job] { UpdateOne(backend_, call, *request, *job); });
+  backend_.pool.Post(call->caller().tenant, [this, call, request, job] { UpdateOne(backend_, call, *request, *job); });
   return call;
 }
 
@@ -106,7 +106,7 @@ JobService::Unary* JobService::DeleteJob(Context* context, const v1::DeleteJobRe
                                          v1::DeleteJobResponse*) {
   auto* const call = new UnaryCall(backend_, *context, "JobService/DeleteJob");
   if (!call->admitted()) return call;
-  backend_.pool.Post([this, call, request] { DeleteOne(backend_, call, *request); });
+  backend_.pool.Post(call->caller().tenant, [this, call, request] { DeleteOne(backend_, call, *request); });
   return call;
 }
 
@@ -114,7 +114,8 @@ JobService::Unary* JobService::CancelJobs(Context* context, const v1::CancelJobs
                                           v1::CancelJobsResponse* response) {
   auto* const call = new UnaryCall(backend_, *context, "JobService/CancelJobs");
   if (!call->admitted()) return call;
-  backend_.pool.Post([this, call, request, response] { CancelMany(backend_, call, *request, *response); });
+  backend_.pool.Post(call->caller().tenant,
+                     [this, call, request, response] { CancelMany(backend_, call, *request, *response); });
   return call;
 }
 

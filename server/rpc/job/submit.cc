@@ -182,7 +182,7 @@ void SubmitOne(Backend& backend, UnaryCall* call, const v1::SubmitJobRequest& re
     return StoreOne(backend, call, tenant, request, std::nullopt, trace_id, job);
   }
 
-  backend.pool.Post([&backend, call, tenant, &request, trace_id, &job] {
+  backend.pool.Post(tenant, [&backend, call, tenant, &request, trace_id, &job] {
     if (!request.request_id().empty() && !request.validate_only()) {
       auto known = FindKnown(backend, tenant, request.request_id(), RequestText(request.spec()));
       if (!known.ok()) return call->Reply(known.status());

@@ -41,7 +41,7 @@ void PublishLogsStream::Handle(std::shared_ptr<v1::PublishLogsRequest> request) 
       [request](Scheduler& scheduler, Moment, Changes&) { return scheduler.CheckFence(RefOf(*request)); },
       [stream, request](const absl::Status& status) {
         if (status.ok()) {
-          stream->backend().pool.Post([stream, request] { stream->Store(*request); });
+          stream->backend().pool.Post("", [stream, request] { stream->Store(*request); });
         } else if (ReasonOf(status) == kLeaseLost) {
           stream->backend().metrics.fence_rejections.Increment();
           stream->Acknowledge(*request, 0, /*lease_lost=*/true);

@@ -37,9 +37,9 @@ void UploadArtifactStream::OnReadDone(bool ok) {
     busy_ = true;
   }
   if (!ok) {
-    backend_.pool.Post([stream = self_] { stream->Complete(); });
+    backend_.pool.Post("", [stream = self_] { stream->Complete(); });
   } else if (writer_) {
-    backend_.pool.Post([stream = self_] { stream->Append(); });
+    backend_.pool.Post("", [stream = self_] { stream->Append(); });
   } else {
     CheckWanted();
   }
@@ -58,7 +58,7 @@ void UploadArtifactStream::CheckWanted() {
       },
       [stream = self_](const absl::Status& status) {
         if (!status.ok()) return stream->Rest(status);
-        stream->backend_.pool.Post([stream] { stream->Open(); });
+        stream->backend_.pool.Post("", [stream] { stream->Open(); });
       });
 }
 
