@@ -1,5 +1,6 @@
 """GPT-2 124M on real text: how near our losses are to PyTorch's from the same weights, over the same windows in the same
 order, with the same optimizer and schedule; beside how near two runs of PyTorch are that differ in the order of sums.
+All runs go at once, for no time is taken.
 
     curves.py --bin DIR --commit COMMIT --results DIR [--iterations 500] [--precisions FP16,BF16]
 
@@ -24,7 +25,7 @@ SEED = 11
 VOCABULARY = 50304
 TEXT_BYTES = 12_000_000
 LAST = 50  # iterations of the end that are looked at alone
-VARIANTS = ("plain", "reversed", "flash")
+VARIANTS = ("plain", "reversed")
 SETTINGS = {"learning_rate": 6e-4, "beta2": 0.95, "weight_decay": 0.1, "warmup_steps": 50, "final_ratio": 0.1,
             "max_grad_norm": 1.0, "context": CONTEXT, "vocabulary": VOCABULARY, "seed": SEED, "batch_size": BATCH}
 SPEC = """
@@ -79,7 +80,7 @@ def compare(curves, emit):
         emit("loss_of_the_end", sum(losses[-LAST:]) / min(LAST, len(losses)), of=name)
 
 
-def run(service, folder, options):
+def run(service, folder, options, stack):
     """Everything: facts, curves and skipped iterations by precision, as the result file holds them."""
     data = folder / "data" / "curves"
     data.mkdir()
@@ -87,27 +88,33 @@ def run(service, folder, options):
     facts = source_text.write(data / "train.bin", tokens)
     settings = {**SETTINGS, "iterations": options.iterations}
     samples = (len(tokens) - 1) // CONTEXT
+    asked = folder / "settings.json"
+    asked.write_text(json.dumps({
+        **settings, "tokens": str(data / "train.bin"), "weights": str(data / "initial.safetensors"),
+        "windows": [window(SEED, samples, BATCH, number) for number in range(options.iterations)]}))
+    peer = ["env", "-u", "LD_LIBRARY_PATH", sys.executable, "-B", pathlib.Path(__file__).with_name("peer_curve.py"), asked]
+    subprocess.run([*peer, "initial"], check=True)
     precisions = options.precisions.split(",")
-    asked = {**settings, "windows": [window(SEED, samples, BATCH, i) for i in range(options.iterations)],
-             "tokens": str(data / "train.bin"), "weights": str(data / "initial.safetensors"),
-             "runs": [[precision, variant] for precision in precisions for variant in VARIANTS]}
-    (folder / "settings.json").write_text(json.dumps(asked))
-    peer = ["env", "-u", "LD_LIBRARY_PATH", sys.executable, "-B", pathlib.Path(__file__).with_name("peer_curve.py")]
-    subprocess.run([*peer, "initial", folder / "settings.json"], check=True)
+    peers = {}
+    for precision in precisions:
+        for variant in VARIANTS:
+            process = subprocess.Popen([*peer, precision, variant], stdout=subprocess.PIPE, text=True)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            peers[precision, variant] = process
     found = {"settings": settings, "text": facts, "curves": {}, "skipped": {}}
     for precision in precisions:
         losses, skipped = run_ours(service, folder, settings, precision, "CUDA")
         found["curves"][precision], found["skipped"][precision] = {"mantissa": losses}, {"mantissa": skipped}
-    with subprocess.Popen([*peer, "train", folder / "settings.json"], stdout=subprocess.PIPE, text=True) as process:
-        for line in process.stdout:
-            said = json.loads(line)
-            name = f"pytorch-{said['variant']}"
-            found["curves"][said["precision"]][name] = said["losses"]
-            found["skipped"][said["precision"]][name] = said["skipped"]
-            found |= {"device": said["device"], "torch": said["version"]}
-            yield found
-    if process.returncode != 0:
-        raise SystemExit(f"PyTorch's runs ended with {process.returncode}")
+    for (precision, variant), process in peers.items():
+        line = process.stdout.readline()
+        if not line:
+            raise SystemExit(f"PyTorch's run in {precision}, {variant}, ended with {process.wait()}")
+        said = json.loads(line)
+        found["curves"][precision][f"pytorch-{variant}"] = said["losses"]
+        found["skipped"][precision][f"pytorch-{variant}"] = said["skipped"]
+        found |= {"device": said["device"], "torch": said["version"]}
+    return found
 
 
 def main():
@@ -119,18 +126,16 @@ def main():
     parser.add_argument("--precisions", default="FP16,BF16")
     options = parser.parse_args()
     options.results.mkdir(parents=True, exist_ok=True)
-    found = {}
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         service = Service(options.bin, pathlib.Path(folder))
         try:
             service.start_all(stack)
             service.device("CUDA")
-            # Kept after each run, so that what was measured is there if a later one fails.
-            for found in run(service, pathlib.Path(folder), options):
-                (options.results / "curves.json").write_text(json.dumps({**found, "commit": options.commit}) + "\n")
+            found = run(service, pathlib.Path(folder), options, stack)
         except BaseException:
             service.show_logs()
             raise
+    (options.results / "curves.json").write_text(json.dumps({**found, "commit": options.commit}) + "\n")
     with (options.results / "curves.jsonl").open("w") as file:
         for precision, curves in found["curves"].items():
             def emit(metric, value, **more):

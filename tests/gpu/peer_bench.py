@@ -2,6 +2,7 @@
 pairs, the median ratio and its interval; the most memory, and the seconds to the first step of either.
 
     peer_bench.py --bin DIR [--pairs 7] [--seconds 300] [--only WORK_PRECISION,...] [--peers MODE,...]
+    peer_bench.py --memory [...]        the memory of PyTorch's steps alone
 
 What is not begun within --seconds is named on stderr. peer_step.py has the works and the modes.
 """
@@ -21,16 +22,19 @@ BLOCK_SECONDS = 0.15
 LEAST_ITERATIONS = 2
 GIB = 2**30
 
-# What matters most comes first.
-ALL = ("eager", "compile", "compile-graph")
+# Eager steps come first: in a process that has compiled, PyTorch's Python is slower. Then what matters most.
+COMPILED = ("compile", "compile-graph")
 PLAN = (
-    ("tiny_bf16", ALL), ("gpt2_124m_32x1024_bf16", ALL), ("layer_32x512_bf16", ALL), ("layer_16x256_bf16", ALL),
-    ("gpt2_124m_8x1024_bf16", ALL), ("tiny_fp16", ALL), ("layer_32x512_fp16", ("eager", "compile")),
-    ("layer_32x512_fp32", ("eager", "compile")), ("layer_32x512_tf32", ("eager", "compile")),
-    ("gpt2_124m_8x1024_fp16", ("eager",)), ("gpt2_124m_8x1024_fp32", ("eager",)), ("gpt2_124m_8x1024_tf32", ("eager",)),
+    *((case, ("eager",)) for case in (
+        "tiny_bf16", "tiny_fp16", "layer_16x256_bf16",
+        "layer_32x512_bf16", "layer_32x512_fp16", "layer_32x512_fp32", "layer_32x512_tf32", "gpt2_124m_32x1024_bf16",
+        "gpt2_124m_8x1024_bf16", "gpt2_124m_8x1024_fp16", "gpt2_124m_8x1024_fp32", "gpt2_124m_8x1024_tf32")),
+    ("tiny_bf16", COMPILED), ("gpt2_124m_32x1024_bf16", COMPILED), ("layer_32x512_bf16", COMPILED),
+    ("layer_16x256_bf16", COMPILED), ("gpt2_124m_8x1024_bf16", COMPILED), ("tiny_fp16", COMPILED),
+    ("layer_32x512_fp16", ("compile",)), ("layer_32x512_fp32", ("compile",)), ("layer_32x512_tf32", ("compile",)),
     ("tiny_bf16", ("autotune-graph",)), ("gpt2_124m_8x1024_fp16", ("compile",)), ("gpt2_124m_8x1024_fp32", ("compile",)),
     ("gpt2_124m_8x1024_tf32", ("compile",)), ("layer_16x256_bf16", ("autotune-graph",)),
-    ("layer_32x512_bf16", ("autotune-graph",)), ("tiny_fp32", ("eager", "compile")),
+    ("layer_32x512_bf16", ("autotune-graph",)),
 )
 
 
@@ -94,10 +98,22 @@ def compare(ours, theirs, case, mode, pairs, facts):
          **lines)
 
 
+def ask_memory(theirs, case, mode, facts):
+    """The line of one peer's memory; how long it takes does not matter, so other programs may run beside it."""
+    work, _, precision = case.rpartition("_")
+    said = theirs.ask(f"{work} {precision} {mode}", LEAST_ITERATIONS)
+    if "error" in said:
+        print(f"{case}: pytorch-{mode}: {said['error']}", file=sys.stderr, flush=True)
+        return
+    emit("peers", case, "peak_gib", said["peak_bytes"] / GIB, "GiB", peer=f"pytorch-{mode} {facts['version']}",
+         device=facts["device"])
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--bin", type=pathlib.Path, required=True)
     parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--memory", action="store_true")
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--only", help="WORK_PRECISION,... instead of all")
     parser.add_argument("--peers", help="MODE,... instead of all that are planned")
@@ -105,7 +121,7 @@ def main():
     began = time.monotonic()
     only, modes = (set(text.split(",")) if text else None for text in (options.only, options.peers))
     with contextlib.ExitStack() as stack:
-        ours = Side(stack, options.bin / "mantissa_gpu_step_bench", "--pairs")
+        ours = None if options.memory else Side(stack, options.bin / "mantissa_gpu_step_bench", "--pairs")
         # LibTorch's libraries are beside our programs, PyTorch's beside PyTorch.
         theirs = Side(stack, "env", "-u", "LD_LIBRARY_PATH", sys.executable, "-B",
                       pathlib.Path(__file__).with_name("peer_step.py"))
@@ -117,7 +133,10 @@ def main():
                 if time.monotonic() - began > options.seconds:
                     print(f"left out for time: {case} {mode}", file=sys.stderr, flush=True)
                     continue
-                compare(ours, theirs, case, mode, options.pairs, facts)
+                if options.memory:
+                    ask_memory(theirs, case, mode, facts)
+                else:
+                    compare(ours, theirs, case, mode, options.pairs, facts)
                 print(f"{time.monotonic() - began:.0f} s: {case} {mode}", file=sys.stderr, flush=True)
 
 

@@ -1,12 +1,12 @@
 """PyTorch's side of curves.py: GPT-2 124M from given weights on given windows.
 
-    peer_curve.py initial SETTINGS    writes the weights that all runs begin with, as safetensors
-    peer_curve.py train SETTINGS      a JSON line for each run of the settings: its losses and skipped iterations
+    peer_curve.py SETTINGS initial                        writes the weights that all runs begin with, as safetensors
+    peer_curve.py SETTINGS PRECISION plain|reversed       a JSON line of one run's losses and skipped iterations
 
-Runs of a precision differ in what arithmetic leaves open: the order of a window's rows, and so of every sum over them, or
-the kernel of attention.
+The two runs of a precision differ in what arithmetic leaves open: the order of a window's rows, and so of every sum over
+them.
 """
-import contextlib
+import ctypes
 import json
 import math
 import pathlib
@@ -14,7 +14,6 @@ import struct
 import sys
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from golden_distance import read_safetensors
 from peer_models import Gpt2, loss_of
@@ -34,7 +33,8 @@ def write_safetensors(path, tensors):
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for tensor in tensors.values():
-            file.write(tensor.detach().cpu().contiguous().numpy().tobytes())
+            values = tensor.detach().contiguous()
+            file.write(ctypes.string_at(values.data_ptr(), values.nbytes))
 
 
 def learning_rate(settings, step):
@@ -62,44 +62,41 @@ def train(settings, tokens, precision, variant):
     model.load_state_dict(read_safetensors(pathlib.Path(settings["weights"]))[0])
     optimizer = make_optimizer(model, settings)
     scaler = torch.amp.GradScaler("cuda", enabled=precision == "FP16")
-    attention = sdpa_kernel(SDPBackend.FLASH_ATTENTION) if variant == "flash" else contextlib.nullcontext()
     offsets = torch.arange(context + 1, device="cuda")
     losses, skipped, step = [], [], 0
-    with attention:
-        for iteration, window in enumerate(settings["windows"], 1):
-            indices = torch.tensor(window[::-1] if variant == "reversed" else window, device="cuda")
-            rows = tokens[indices[:, None] * context + offsets].long()
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(settings, step)
-            optimizer.zero_grad(set_to_none=True)
-            loss = loss_of(model, rows[:, :-1], rows[:, 1:], DTYPES[precision])
-            scaler.scale(loss).backward()
-            scaler.unscale_(optimizer)
-            torch.nn.utils.clip_grad_norm_(model.parameters(), settings["max_grad_norm"])
-            scaler.step(optimizer)
-            before = scaler.get_scale()
-            scaler.update()
-            if scaler.get_scale() < before:
-                skipped.append(iteration)
-            else:
-                step += 1
-            losses.append(loss.detach())
+    for iteration, window in enumerate(settings["windows"], 1):
+        indices = torch.tensor(window[::-1] if variant == "reversed" else window, device="cuda")
+        rows = tokens[indices[:, None] * context + offsets].long()
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(settings, step)
+        optimizer.zero_grad(set_to_none=True)
+        loss = loss_of(model, rows[:, :-1], rows[:, 1:], DTYPES[precision])
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), settings["max_grad_norm"])
+        scaler.step(optimizer)
+        before = scaler.get_scale()
+        scaler.update()
+        if scaler.get_scale() < before:
+            skipped.append(iteration)
+        else:
+            step += 1
+        losses.append(loss.detach())
     return torch.stack(losses).tolist(), skipped
 
 
 def main():
-    what, settings = sys.argv[1], json.loads(pathlib.Path(sys.argv[2]).read_text())
+    settings, what = json.loads(pathlib.Path(sys.argv[1]).read_text()), sys.argv[2]
     if what == "initial":
         torch.manual_seed(settings["seed"])
         model = Gpt2(settings["context"], settings["vocabulary"])
         write_safetensors(pathlib.Path(settings["weights"]), dict(model.named_parameters()))
         return
     data = pathlib.Path(settings["tokens"]).read_bytes()[HEADER_BYTES:]
-    tokens = torch.frombuffer(bytearray(data), dtype=torch.uint16).to(torch.int32).cuda()
-    for precision, variant in settings["runs"]:
-        losses, skipped = train(settings, tokens, precision, variant)
-        print(json.dumps({"precision": precision, "variant": variant, "losses": losses, "skipped": skipped,
-                          "version": torch.__version__, "device": torch.cuda.get_device_name()}), flush=True)
+    tokens = (torch.frombuffer(bytearray(data), dtype=torch.int16).to(torch.int32) & 0xFFFF).cuda()
+    losses, skipped = train(settings, tokens, what, sys.argv[3])
+    print(json.dumps({"losses": losses, "skipped": skipped, "version": torch.__version__,
+                      "device": torch.cuda.get_device_name()}), flush=True)
 
 
 main()

@@ -2,7 +2,7 @@
 
 Reads lines `WORK PRECISION MODE ITERATIONS` on stdin and answers each with a JSON line, {"seconds", "first_step_s",
 "peak_bytes", "loss"} or {"error"}: how long so many steps took, how long it was from nothing to the end of the first one
-(the process warm, the batch on the GPU), and the most memory that PyTorch held.
+(the process warm, the batch on the GPU), and the most memory that the run held, its batch left out.
 
 One step = zero gradients, forward under autocast, cross-entropy, scaled backward, unscale, clip to 1.0, fused AdamW,
 scaler update. The batch is always the same one, and nothing is read back. MODE is how it is run:
@@ -10,10 +10,12 @@ scaler update. The batch is always the same one, and nothing is read back. MODE 
     eager            operation by operation
     compile          the loss as a function of the batch through torch.compile
     autotune         the same with max-autotune
-    *-graph          that step captured whole into one CUDA graph; its first step is what compiling and capturing take
+    compile-graph, autotune-graph
+                     that step captured whole into one CUDA graph; its first step is what compiling and capturing take
 
 Caches of the compiler are empty at the start of the process; later precisions of a work find kernels of earlier ones.
 """
+import gc
 import json
 import os
 import sys
@@ -54,10 +56,12 @@ class Run:
             x, y = torch.randn(sizes, device="cuda"), torch.randint(classes, sizes[:1], device="cuda")
         dtype = DTYPES[precision]
         torch.cuda.synchronize()
+        self.bytes_before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         began = time.perf_counter()
         self.model = build().cuda()
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True, capturable=True)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True,
+                                           capturable=compiler != "eager")
         self.scaler = torch.amp.GradScaler("cuda", enabled=precision == "fp16")
         self.loss = lambda: loss_of(self.model, x, y, dtype)
         if COMPILERS[compiler]:
@@ -66,6 +70,8 @@ class Run:
         torch.cuda.synchronize()
         self.first_step = time.perf_counter() - began
         self.graph = None
+        gc.collect()
+        gc.freeze()  # so that what the compiler left does not slow steps down
 
     def step(self):
         self.optimizer.zero_grad(set_to_none=True)
@@ -99,6 +105,9 @@ class Run:
         self.graph = graph
         self.first_step += time.perf_counter() - began
 
+    def peak_bytes(self):
+        return torch.cuda.max_memory_allocated() - self.bytes_before
+
     def seconds(self, iterations):
         began = time.perf_counter()
         for _ in range(iterations):
@@ -121,12 +130,16 @@ def main():
             if run is None or run.key != (work, precision, compiler) or (run.graph and not graph):
                 run = None
                 torch._dynamo.reset()
+                gc.unfreeze()
+                gc.collect()  # or memory of the last run is counted here
                 torch.cuda.empty_cache()
                 run = Run(work, precision, compiler)
+            if graph and compiler == "eager":
+                raise ValueError("eager steps are not captured here")
             if graph and run.graph is None:
                 run.capture()
             seconds = run.seconds(int(iterations))
-            answer = {"seconds": seconds, "first_step_s": run.first_step, "peak_bytes": torch.cuda.max_memory_allocated(),
+            answer = {"seconds": seconds, "first_step_s": run.first_step, "peak_bytes": run.peak_bytes(),
                       "loss": run.last_loss.item()}
         except Exception as error:  # a peer that cannot run is a result, too
             answer, run = {"error": f"{type(error).__name__}: {error}"[:300]}, None
