@@ -1,88 +1,117 @@
-"""What a precision comparison found, beside the same work in PyTorch: speed and memory of each precision against FP32.
+"""Speed and memory of each precision against FP32: what a precision comparison found, what recorded iterations took, and
+the same work in PyTorch, side by side.
 
-    compare_studies.py PEERS STUDY...      PEERS: what peer_bench.py printed; STUDY: NAME_precisions.json of studies.py
+    compare_studies.py PEERS [STUDY...]    PEERS: lines of peer_bench.py; STUDY: WORK_precisions.json, a report of studies.py
 
-Only measurements of one device are set side by side. Prints a table for each study; PyTorch's figures are medians of its
-blocks, and so is their ratio.
+Prints a table for each work that has FP32 among its precisions. Only measurements of one device are set side by side.
+Where a work was measured more than once, its median counts; ratios are those of medians, but a study has its own.
 """
 import json
 import pathlib
+import statistics
 import sys
 
 GIB = 2**30
 PRECISIONS = ("FP32", "TF32", "BF16", "FP16")
-MODES = ("eager", "compile")
+OURS = "recorded"
+PEERS = ("eager", "compile", "compile-graph")
+NOTE = ("Ours holds its training data on the GPU and counts them; PyTorch's batch is left out. A study runs operation by "
+        "operation.")
+
+
+class Table:
+    """ms and GiB by way and precision of one work."""
+
+    def __init__(self):
+        self.values = {}
+
+    def add(self, way, precision, metric, value):
+        self.values.setdefault((way, precision, metric), []).append(value)
+
+    def value(self, way, precision, metric):
+        found = self.values.get((way, precision, metric))
+        return statistics.median(found) if found else None
+
+    def has(self, way):
+        return any(key[0] == way for key in self.values)
+
+    def relative(self, way, precision, metric):
+        """To FP32's; None where one of them is missing."""
+        value, fp32 = self.value(way, precision, metric), self.value(way, "FP32", metric)
+        return None if value is None or fp32 is None else value / fp32
 
 
 def read_peers(path):
-    """(work, precision, mode, metric) -> value; and the devices and versions that it is of."""
-    values, devices, versions = {}, set(), set()
+    """Tables by work, and what they were measured on."""
+    tables, devices, versions = {}, set(), set()
     for line in path.read_text().splitlines():
         said = json.loads(line)
-        if "peer" not in said or said["metric"] not in ("step_ms", "peak_gib"):
+        metric = {"step_ms": "ms", "peak_gib": "GiB"}.get(said["metric"])
+        if metric is None:
             continue
-        mode, version = said["peer"].removeprefix("pytorch-").split(" ")
+        way = said["peer"].removeprefix("pytorch-").split(" ")[0] if "peer" in said else OURS
         work, _, precision = said["case"].rpartition("_")
-        values[work, precision.upper(), mode, said["metric"]] = said["value"]
+        tables.setdefault(work, Table()).add(way, precision.upper(), metric, said["value"])
         devices.add(said["device"])
-        versions.add(version)
-    return values, devices, versions
+        versions.add(said.get("peer", said.get("beside", "")).split(" ")[-1])
+    return tables, devices, versions
 
 
-def read_study(path):
-    report = json.loads(path.read_text())
-    rows = {row["precision"]: row for row in report["precision_comparison"]["precisions"]}
-    ours = {}
-    for precision, row in rows.items():
-        ours[precision, "ms"] = 1e3 * row["median_seconds"] if "median_seconds" in row else None
-        ours[precision, "gib"] = int(row["peak_memory_bytes"]) / GIB if "peak_memory_bytes" in row else None
-        ours[precision, "speedup"] = row.get("speedup")
-        ours[precision, "interval"] = (row.get("speedup_low"), row.get("speedup_high"))
-    return report["device"], ours
+def add_study(table, report):
+    """Its rows; speed-ups with their intervals by precision."""
+    speedups = {}
+    for row in report["precision_comparison"]["precisions"]:
+        if "median_seconds" in row:
+            table.add("study", row["precision"], "ms", 1e3 * row["median_seconds"])
+        if "peak_memory_bytes" in row:
+            table.add("study", row["precision"], "GiB", int(row["peak_memory_bytes"]) / GIB)
+        if "speedup" in row:
+            speedups[row["precision"]] = f"{row['speedup']:.2f}"
+            if "speedup_low" in row:
+                speedups[row["precision"]] += f" [{row['speedup_low']:.2f}, {row['speedup_high']:.2f}]"
+    return speedups
 
 
-def cell(value, digits):
-    return "-" if value is None else f"{value:.{digits}f}"
+def cell(value):
+    return "-" if value is None else f"{value:.2f}"
 
 
-def share(value, of):
-    return value / of if value is not None and of else None
+def rows_of(table, speedups):
+    ways = [way for way in ("study", OURS, *PEERS) if table.has(way)]
+    rows = [["PRECISION", *(f"{way} {what}" for way in ways for what in ("ms", "SPEEDUP", "GiB", "OF FP32"))]]
+    for precision in PRECISIONS:
+        row = [precision]
+        for way in ways:
+            slower = table.relative(way, precision, "ms")
+            speedup = cell(None if slower is None else 1 / slower)
+            row += [cell(table.value(way, precision, "ms")), speedups.get(precision, speedup) if way == "study" else speedup,
+                    cell(table.value(way, precision, "GiB")), cell(table.relative(way, precision, "GiB"))]
+        rows.append(row)
+    return rows
 
 
-def row_of(precision, ours, peers, work):
-    low, high = ours.get((precision, "interval"), (None, None))
-    row = [precision, cell(ours.get((precision, "ms")), 2),
-           cell(ours.get((precision, "speedup")), 2) + (f" [{low:.2f}, {high:.2f}]" if low is not None else ""),
-           cell(ours.get((precision, "gib")), 2),
-           cell(share(ours.get((precision, "gib")), ours.get(("FP32", "gib"))), 2)]
-    for mode in MODES:
-        ms, gib = (peers.get((work, precision, mode, metric)) for metric in ("step_ms", "peak_gib"))
-        fp32_ms, fp32_gib = (peers.get((work, "FP32", mode, metric)) for metric in ("step_ms", "peak_gib"))
-        row += [cell(ms, 2), cell(fp32_ms / ms if ms and fp32_ms else None, 2), cell(gib, 2), cell(share(gib, fp32_gib), 2)]
-    return row
-
-
-def table(rows):
+def text_of(rows):
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(text.ljust(width) if i == 0 else text.rjust(width)
-                               for i, (text, width) in enumerate(zip(row, widths))) for row in rows)
+    return "\n".join("  ".join([row[0].ljust(widths[0]), *(text.rjust(width) for text, width in zip(row[1:], widths[1:]))])
+                     for row in rows)
 
 
-def main():
-    peers, devices, versions = read_peers(pathlib.Path(sys.argv[1]))
-    for name in sys.argv[2:]:
-        path = pathlib.Path(name)
+def compare(peers, studies):
+    """The text of all tables. Raises SystemExit where two devices would be set side by side."""
+    tables, devices, versions = read_peers(peers)
+    speedups = {}
+    for path in studies:
+        report = json.loads(path.read_text())
+        if devices != {report["device"]}:
+            raise SystemExit(f"{path} was measured on {report['device']}, and PyTorch on "
+                             f"{', '.join(sorted(devices)) or 'nothing'}: measure both on one device")
         work = path.stem.removesuffix("_precisions")
-        device, ours = read_study(path)
-        if devices != {device}:
-            raise SystemExit(f"{name} was measured on {device}, and PyTorch on {', '.join(sorted(devices)) or 'nothing'}: "
-                             "measure both on one device")
-        head = ["PRECISION", "STUDY ms", "SPEEDUP", "GiB", "OF FP32"]
-        for mode in MODES:
-            head += [f"PYTORCH {mode.upper()} ms", "SPEEDUP", "GiB", "OF FP32"]
-        print(f"==== {work} on {device}, PyTorch {', '.join(sorted(versions))}")
-        print(table([head, *(row_of(precision, ours, peers, work) for precision in PRECISIONS)]) + "\n")
+        speedups[work] = add_study(tables.setdefault(work, Table()), report)
+    head = f"on {', '.join(sorted(devices))}, PyTorch {', '.join(sorted(versions))}"
+    return "\n".join(f"==== {work} {head}\n{text_of(rows_of(table, speedups.get(work, {})))}\n"
+                     for work, table in tables.items()
+                     if any(way_precision[1] == "FP32" for way_precision in table.values)) + f"\n{NOTE}\n"
 
 
 if __name__ == "__main__":
-    main()
+    print(compare(pathlib.Path(sys.argv[1]), [pathlib.Path(name) for name in sys.argv[2:]]), end="")

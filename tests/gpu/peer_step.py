@@ -132,6 +132,7 @@ def main():
                 torch._dynamo.reset()
                 gc.unfreeze()
                 gc.collect()  # or memory of the last run is counted here
+                torch._C._cuda_clearCublasWorkspaces()  # each run counts its own
                 torch.cuda.empty_cache()
                 run = Run(work, precision, compiler)
             if graph and compiler == "eager":
