@@ -14,7 +14,9 @@ import sys
 GIB = 2**30
 PRECISIONS = ("FP32", "TF32", "BF16", "FP16")
 OURS = "recorded"
-PEERS = ("eager", "compile", "compile-graph")
+LABELS = {"study": "study", OURS: "recorded", "eager": "PyTorch eager", "compile": "PyTorch compile",
+          "compile-graph": "PyTorch compile-graph"}
+WAYS = tuple(LABELS)
 NOTE = ("Ours holds its training data on the GPU and counts them; PyTorch's batch is left out. A study runs operation by "
         "operation.")
 
@@ -32,8 +34,8 @@ class Table:
         found = self.values.get((way, precision, metric))
         return statistics.median(found) if found else None
 
-    def has(self, way):
-        return any(key[0] == way for key in self.values)
+    def has(self, precision):
+        return any(key[1] == precision for key in self.values)
 
     def relative(self, way, precision, metric):
         """To FP32's; None where one of them is missing."""
@@ -77,23 +79,24 @@ def cell(value):
 
 
 def rows_of(table, speedups):
-    ways = [way for way in ("study", OURS, *PEERS) if table.has(way)]
-    rows = [["PRECISION", *(f"{way} {what}" for way in ways for what in ("ms", "SPEEDUP", "GiB", "OF FP32"))]]
+    """A row for each way that was measured in a precision."""
+    rows = [["PRECISION", "WAY", "ms", "SPEEDUP", "GiB", "OF FP32"]]
     for precision in PRECISIONS:
-        row = [precision]
-        for way in ways:
+        for way in WAYS:
+            ms, gib = table.value(way, precision, "ms"), table.value(way, precision, "GiB")
+            if ms is None and gib is None:
+                continue
             slower = table.relative(way, precision, "ms")
             speedup = cell(None if slower is None else 1 / slower)
-            row += [cell(table.value(way, precision, "ms")), speedups.get(precision, speedup) if way == "study" else speedup,
-                    cell(table.value(way, precision, "GiB")), cell(table.relative(way, precision, "GiB"))]
-        rows.append(row)
+            rows.append([precision, LABELS[way], cell(ms), speedups.get(precision, speedup) if way == "study" else speedup,
+                         cell(gib), cell(table.relative(way, precision, "GiB"))])
     return rows
 
 
 def text_of(rows):
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join([row[0].ljust(widths[0]), *(text.rjust(width) for text, width in zip(row[1:], widths[1:]))])
-                     for row in rows)
+    return "\n".join("  ".join([*(text.ljust(width) for text, width in zip(row[:2], widths)),
+                                *(text.rjust(width) for text, width in zip(row[2:], widths[2:]))]) for row in rows)
 
 
 def compare(peers, studies):
@@ -109,8 +112,7 @@ def compare(peers, studies):
         speedups[work] = add_study(tables.setdefault(work, Table()), report)
     head = f"on {', '.join(sorted(devices))}, PyTorch {', '.join(sorted(versions))}"
     return "\n".join(f"==== {work} {head}\n{text_of(rows_of(table, speedups.get(work, {})))}\n"
-                     for work, table in tables.items()
-                     if any(way_precision[1] == "FP32" for way_precision in table.values)) + f"\n{NOTE}\n"
+                     for work, table in tables.items() if table.has("FP32")) + f"\n{NOTE}\n"
 
 
 if __name__ == "__main__":

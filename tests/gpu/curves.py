@@ -135,7 +135,10 @@ def main():
         except BaseException:
             service.show_logs()
             raise
-    (options.results / "curves.json").write_text(json.dumps({**found, "commit": options.commit}) + "\n")
+    rounded = {precision: {name: [round(loss, 5) for loss in losses] for name, losses in curves.items()}
+               for precision, curves in found["curves"].items()}
+    (options.results / "curves.json").write_text(
+        json.dumps({**found, "curves": rounded, "commit": options.commit}) + "\n")
     with (options.results / "curves.jsonl").open("w") as file:
         for precision, curves in found["curves"].items():
             def emit(metric, value, **more):
