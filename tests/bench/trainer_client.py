@@ -24,11 +24,11 @@ Column = telemetry_pb2.Column
 
 
 class Trainer:
-    def __init__(self, binary, data_root, checkpoint_root, environment=None, device="cpu"):
+    def __init__(self, binary, data_root, checkpoint_root, environment=None):
         ours, theirs = socket.socketpair()
         self.socket = ours
         self.process = subprocess.Popen(
-            [str(binary), "--frames-fd", str(theirs.fileno()), "--device", device], pass_fds=[theirs.fileno()],
+            [str(binary), "--frames-fd", str(theirs.fileno()), "--device", "cpu"], pass_fds=[theirs.fileno()],
             env=environment, stderr=subprocess.DEVNULL)
         theirs.close()
         self.buffer = b""

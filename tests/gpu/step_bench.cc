@@ -4,22 +4,35 @@
 //
 // Blocks of the two engines take turns on one GPU, each of 200 iterations or 2 s, whichever is over first; what is
 // printed is the median block's. Both run with full telemetry records, one for each iteration.
+//
+//   mantissa_gpu_step_bench --pairs
+//
+// One side of pairs whose other side is another program: reads lines `CASE ITERATIONS`, runs so many recorded
+// iterations and answers each line with a JSON line, {"seconds", "first_step_s", "peak_bytes", "loss"} or {"error"}. A
+// case is a work and a precision, such as tiny_tf32; the last one's run is kept until another is asked for.
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
+#include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include <gtest/gtest.h>
 
 #include "process/clock.h"
 #include "tests/gpu/gpu_run.h"
 #include "worker/data/feature_dataset.h"
+#include "worker/data/token_dataset.h"
 #include "worker/trainer/eager_engine.h"
 #include "worker/trainer/graph/graph_engine.h"
 #include "worker/trainer/machine/device_plugin.h"
+#include "worker/trainer/machine/host.h"
 #include "worker/trainer/machine/process_globals.h"
 
 namespace mantissa::trainer {
@@ -29,33 +42,55 @@ constexpr int kBlocks = 7;
 constexpr std::int64_t kBlockIterations = 200;
 constexpr std::chrono::seconds kBlockTime(2);
 
-struct Case {
+// A model, and data of its kind that say nothing.
+struct Work {
   std::string name;
-  v1::PrecisionSpec::Mode mode;
   std::string training;
-  std::vector<std::int64_t> shape = {};  // of features, in 1000 classes; empty: the spec's own data
+  std::int64_t samples = 0;
+  std::vector<std::int64_t> shape = {};  // of features; empty: sequences of 1024 tokens
+  std::int64_t classes = 0;
 };
 
-std::vector<Case> Cases() {
-  const std::string tiny =
-      "model { mlp { hidden: 64 hidden: 32 } } data { train { synthetic { samples: 4096 shape: 32 classes: 10 } } } "
-      "batch_size: 16";
-  const std::string layer = "model { transformer_encoder { layers: 1 d_model: 1024 heads: 16 } } batch_size: ";
-  return {{"tiny_bf16", v1::PrecisionSpec::BF16, tiny},
-          {"tiny_fp16", v1::PrecisionSpec::FP16, tiny},
-          {"layer_16x256_bf16", v1::PrecisionSpec::BF16, layer + "16", {256, 1024}},
-          {"layer_32x512_bf16", v1::PrecisionSpec::BF16, layer + "32", {512, 1024}},
-          {"gpt2_124m_8x1024_bf16", v1::PrecisionSpec::BF16,
-           "model { gpt { layers: 12 d_model: 768 heads: 12 context: 1024 } } "
-           "data { train { synthetic { samples: 256 classes: 50304 } } } batch_size: 8"}};
+struct Case {
+  Work work;
+  v1::PrecisionSpec::Mode mode = v1::PrecisionSpec::BF16;
+  std::string name;
+};
+
+std::vector<Work> Works() {
+  const std::string rest = " optimizer { adamw { learning_rate: 1e-4 } } iterations: 1000000 batch_size: ";
+  const std::string layer = "model { transformer_encoder { layers: 1 d_model: 1024 heads: 16 } }" + rest;
+  const std::string gpt2 = "model { gpt { layers: 12 d_model: 768 heads: 12 context: 1024 vocabulary: 50304 } }" + rest;
+  return {{"tiny", "model { mlp { hidden: 64 hidden: 32 } }" + rest + "16", 4096, {32}, 10},
+          {"layer_16x256", layer + "16", 128, {256, 1024}, 1000},
+          {"layer_32x512", layer + "32", 128, {512, 1024}, 1000},
+          {"gpt2_124m_8x1024", gpt2 + "8", 256, {}, 50304},
+          {"gpt2_124m_32x1024", gpt2 + "32", 256, {}, 50304}};
 }
 
-// Null: the spec's own.
-std::unique_ptr<Dataset> DataOf(const Case& measured) {
-  if (measured.shape.empty()) return nullptr;
-  std::vector<std::int64_t> sizes = measured.shape;
-  sizes.insert(sizes.begin(), 128);
-  return std::make_unique<FeatureDataset>(at::randn(sizes), at::randint(0, 1000, {128}, at::kLong), 1000);
+// Empty where there is no such case.
+std::optional<Case> CaseOf(const std::string& name) {
+  const std::size_t end = name.rfind('_');
+  v1::PrecisionSpec::Mode mode = v1::PrecisionSpec::MODE_UNSPECIFIED;
+  if (end == std::string::npos || !v1::PrecisionSpec::Mode_Parse(absl::AsciiStrToUpper(name.substr(end + 1)), &mode)) {
+    return std::nullopt;
+  }
+  for (const Work& work : Works()) {
+    if (work.name == name.substr(0, end)) return Case{work, mode, name};
+  }
+  return std::nullopt;
+}
+
+std::unique_ptr<Dataset> DataOf(const Work& work) {
+  if (work.shape.empty()) {
+    constexpr std::int64_t kContext = 1024;
+    return std::make_unique<TokenDataset>(at::randint(0, work.classes, {work.samples * kContext + 1}, at::kInt),
+                                          work.classes, kContext, kContext);
+  }
+  std::vector<std::int64_t> sizes = work.shape;
+  sizes.insert(sizes.begin(), work.samples);
+  return std::make_unique<FeatureDataset>(at::randn(sizes), at::randint(0, work.classes, {work.samples}, at::kLong),
+                                          work.classes);
 }
 
 double Seconds(std::chrono::steady_clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
@@ -88,11 +123,9 @@ class Bench {
 
   void Measure(const Case& measured) {
     const process::RealClock clock;
-    GpuRun eager(kGpu, absl::StrCat(measured.training, " iterations: 1000000"), measured.mode, "", false,
-                 DataOf(measured));
+    GpuRun eager(kGpu, measured.work.training, measured.mode, "", false, DataOf(measured.work));
     EagerEngine operations(eager.state(), eager.program(), clock);
-    GpuRun recorded(kGpu, absl::StrCat(measured.training, " iterations: 1000000"), measured.mode, "", false,
-                    DataOf(measured));
+    GpuRun recorded(kGpu, measured.work.training, measured.mode, "", false, DataOf(measured.work));
     const auto began = std::chrono::steady_clock::now();
     const auto graphs = GraphEngine::Record(recorded.state(), recorded.program(), api_.recorder, clock);
     const double recording = Seconds(std::chrono::steady_clock::now() - began);
@@ -129,6 +162,88 @@ class Bench {
   const std::string commit_;
 };
 
+// A recorded run of one case, from a process that is warm and data that are in memory to its first step.
+class PairedRun {
+ public:
+  PairedRun(const Case& measured, const MantissaRecorder& recorder) : name_(measured.name) {
+    std::unique_ptr<Dataset> data = DataOf(measured.work);
+    ResetPeakMemory(kGpu);
+    const auto began = std::chrono::steady_clock::now();
+    run_ = std::make_unique<GpuRun>(kGpu, measured.work.training, measured.mode, "", false, std::move(data));
+    auto engine = GraphEngine::Record(run_->state(), run_->program(), recorder, clock_);
+    if (!engine.ok()) {
+      error_ = std::string(engine.status().message());
+      return;
+    }
+    engine_ = *std::move(engine);
+    Run(1);
+    first_step_ = Seconds(std::chrono::steady_clock::now() - began);
+  }
+
+  const std::string& name() const { return name_; }
+  const std::string& error() const { return error_; }
+  double first_step() const { return first_step_; }
+  double loss() const { return loss_; }
+
+  // Seconds that so many iterations take; nothing is in flight before and after them.
+  double Run(std::int64_t iterations) {
+    const std::int64_t until = engine_->progress().iteration + iterations;
+    const auto began = std::chrono::steady_clock::now();
+    while (!engine_->RunUntil({until, until}, control_)) Learn();
+    engine_->Drain();
+    Learn();
+    return Seconds(std::chrono::steady_clock::now() - began);
+  }
+
+ private:
+  void Learn() {
+    for (const IterationReport& report : engine_->Poll()) loss_ = report.record.loss;
+  }
+
+  const std::string name_;
+  const process::RealClock clock_;
+  NeverStop control_;
+  std::unique_ptr<GpuRun> run_;
+  std::unique_ptr<GraphEngine> engine_;
+  std::string error_;
+  double first_step_ = 0;
+  double loss_ = 0;
+};
+
+void Refuse(const std::string& why) {
+  std::printf("{\"error\": \"%s\"}\n", why.c_str());
+  std::fflush(stdout);
+}
+
+void AnswerPairs(const MantissaDeviceApi& api) {
+  std::unique_ptr<PairedRun> run;
+  std::string name;
+  std::int64_t iterations = 0;
+  while (std::cin >> name >> iterations) {
+    if (run == nullptr || run->name() != name) {
+      run.reset();
+      ReleaseMemory(kGpu);
+      const std::optional<Case> measured = CaseOf(name);
+      if (!measured) {
+        Refuse("there is no such case; a case is a work and a precision, such as tiny_bf16");
+        continue;
+      }
+      run = std::make_unique<PairedRun>(*measured, api.recorder);
+    }
+    if (!run->error().empty() || iterations < 1) {
+      Refuse(iterations < 1 ? "at least one iteration is run" : "the iteration could not be recorded");
+      std::fprintf(stderr, "%s: %s\n", name.c_str(), run->error().c_str());
+      continue;
+    }
+    const double seconds = run->Run(iterations);
+    // JSON has no number for what is not finite; Python's reader knows this word.
+    const std::string loss = std::isfinite(run->loss()) ? absl::StrCat(run->loss()) : "NaN";
+    std::printf("{\"seconds\": %.9g, \"first_step_s\": %.6g, \"peak_bytes\": %lld, \"loss\": %s}\n", seconds,
+                run->first_step(), static_cast<long long>(PeakMemory(kGpu)), loss.c_str());
+    std::fflush(stdout);
+  }
+}
+
 int Main(int argc, char** argv) {
   const auto api = OpenDevicePlugin(DefaultPluginPath());
   if (!api.ok()) {
@@ -137,18 +252,35 @@ int Main(int argc, char** argv) {
   }
   const auto facts = DescribeDevice(**api, kGpu.index());
   if (!facts.ok() || argc < 2) {
-    std::fprintf(stderr, "%s\n", argc < 2 ? "give the commit" : std::string(facts.status().message()).c_str());
+    std::fprintf(stderr, "%s\n",
+                 argc < 2 ? "give the commit, or --pairs" : std::string(facts.status().message()).c_str());
     return 1;
   }
   PrepareProcess();
   UseOneStream(kGpu);
   WarmUp(kGpu);
-  const std::vector<std::string> asked(argv + 2, argv + argc);
+  if (argv[1] == std::string_view("--pairs")) {
+    AnswerPairs(**api);
+    return 0;
+  }
+  std::vector<std::string> asked(argv + 2, argv + argc);
+  if (asked.empty()) {
+    asked = {"tiny_bf16",
+             "tiny_fp16",
+             "layer_16x256_bf16",
+             "layer_32x512_bf16",
+             "gpt2_124m_8x1024_bf16",
+             "gpt2_124m_32x1024_bf16"};
+  }
   Bench bench(**api, facts->name, argv[1]);
-  for (const Case& measured : Cases()) {
-    if (!asked.empty() && std::find(asked.begin(), asked.end(), measured.name) == asked.end()) continue;
+  for (const std::string& name : asked) {
+    const std::optional<Case> measured = CaseOf(name);
+    if (!measured) {
+      std::fprintf(stderr, "there is no case %s; a case is a work and a precision, such as tiny_bf16\n", name.c_str());
+      return 1;
+    }
     ReleaseMemory(kGpu);
-    bench.Measure(measured);
+    bench.Measure(*measured);
   }
   return 0;
 }

@@ -61,6 +61,8 @@ def main():
     parser.add_argument("--bin", type=pathlib.Path, required=True)
     parser.add_argument("--device", required=True, choices=["CUDA", "CPU"])
     parser.add_argument("--results", type=pathlib.Path, required=True, help="a folder for the reports")
+    parser.add_argument("--only", help="NAME,... instead of all")
+    parser.add_argument("--set", action="append", default=[], help="PATH=VALUE, for every study")
     arguments = parser.parse_args()
     arguments.results.mkdir(parents=True, exist_ok=True)
     failed = []
@@ -70,12 +72,15 @@ def main():
         for name, text in LARGE.items() if arguments.device == "CUDA" else ():
             specs[name] = pathlib.Path(folder) / f"{name}.yaml"
             specs[name].write_text(text)
+        if arguments.only:
+            specs = {name: specs[name] for name in arguments.only.split(",")}
         try:
             service.start_all(stack)
             service.device(arguments.device)
             for name, spec in specs.items():
                 code, text = service.ask("submit", spec, "--name", name, "-o", "json",
-                                         "--set", f"resources.device={arguments.device}")
+                                         "--set", f"resources.device={arguments.device}",
+                                         *(argument for value in arguments.set for argument in ("--set", value)))
                 if code != 0:
                     failed.append(f"{name}, which was not taken")
                     continue

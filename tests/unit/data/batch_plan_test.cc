@@ -70,6 +70,17 @@ TEST(ShuffledIndexTest, WorksForTwoToTheThirtyOneSamples) {
   }
 }
 
+// Of other programs, too: tests/gpu/test_sample_order.py holds the same windows. Checkpoints of every release count on
+// them.
+TEST(BatchPlanTest, TheOrderIsWhatItHasAlwaysBeen) {
+  const BatchPlan plan({.samples = 1437, .batch_size = 8, .seed = 7});
+  EXPECT_EQ(Window(plan, 0), (std::vector<std::int64_t>{1133, 184, 928, 1275, 1365, 813, 1413, 1305}));
+  EXPECT_EQ(Window(plan, 179), (std::vector<std::int64_t>{1173, 1257, 768, 542, 913}));
+  EXPECT_EQ(Window(plan, 180), (std::vector<std::int64_t>{1175, 1430, 992, 1142, 151, 137, 634, 1082}));
+  EXPECT_EQ(Window(BatchPlan({.samples = 3, .batch_size = 2, .seed = ~std::uint64_t{0}}), 5),
+            (std::vector<std::int64_t>{1}));
+}
+
 TEST(BatchPlanTest, AnEpochReadsEverySampleOnce) {
   const BatchPlan plan({.samples = 1437, .batch_size = 64, .accumulation = 1, .seed = 4});
   ASSERT_EQ(plan.windows_per_epoch(), 23);

@@ -5,6 +5,7 @@
 
 #include "gtest/gtest.h"
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include "tests/unit/models/sample_models.h"
 #include "worker/kernels/dropout/philox.h"
@@ -76,6 +77,17 @@ TEST(InitialiseTest, DrawsAreTheDocumentedOnes) {
   const Philox4 words = Philox({{1, 0, 9, 0xFFFFFFFF}}, 123);
   const double unit = static_cast<double>(words.word[1] >> 8) / 16777216;
   EXPECT_EQ(Uniform(6, {123, 9}, 0.25)[5].item<float>(), static_cast<float>((2 * unit - 1) * 0.25));
+}
+
+TEST(InitialiseTest, ThreadsChangeNoBit) {
+  const int before = at::get_num_threads();
+  for (const auto fill : {Uniform, Normal}) {
+    at::set_num_threads(1);
+    const at::Tensor alone = fill(kMany + 3, {3, 4}, 1);
+    at::set_num_threads(4);
+    EXPECT_TRUE(at::equal(fill(kMany + 3, {3, 4}, 1), alone));
+  }
+  at::set_num_threads(before);
 }
 
 TEST(InitialiseTest, FillsLeavesInPlaceWithoutHistory) {
