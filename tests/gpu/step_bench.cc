@@ -1,9 +1,10 @@
 // How long an iteration takes, recorded and operation by operation: a JSON line for each number.
 //
-//   mantissa_gpu_step_bench COMMIT [CASE...]
+//   mantissa_gpu_step_bench COMMIT [--profile] [CASE...]
 //
 // Blocks of the two engines take turns on one GPU, each of 200 iterations or 2 s, whichever is over first; what is
-// printed is the median block's. Both run with full telemetry records, one for each iteration.
+// printed is the median block's. Both run with full telemetry records, one for each iteration. With --profile, a table
+// follows of the kernels of a recorded iteration, and how much of its time the GPU was at work.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -16,10 +17,12 @@
 
 #include "process/clock.h"
 #include "tests/gpu/gpu_run.h"
+#include "tests/gpu/kernel_profile.h"
 #include "worker/data/feature_dataset.h"
 #include "worker/trainer/eager_engine.h"
 #include "worker/trainer/graph/graph_engine.h"
 #include "worker/trainer/machine/device_plugin.h"
+#include "worker/trainer/machine/host.h"
 #include "worker/trainer/machine/process_globals.h"
 
 namespace mantissa::trainer {
@@ -28,6 +31,7 @@ namespace {
 constexpr int kBlocks = 7;
 constexpr std::int64_t kBlockIterations = 200;
 constexpr std::chrono::seconds kBlockTime(2);
+constexpr std::int64_t kProfiledIterations = 5;
 
 struct Case {
   std::string name;
@@ -41,13 +45,15 @@ std::vector<Case> Cases() {
       "model { mlp { hidden: 64 hidden: 32 } } data { train { synthetic { samples: 4096 shape: 32 classes: 10 } } } "
       "batch_size: 16";
   const std::string layer = "model { transformer_encoder { layers: 1 d_model: 1024 heads: 16 } } batch_size: ";
+  const std::string gpt2 =
+      "model { gpt { layers: 12 d_model: 768 heads: 12 context: 1024 } } "
+      "data { train { synthetic { samples: 256 classes: 50304 } } } batch_size: ";
   return {{"tiny_bf16", v1::PrecisionSpec::BF16, tiny},
           {"tiny_fp16", v1::PrecisionSpec::FP16, tiny},
           {"layer_16x256_bf16", v1::PrecisionSpec::BF16, layer + "16", {256, 1024}},
           {"layer_32x512_bf16", v1::PrecisionSpec::BF16, layer + "32", {512, 1024}},
-          {"gpt2_124m_8x1024_bf16", v1::PrecisionSpec::BF16,
-           "model { gpt { layers: 12 d_model: 768 heads: 12 context: 1024 } } "
-           "data { train { synthetic { samples: 256 classes: 50304 } } } batch_size: 8"}};
+          {"gpt2_124m_8x1024_bf16", v1::PrecisionSpec::BF16, gpt2 + "8"},
+          {"gpt2_124m_32x1024_bf16", v1::PrecisionSpec::BF16, gpt2 + "32"}};
 }
 
 // Null: the spec's own.
@@ -83,14 +89,16 @@ double Median(std::vector<double> values) {
 
 class Bench {
  public:
-  Bench(const MantissaDeviceApi& api, std::string device, std::string commit)
-      : api_(api), device_(std::move(device)), commit_(std::move(commit)) {}
+  Bench(const MantissaDeviceApi& api, std::string device, std::string commit, bool profile)
+      : api_(api), device_(std::move(device)), commit_(std::move(commit)), profile_(profile) {}
 
   void Measure(const Case& measured) {
     const process::RealClock clock;
     GpuRun eager(kGpu, absl::StrCat(measured.training, " iterations: 1000000"), measured.mode, "", false,
                  DataOf(measured));
     EagerEngine operations(eager.state(), eager.program(), clock);
+    ResetPeakMemory(kGpu);
+    const std::int64_t before = MemoryInUse(kGpu);
     GpuRun recorded(kGpu, absl::StrCat(measured.training, " iterations: 1000000"), measured.mode, "", false,
                     DataOf(measured));
     const auto began = std::chrono::steady_clock::now();
@@ -100,6 +108,8 @@ class Bench {
       std::fprintf(stderr, "%s: %s\n", measured.name.c_str(), std::string(graphs.status().message()).c_str());
       return;
     }
+    // Rehearsals and recording have seen all that an iteration takes.
+    const std::int64_t peak = PeakMemory(kGpu) - before;
     std::vector<double> of_eager, of_graph, ratios;
     Block(operations);
     Block(**graphs);
@@ -113,6 +123,8 @@ class Bench {
     Print(measured.name, "eager_to_graph", Median(ratios), "ratio");
     Print(measured.name, "record_s", recording, "s");
     Print(measured.name, "graph_pool_bytes", static_cast<double>((*graphs)->pool_bytes()), "B");
+    Print(measured.name, "peak_bytes", static_cast<double>(peak), "B");
+    if (profile_) PrintKernels(measured.name, **graphs, Median(of_graph));
   }
 
  private:
@@ -124,9 +136,33 @@ class Bench {
     std::fflush(stdout);
   }
 
+  void PrintKernels(const std::string& name, Engine& engine, double step_seconds) const {
+    const auto kernels = ProfileKernels(kProfiledIterations, [&] {
+      NeverStop control;
+      const std::int64_t until = engine.progress().iteration + kProfiledIterations;
+      while (!engine.RunUntil({until, until}, control)) engine.Poll();
+      engine.Drain();
+      engine.Poll();
+    });
+    KernelTime all;
+    for (const KernelTime& kernel : kernels) {
+      all.calls += kernel.calls;
+      all.seconds += kernel.seconds;
+    }
+    std::printf("%s: %.0f kernels, %.3f ms of an iteration's %.3f ms\n", name.c_str(), all.calls, all.seconds * 1e3,
+                step_seconds * 1e3);
+    std::printf("%10s %7s %7s  kernel\n", "us", "share", "calls");
+    for (const KernelTime& kernel : kernels) {
+      std::printf("%10.1f %6.1f%% %7.1f  %s\n", kernel.seconds * 1e6, 100 * kernel.seconds / all.seconds, kernel.calls,
+                  kernel.name.c_str());
+    }
+    std::fflush(stdout);
+  }
+
   const MantissaDeviceApi& api_;
   const std::string device_;
   const std::string commit_;
+  const bool profile_;
 };
 
 int Main(int argc, char** argv) {
@@ -143,8 +179,9 @@ int Main(int argc, char** argv) {
   PrepareProcess();
   UseOneStream(kGpu);
   WarmUp(kGpu);
-  const std::vector<std::string> asked(argv + 2, argv + argc);
-  Bench bench(**api, facts->name, argv[1]);
+  std::vector<std::string> asked(argv + 2, argv + argc);
+  const bool profile = std::erase(asked, "--profile") > 0;
+  Bench bench(**api, facts->name, argv[1], profile);
   for (const Case& measured : Cases()) {
     if (!asked.empty() && std::find(asked.begin(), asked.end(), measured.name) == asked.end()) continue;
     ReleaseMemory(kGpu);
