@@ -36,7 +36,7 @@ __device__ float TanhFor(float x) {
   if constexpr (std::is_same_v<T, float>) {
     return tanhf(x);
   } else {
-    return 1.0f - 2.0f / (__expf(2.0f * x) + 1.0f);
+    return 1.0f - __fdividef(2.0f, __expf(2.0f * x) + 1.0f);
   }
 }
 

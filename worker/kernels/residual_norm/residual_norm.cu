@@ -168,6 +168,9 @@ __global__ void __launch_bounds__(kThreads, kBlocksOfProcessor) Backward(Residua
     const float mean = work.means[row];
     const float inverse_deviation = work.inverse_deviations[row];
     float normal[Share::kTurns][4], scaled[Share::kTurns][4];  // without weight and bias; the gradient x weight
+    // Read with the others where there are registers for it, so that it does not have to be waited for as well.
+    constexpr bool kReadsEarly = Share::kTurns <= 6;
+    float of_sum[Share::kTurns][4] = {};
     float mean_scaled = 0, mean_product = 0;
 #pragma unroll
     for (int turn = 0; turn < Share::kTurns; ++turn) {
@@ -177,6 +180,9 @@ __global__ void __launch_bounds__(kThreads, kBlocksOfProcessor) Backward(Residua
       if (work.norm_gradient != nullptr) Share::Load(work.norm_gradient + begin, at, width, gradient);
       if (work.low_gradient != nullptr) {
         Share::Load(static_cast<const T*>(work.low_gradient) + begin, at, width, low);
+      }
+      if (kReadsEarly && work.sum_gradient != nullptr) {
+        Share::Load(work.sum_gradient + begin, at, width, of_sum[turn]);
       }
       Share::Load(work.of.weight, at, width, weight);
 #pragma unroll
@@ -195,8 +201,8 @@ __global__ void __launch_bounds__(kThreads, kBlocksOfProcessor) Backward(Residua
 #pragma unroll
     for (int turn = 0; turn < Share::kTurns; ++turn) {
       const std::int64_t at = Share::Place(turn);
-      float result[4] = {};
-      if (work.sum_gradient != nullptr) Share::Load(work.sum_gradient + begin, at, width, result);
+      float(&result)[4] = of_sum[turn];
+      if (!kReadsEarly && work.sum_gradient != nullptr) Share::Load(work.sum_gradient + begin, at, width, result);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         result[i] += inverse_deviation * (scaled[turn][i] - mean_scaled - normal[turn][i] * mean_product);
