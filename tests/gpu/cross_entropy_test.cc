@@ -40,24 +40,46 @@ void ExpectTwins(const at::Tensor& logits, const at::Tensor& targets, double inc
       << logits.sizes() << " " << logits.scalar_type() << " worst " << (error / allowed).max().item<double>();
 }
 
+// Loss and gradient at once against the two passes on the CPU, in a place of its own and over the logits.
+void ExpectTwinsAtOnce(const at::Tensor& logits, const at::Tensor& targets, double incoming) {
+  const Result cpu = On(at::kCPU, logits, targets, incoming);
+  const at::Tensor seed = at::full({}, incoming, at::TensorOptions(at::kFloat).device(kGpu));
+  for (const bool overwrite : {false, true}) {
+    const at::Tensor given = logits.to(kGpu).clone();
+    const auto [loss, on_gpu] = OpCrossEntropyAndGradient(given, targets.to(kGpu), seed, overwrite);
+    EXPECT_EQ(on_gpu.data_ptr() == given.data_ptr(), overwrite);
+    const double want = cpu.loss.item<double>();
+    EXPECT_NEAR(loss.item<double>(), want, 4e-6 * (1 + std::fabs(want)));
+    const at::Tensor of_cpu = cpu.gradient.to(at::kDouble);
+    const at::Tensor error = (on_gpu.cpu().to(at::kDouble) - of_cpu).abs();
+    const at::Tensor allowed = of_cpu.abs() * (Unit(logits.scalar_type()) + 8e-6) + 4e-6 * std::fabs(incoming) + 6e-8;
+    EXPECT_TRUE(error.le(allowed).all().item<bool>())
+        << logits.sizes() << " " << logits.scalar_type() << " worst " << (error / allowed).max().item<double>();
+  }
+}
+
 class GpuCrossEntropyTest : public testing::TestWithParam<at::ScalarType> {};
 
 // Around the widths of a vector, of a warp's row, and a vocabulary.
 TEST_P(GpuCrossEntropyTest, AgreesWithTheCpuForEveryWidth) {
   at::manual_seed(3);
   for (const std::int64_t classes :
-       {1, 2, 4, 7, 8, 9, 10, 31, 32, 33, 256, 1000, 1024, 1025, 1032, 5000, 50257, 50304}) {
+       {1, 2, 4, 7, 8, 9, 10, 31, 32, 33, 256, 1000, 1024, 1025, 1032, 5000, 8191, 8192, 50257, 50304}) {
     const at::Tensor logits = (at::randn({13, classes}) * 4).to(GetParam());
     at::Tensor targets = at::randint(0, classes, {13}, at::kLong);
     targets[3] = -100;
     targets[12] = -100;
     ExpectTwins(logits, targets, 0.25);
+    ExpectTwinsAtOnce(logits, targets, 0.25);
   }
 }
 
 TEST_P(GpuCrossEntropyTest, AgreesWithTheCpuForManyRows) {
   at::manual_seed(4);
-  ExpectTwins((at::randn({3001, 10}) * 3).to(GetParam()), at::randint(0, 10, {3001}, at::kLong), 1024.0 / 3001);
+  const at::Tensor logits = (at::randn({3001, 10}) * 3).to(GetParam());
+  const at::Tensor targets = at::randint(0, 10, {3001}, at::kLong);
+  ExpectTwins(logits, targets, 1024.0 / 3001);
+  ExpectTwinsAtOnce(logits, targets, 1024.0 / 3001);
 }
 
 TEST_P(GpuCrossEntropyTest, IgnoredRowsHaveNoLossAndNoGradientWhateverTheyHold) {
@@ -101,6 +123,26 @@ TEST_P(GpuCrossEntropyTest, ReadsAnyLayout) {
   const Result contiguous = On(kGpu, wide.t().contiguous(), targets);
   EXPECT_TRUE(at::equal(gpu.loss, contiguous.loss));
   EXPECT_TRUE(at::equal(gpu.gradient, contiguous.gradient));
+}
+
+// Inf, NaN, a row of -Inf, a target that is no class and one to be ignored: the same numbers are not finite.
+TEST_P(GpuCrossEntropyTest, AtOnceTheSameIsNotFiniteAsInTwoPasses) {
+  at::manual_seed(7);
+  for (const std::int64_t classes : {21, 2000, 9000}) {
+    at::Tensor logits = at::randn({8, classes}).to(GetParam());
+    logits[1][3] = INFINITY;
+    logits[2][classes - 1] = NAN;
+    logits[3][0] = -INFINITY;
+    logits[4].fill_(-INFINITY);
+    logits[6].fill_(NAN);
+    const at::Tensor targets = at::tensor({1, 2, 3, 0, 4, static_cast<int>(classes), -100, 5}).to(at::kLong);
+    const Result two = On(kGpu, logits, targets);
+    const auto [loss, gradient] = OpCrossEntropyAndGradient(
+        logits.to(kGpu), targets.to(kGpu), at::ones({}, at::TensorOptions(at::kFloat).device(kGpu)), false);
+    EXPECT_TRUE(std::isnan(loss.item<float>()));
+    EXPECT_TRUE(at::equal(gradient.cpu().isfinite(), two.gradient.isfinite()));
+    EXPECT_TRUE(at::equal(gradient.cpu().isnan(), two.gradient.isnan()));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, GpuCrossEntropyTest, testing::Values(at::kFloat, at::kHalf, at::kBFloat16),

@@ -1,9 +1,10 @@
 // How long an iteration takes, recorded and operation by operation: a JSON line for each number.
 //
-//   mantissa_gpu_step_bench COMMIT [CASE...]
+//   mantissa_gpu_step_bench COMMIT [--profile] [CASE...]
 //
 // Blocks of the two engines take turns on one GPU, each of 200 iterations or 2 s, whichever is over first; what is
-// printed is the median block's. Both run with full telemetry records, one for each iteration.
+// printed is the median block's. Both run with full telemetry records, one for each iteration. With --profile, a table
+// follows of the kernels of a recorded iteration, and how much of its time the GPU was at work.
 //
 //   mantissa_gpu_step_bench --pairs
 //
@@ -27,6 +28,7 @@
 
 #include "process/clock.h"
 #include "tests/gpu/gpu_run.h"
+#include "tests/gpu/kernel_profile.h"
 #include "worker/data/feature_dataset.h"
 #include "worker/data/token_dataset.h"
 #include "worker/trainer/eager_engine.h"
@@ -41,6 +43,7 @@ namespace {
 constexpr int kBlocks = 7;
 constexpr std::int64_t kBlockIterations = 200;
 constexpr std::chrono::seconds kBlockTime(2);
+constexpr std::int64_t kProfiledIterations = 5;
 
 // A model, and data of its kind that say nothing.
 struct Work {
@@ -118,13 +121,15 @@ double Median(std::vector<double> values) {
 
 class Bench {
  public:
-  Bench(const MantissaDeviceApi& api, std::string device, std::string commit)
-      : api_(api), device_(std::move(device)), commit_(std::move(commit)) {}
+  Bench(const MantissaDeviceApi& api, std::string device, std::string commit, bool profile)
+      : api_(api), device_(std::move(device)), commit_(std::move(commit)), profile_(profile) {}
 
   void Measure(const Case& measured) {
     const process::RealClock clock;
     GpuRun eager(kGpu, measured.work.training, measured.mode, "", false, DataOf(measured.work));
     EagerEngine operations(eager.state(), eager.program(), clock);
+    ResetPeakMemory(kGpu);
+    const std::int64_t before = MemoryInUse(kGpu);
     GpuRun recorded(kGpu, measured.work.training, measured.mode, "", false, DataOf(measured.work));
     const auto began = std::chrono::steady_clock::now();
     const auto graphs = GraphEngine::Record(recorded.state(), recorded.program(), api_.recorder, clock);
@@ -133,6 +138,8 @@ class Bench {
       std::fprintf(stderr, "%s: %s\n", measured.name.c_str(), std::string(graphs.status().message()).c_str());
       return;
     }
+    // Rehearsals and recording have seen all that an iteration takes.
+    const std::int64_t peak = PeakMemory(kGpu) - before;
     std::vector<double> of_eager, of_graph, ratios;
     Block(operations);
     Block(**graphs);
@@ -146,6 +153,8 @@ class Bench {
     Print(measured.name, "eager_to_graph", Median(ratios), "ratio");
     Print(measured.name, "record_s", recording, "s");
     Print(measured.name, "graph_pool_bytes", static_cast<double>((*graphs)->pool_bytes()), "B");
+    Print(measured.name, "peak_bytes", static_cast<double>(peak), "B");
+    if (profile_) PrintKernels(measured.name, **graphs, Median(of_graph));
   }
 
  private:
@@ -157,9 +166,33 @@ class Bench {
     std::fflush(stdout);
   }
 
+  void PrintKernels(const std::string& name, Engine& engine, double step_seconds) const {
+    const auto kernels = ProfileKernels(kProfiledIterations, [&] {
+      NeverStop control;
+      const std::int64_t until = engine.progress().iteration + kProfiledIterations;
+      while (!engine.RunUntil({until, until}, control)) engine.Poll();
+      engine.Drain();
+      engine.Poll();
+    });
+    KernelTime all;
+    for (const KernelTime& kernel : kernels) {
+      all.calls += kernel.calls;
+      all.seconds += kernel.seconds;
+    }
+    std::printf("%s: %.0f kernels, %.3f ms of an iteration's %.3f ms\n", name.c_str(), all.calls, all.seconds * 1e3,
+                step_seconds * 1e3);
+    std::printf("%10s %7s %7s  kernel\n", "us", "share", "calls");
+    for (const KernelTime& kernel : kernels) {
+      std::printf("%10.1f %6.1f%% %7.1f  %s\n", kernel.seconds * 1e6, 100 * kernel.seconds / all.seconds, kernel.calls,
+                  kernel.name.c_str());
+    }
+    std::fflush(stdout);
+  }
+
   const MantissaDeviceApi& api_;
   const std::string device_;
   const std::string commit_;
+  const bool profile_;
 };
 
 // A recorded run of one case, from a process that is warm and data that are in memory to its first step.
@@ -264,6 +297,7 @@ int Main(int argc, char** argv) {
     return 0;
   }
   std::vector<std::string> asked(argv + 2, argv + argc);
+  const bool profile = std::erase(asked, "--profile") > 0;
   if (asked.empty()) {
     asked = {"tiny_bf16",
              "tiny_fp16",
@@ -272,7 +306,7 @@ int Main(int argc, char** argv) {
              "gpt2_124m_8x1024_bf16",
              "gpt2_124m_32x1024_bf16"};
   }
-  Bench bench(**api, facts->name, argv[1]);
+  Bench bench(**api, facts->name, argv[1], profile);
   for (const std::string& name : asked) {
     const std::optional<Case> measured = CaseOf(name);
     if (!measured) {

@@ -6,7 +6,6 @@
 #include <ATen/ops/add.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/layer_norm.h>
-#include <ATen/ops/scaled_dot_product_attention.h>
 #include <c10/util/Exception.h>
 
 #include "proto/spec/module_precision.h"
@@ -119,16 +118,10 @@ at::Tensor PrecisionPolicy::LayerNorm(const at::Tensor& x, const at::Tensor& wei
 
 at::Tensor PrecisionPolicy::Attention(const at::Tensor& qkv, std::int64_t heads, bool causal) const {
   TORCH_CHECK(qkv.dim() == 3 && qkv.size(2) % (3 * heads) == 0, "qkv must be (B, T, 3 d) with d a multiple of ", heads);
-  const std::int64_t batch = qkv.size(0);
-  const std::int64_t time = qkv.size(1);
-  const std::int64_t width = qkv.size(2) / 3;
   if (Emulates(qkv)) return EmulatedProduct(mode_, compute_type_).Attention(qkv, heads, causal);
   const at::Tensor operands = qkv.to(compute_type_).to(ByFloats(qkv) ? at::kFloat : compute_type_);
-  // (3, B, heads, T, d / heads)
-  const std::vector<at::Tensor> parts =
-      operands.view({batch, time, 3, heads, width / heads}).permute({2, 0, 3, 1, 4}).unbind(0);
-  const at::Tensor attended = at::scaled_dot_product_attention(parts[0], parts[1], parts[2], std::nullopt, 0.0, causal);
-  return attended.transpose(1, 2).reshape({batch, time, width}).to(compute_type_);
+  static const auto op = FindOp<at::Tensor(const at::Tensor&, std::int64_t, bool)>("mantissa::attention");
+  return op.call(operands, heads, causal).to(compute_type_);
 }
 
 at::Tensor PrecisionPolicy::Add(const at::Tensor& x, const at::Tensor& y) const { return at::add(x, y); }

@@ -7,6 +7,7 @@
 #include <c10/util/Exception.h>
 
 #include "worker/models/initialise.h"
+#include "worker/models/residual_stream.h"
 
 namespace mantissa::trainer {
 
@@ -43,25 +44,19 @@ void Gpt::Initialise(std::uint64_t seed, std::int64_t layers) {
 
 at::Tensor Gpt::Forward(const at::Tensor& input, const ForwardContext& context) {
   const PrecisionPolicy& policy = context.policy;
-  std::int32_t site = 0;
-  const auto drop = [&](const at::Tensor& part) {
-    const std::int32_t here = site++;
-    return context.training ? policy.Dropout(part, dropout_, context.key, here) : part;
-  };
   const std::int64_t time = input.size(1);
   TORCH_CHECK(time <= position_embedding_.size(0), "a sequence of ", time, " tokens, and a context of ",
               position_embedding_.size(0));
   const at::Tensor positions = position_embedding_.narrow(0, 0, time);
   const at::Tensor tokens = context.Pass("token_embedding", policy.Embedding(token_embedding_, input));
-  at::Tensor x = drop(policy.Add(tokens, positions));
+  at::Tensor embedded = policy.Add(tokens, positions);
+  if (context.training) embedded = policy.Dropout(embedded, dropout_, context.key, /*site=*/0);
+  ResidualStream stream(context, embedded, dropout_, /*first_site=*/1);
   for (const TransformerBlock& block : blocks_) {
-    const at::Tensor first = context.LayerNorm(block.norm1, x);
-    x = policy.Add(x, drop(block.Attend(first, context, heads_, /*causal=*/true)));
-    const at::Tensor second = context.LayerNorm(block.norm2, x);
-    x = policy.Add(x, drop(block.FeedForward(second, context, Activation::kGelu)));
+    stream.Add(block.Attend(stream.Norm(block.norm1, block.qkv), context, heads_, /*causal=*/true));
+    stream.Add(block.FeedForward(stream.Norm(block.norm2, block.up), context, Activation::kGelu));
   }
-  x = context.LayerNorm(norm_, x);
-  return context.Linear(head_, x).flatten(0, 1);
+  return context.Linear(head_, stream.Norm(norm_, head_)).flatten(0, 1);
 }
 
 }  // namespace mantissa::trainer

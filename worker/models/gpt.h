@@ -17,6 +17,7 @@ class Gpt : public Model {
 
   // Tokens (B, T) with T at most the context -> (B x T, vocabulary).
   at::Tensor Forward(const at::Tensor& input, const ForwardContext& context) override;
+  bool KeepsLogits() const override { return false; }
 
  private:
   void Initialise(std::uint64_t seed, std::int64_t layers);

@@ -25,6 +25,9 @@ class Model {
   // (B x T, vocabulary). The logits are in a type of the policy's.
   virtual at::Tensor Forward(const at::Tensor& input, const ForwardContext& context) = 0;
 
+  // Whether the backward pass reads the logits; where it does not, their gradient may take their place.
+  virtual bool KeepsLogits() const { return true; }
+
   ParameterBuffer& parameters() { return parameters_; }
   const ParameterBuffer& parameters() const { return parameters_; }
   // State that is not trained (batch-norm statistics), as the last applied iteration left it.

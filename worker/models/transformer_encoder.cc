@@ -4,6 +4,7 @@
 #include <ATen/ops/mean.h>
 
 #include "worker/models/linear_init.h"
+#include "worker/models/residual_stream.h"
 
 namespace mantissa::trainer {
 
@@ -21,21 +22,18 @@ TransformerEncoder::TransformerEncoder(const v1::Model& model, const spec::Sampl
 }
 
 at::Tensor TransformerEncoder::Forward(const at::Tensor& input, const ForwardContext& context) {
-  const PrecisionPolicy& policy = context.policy;
-  std::int32_t site = 0;
-  const auto drop = [&](const at::Tensor& part) {
-    const std::int32_t here = site++;
-    return context.training ? policy.Dropout(part, dropout_, context.key, here) : part;
-  };
   at::Tensor x = input.dim() == 2 ? input.unsqueeze(1) : input;
   if (input_) x = context.Linear(*input_, x).to(at::kFloat);
-  for (const TransformerBlock& layer : layers_) {
-    const at::Tensor attended = drop(layer.Attend(x, context, heads_, /*causal=*/false));
-    x = context.LayerNorm(layer.norm1, policy.Add(x, attended));
-    const at::Tensor fed = drop(layer.FeedForward(x, context, activation_));
-    x = context.LayerNorm(layer.norm2, policy.Add(x, fed));
+  at::Tensor read = x;
+  ResidualStream stream(context, x, dropout_, /*first_site=*/0);
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const TransformerBlock& layer = layers_[i];
+    stream.Add(layer.Attend(read, context, heads_, /*causal=*/false));
+    read = stream.BecomeNorm(layer.norm1, &layer.up);
+    stream.Add(layer.FeedForward(read, context, activation_));
+    read = stream.BecomeNorm(layer.norm2, i + 1 < layers_.size() ? &layers_[i + 1].qkv : nullptr);
   }
-  return context.Linear(head_, at::mean(x, at::IntArrayRef({1})));
+  return context.Linear(head_, at::mean(stream.x(), at::IntArrayRef({1})));
 }
 
 }  // namespace mantissa::trainer

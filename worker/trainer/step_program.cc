@@ -5,6 +5,7 @@
 
 #include <ATen/ATen.h>
 
+#include "worker/amp/loss_gradient.h"
 #include "worker/amp/op.h"
 #include "worker/data/sample_order.h"
 
@@ -96,9 +97,11 @@ at::Tensor StepProgram::RunMicroBatch(std::int64_t window, std::int64_t micro_ba
 at::Tensor StepProgram::RunPasses(const Batch& batch, const RandomKey& key, ActivationProbe* probe,
                                   const at::Tensor& seed) {
   const at::Tensor logits = state_.model().Forward(batch.input, {options_.policy, key, /*training=*/true, probe});
-  const at::Tensor loss = options_.policy.CrossEntropy(logits, batch.target);
-  loss.backward(seed);
-  return loss.detach();
+  // A probe may have kept them for the rest of the iteration.
+  const bool overwrite = probe == nullptr && !state_.model().KeepsLogits();
+  const LossGradient loss = CrossEntropyAndGradient(logits, batch.target, seed, overwrite);
+  logits.backward(loss.gradient);
+  return loss.loss_sum;
 }
 
 const at::Tensor& StepProgram::BackwardSeed(std::int64_t window) const {

@@ -133,5 +133,30 @@ TEST(CrossEntropyTest, WithoutGradModeNothingIsKept) {
   EXPECT_FALSE(OpCrossEntropy(at::zeros({1, 4}).requires_grad_(true), at::zeros({1}, at::kLong)).requires_grad());
 }
 
+// The bits of the loss and of its backward pass, whether the gradient may take the logits' place or not.
+TEST(CrossEntropyAndGradientTest, IsLossAndBackwardPassAtOnce) {
+  at::manual_seed(9);
+  for (const at::ScalarType type : {at::kFloat, at::kHalf, at::kBFloat16}) {
+    const at::Tensor logits = at::randn({6, 37}).to(type);
+    at::Tensor targets = at::randint(0, 37, {6}, at::kLong);
+    targets[2] = -100;
+    const at::Tensor incoming = at::full({}, 0.125f);
+    const at::Tensor leaf = logits.clone().requires_grad_(true);
+    const at::Tensor loss = OpCrossEntropy(leaf, targets);
+    loss.backward(incoming);
+    for (const bool overwrite : {false, true}) {
+      const auto [sum, gradient] = OpCrossEntropyAndGradient(logits.clone(), targets, incoming, overwrite);
+      EXPECT_TRUE(at::equal(sum, loss.detach()));
+      EXPECT_TRUE(at::equal(gradient, leaf.grad()));
+    }
+  }
+}
+
+TEST(CrossEntropyAndGradientTest, AnIncomingGradientThatIsNotOneNumberIsRefused) {
+  const at::Tensor logits = at::zeros({1, 4}), targets = at::zeros({1}, at::kLong);
+  EXPECT_THROW(OpCrossEntropyAndGradient(logits, targets, at::ones({2}), false), c10::Error);
+  EXPECT_THROW(OpCrossEntropyAndGradient(logits, targets, at::ones({}, at::kDouble), false), c10::Error);
+}
+
 }  // namespace
 }  // namespace mantissa::trainer

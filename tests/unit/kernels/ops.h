@@ -31,6 +31,17 @@ inline void OpFillInitial(const at::Tensor& values, std::int64_t seed, std::int6
       .call(values, seed, parameter, width, normal);
 }
 
+inline std::tuple<at::Tensor, at::Tensor> OpCrossEntropyAndGradient(const at::Tensor& logits, const at::Tensor& targets,
+                                                                    const at::Tensor& incoming, bool overwrite) {
+  return FindOp<std::tuple<at::Tensor, at::Tensor>(const at::Tensor&, const at::Tensor&, const at::Tensor&, bool)>(
+             "mantissa::cross_entropy_and_gradient")
+      .call(logits, targets, incoming, overwrite);
+}
+
+inline at::Tensor OpAttention(const at::Tensor& qkv, std::int64_t heads, bool causal) {
+  return FindOp<at::Tensor(const at::Tensor&, std::int64_t, bool)>("mantissa::attention").call(qkv, heads, causal);
+}
+
 struct DropoutKey {
   std::int64_t seed = 1;
   std::int64_t iteration = 2;
@@ -50,6 +61,30 @@ inline at::Tensor OpDropoutOfWindow(const at::Tensor& x, double probability, con
   return FindOp<at::Tensor(const at::Tensor&, double, std::int64_t, const at::Tensor&, std::int64_t, std::int64_t)>(
              "mantissa::dropout_of_window")
       .call(x, probability, key.seed, window, key.micro_batch, key.site);
+}
+
+struct ResidualNormCall {
+  at::Tensor x;
+  at::Tensor branch;  // undefined: none
+  at::Tensor weight;
+  at::Tensor bias;
+  double probability = 0;
+  DropoutKey key = {};
+  at::Tensor window = {};
+  bool norm = true;
+  std::optional<at::ScalarType> low = std::nullopt;
+};
+
+// -> (sum, norm, low).
+inline std::tuple<at::Tensor, at::Tensor, at::Tensor> OpResidualNorm(const ResidualNormCall& call) {
+  using Optional = std::optional<at::Tensor>;
+  const auto optional = [](const at::Tensor& tensor) { return tensor.defined() ? Optional(tensor) : std::nullopt; };
+  return FindOp<std::tuple<at::Tensor, at::Tensor, at::Tensor>(
+      const at::Tensor&, const Optional&, double, std::int64_t, std::int64_t, const Optional&, std::int64_t,
+      std::int64_t, const at::Tensor&, const at::Tensor&, double, bool, std::optional<at::ScalarType>)>(
+             "mantissa::residual_norm")
+      .call(call.x, optional(call.branch), call.probability, call.key.seed, call.key.iteration, optional(call.window),
+            call.key.micro_batch, call.key.site, call.weight, call.bias, 1e-5, call.norm, call.low);
 }
 
 template <class T>

@@ -7,6 +7,7 @@
 #include <torch/library.h>
 
 #include "worker/kernels/check.h"
+#include "worker/kernels/cross_entropy/cross_entropy_check.h"
 #include "worker/kernels/cross_entropy/cross_entropy_cpu.h"
 
 namespace mantissa::trainer::kernels {
@@ -29,6 +30,13 @@ at::Tensor BackwardCpu(const at::Tensor& gradient, const at::Tensor& logits, con
   const at::Tensor result = at::empty_like(logits, at::MemoryFormat::Contiguous);
   cpu::CrossEntropyBackward(gradient, logits.contiguous(), targets.contiguous(), normalizers, result);
   return result;
+}
+
+std::tuple<at::Tensor, at::Tensor> WithGradientCpu(const at::Tensor& logits, const at::Tensor& targets,
+                                                   const at::Tensor& incoming, bool /*overwrite*/) {
+  CheckIncoming(incoming);
+  const auto [sum, normalizers] = ForwardCpu(logits, targets);
+  return {sum, BackwardCpu(incoming, logits, targets, normalizers)};
 }
 
 std::tuple<at::Tensor, at::Tensor> CallForward(const at::Tensor& logits, const at::Tensor& targets) {
@@ -89,11 +97,18 @@ TORCH_LIBRARY_FRAGMENT(mantissa, library) {
   library.def("cross_entropy(Tensor logits, Tensor targets) -> Tensor");
   library.def("cross_entropy_forward(Tensor logits, Tensor targets) -> (Tensor, Tensor)");
   library.def("cross_entropy_backward(Tensor gradient, Tensor logits, Tensor targets, Tensor normalizers) -> Tensor");
+  // -> (sum, the gradient of incoming x sum), both at once where the incoming gradient is known before the loss is:
+  // with one pass over the logits less, and in their place where `overwrite` says that nobody else wants them. (An op
+  // may not need their room; then the logits stay.) No part of the autograd graph.
+  library.def(
+      "cross_entropy_and_gradient(Tensor logits, Tensor targets, Tensor incoming, bool overwrite) -> (Tensor, "
+      "Tensor)");
 }
 TORCH_LIBRARY_IMPL(mantissa, CompositeImplicitAutograd, library) { library.impl("cross_entropy", CrossEntropy); }
 TORCH_LIBRARY_IMPL(mantissa, CPU, library) {
   library.impl("cross_entropy_forward", ForwardCpu);
   library.impl("cross_entropy_backward", BackwardCpu);
+  library.impl("cross_entropy_and_gradient", WithGradientCpu);
 }
 
 }  // namespace

@@ -25,4 +25,8 @@ void LaunchCrossEntropyForward(const LogitsView& logits, const std::int64_t* tar
 void LaunchCrossEntropyBackward(const float* gradient, const LogitsView& logits, const std::int64_t* targets,
                                 const float* normalizers, void* result, cudaStream_t stream);
 
+// Both at once, of `incoming` (1) x the sum. `gradient` may be the logits themselves.
+void LaunchCrossEntropyAndGradient(const float* incoming, const LogitsView& logits, const std::int64_t* targets,
+                                   float* losses, float* sum, void* gradient, cudaStream_t stream);
+
 }  // namespace mantissa::trainer::cuda

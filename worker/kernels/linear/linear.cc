@@ -3,6 +3,7 @@
 //
 // One autograd node instead of ATen's cast, transpose, product and accumulation nodes: the gradients of weight and
 // bias are added straight into their .grad, and an input that needs no gradient (the first layer's) gets none.
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/gelu_backward.h>
@@ -51,6 +52,23 @@ at::Tensor ActivationGradient(ActivationKind kind, const at::Tensor& gradient, c
       return at::tanh_backward(gradient, saved);
   }
   TORCH_CHECK(false, "unknown activation");
+}
+
+// The gradient of what went into the activation; adds its sums over rows to the bias's gradient, where that is defined.
+at::Tensor ProductGradient(ActivationKind kind, const at::Tensor& gradient, const at::Tensor& saved,
+                           const at::Tensor& bias_gradient) {
+  if (gradient.is_cuda()) {
+    static const auto op = c10::Dispatcher::singleton()
+                               .findSchemaOrThrow("mantissa::activation_backward", "")
+                               .typed<at::Tensor(const at::Tensor&, const std::optional<at::Tensor>&, std::int64_t,
+                                                 const std::optional<at::Tensor>&)>();
+    return op.call(gradient, kind == ActivationKind::kNone ? std::nullopt : std::optional(saved),
+                   static_cast<std::int64_t>(kind),
+                   bias_gradient.defined() ? std::optional(bias_gradient) : std::nullopt);
+  }
+  const at::Tensor result = ActivationGradient(kind, gradient, saved);
+  if (bias_gradient.defined()) bias_gradient.add_(result.sum(0));
+  return result;
 }
 
 // What forward leaves for backward. Tensors are without history, so that a node never keeps itself alive.
@@ -108,7 +126,7 @@ variable_list LinearNode::apply(variable_list&& gradients) {
     return result;
   }
 
-  const at::Tensor dz = ActivationGradient(saved.activation, gradient, saved.activation_saved);
+  const at::Tensor dz = ProductGradient(saved.activation, gradient, saved.activation_saved, bias_gradient);
   if (weight_gradient.defined()) {
     if (saved.compute == at::kFloat) {
       weight_gradient.addmm_(dz.t(), saved.x);
@@ -116,7 +134,6 @@ variable_list LinearNode::apply(variable_list&& gradients) {
       weight_gradient.add_(at::mm(dz.t(), saved.x));
     }
   }
-  if (bias_gradient.defined()) bias_gradient.add_(dz.sum(0));
   if (wants_input) result[0] = at::mm(dz, saved.weight).to(input_type).view(input_sizes);
   return result;
 }
@@ -201,6 +218,9 @@ at::Tensor Linear(const at::Tensor& x, const at::Tensor& weight, const std::opti
 TORCH_LIBRARY_FRAGMENT(mantissa, library) {
   library.def(
       "linear(Tensor x, Tensor weight, Tensor? stored, Tensor? bias, ScalarType compute, int activation) -> Tensor");
+  // ProductGradient in one pass; of CUDA's only. `gradient` (rows, out), the same without an activation.
+  library.def(
+      "activation_backward(Tensor gradient, Tensor? saved, int activation, Tensor(a!)? bias_gradient) -> Tensor");
 }
 // One function for every device, which is its own autograd formula.
 TORCH_LIBRARY_IMPL(mantissa, CompositeImplicitAutograd, library) { library.impl("linear", Linear); }

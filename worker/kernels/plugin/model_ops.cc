@@ -10,29 +10,18 @@
 #include <torch/library.h>
 
 #include "worker/kernels/check.h"
+#include "worker/kernels/cross_entropy/cross_entropy_check.h"
 #include "worker/kernels/cross_entropy/cross_entropy_cuda.h"
 #include "worker/kernels/dropout/dropout_check.h"
 #include "worker/kernels/dropout/dropout_cuda.h"
 #include "worker/kernels/plugin/device_check.h"
+#include "worker/kernels/plugin/number_type_of.h"
 
 namespace mantissa::trainer::kernels {
 namespace {
 
-cuda::NumberType TypeOf(const at::Tensor& tensor, const char* op) {
-  switch (tensor.scalar_type()) {
-    case at::kFloat:
-      return cuda::NumberType::kFloat;
-    case at::kHalf:
-      return cuda::NumberType::kHalf;
-    case at::kBFloat16:
-      return cuda::NumberType::kBfloat16;
-    default:
-      TORCH_CHECK(false, op, " of ", tensor.scalar_type());
-  }
-}
-
 cuda::LogitsView ViewOf(const at::Tensor& logits) {
-  return {logits.const_data_ptr(), TypeOf(logits, "cross_entropy"), logits.size(0), logits.size(1)};
+  return {logits.const_data_ptr(), TypeOf(logits.scalar_type(), "cross_entropy"), logits.size(0), logits.size(1)};
 }
 
 std::tuple<at::Tensor, at::Tensor> CrossEntropyForwardCuda(const at::Tensor& logits_any,
@@ -68,12 +57,33 @@ at::Tensor CrossEntropyBackwardCuda(const at::Tensor& gradient, const at::Tensor
   return result;
 }
 
+std::tuple<at::Tensor, at::Tensor> CrossEntropyAndGradientCuda(const at::Tensor& logits_any,
+                                                               const at::Tensor& targets_any,
+                                                               const at::Tensor& incoming, bool overwrite) {
+  CheckLogits(logits_any, targets_any);
+  CheckIncoming(incoming);
+  CheckOnDevice(logits_any.device(), {targets_any, incoming});
+  const c10::cuda::CUDAGuard guard(logits_any.device());
+  const at::Tensor logits = logits_any.contiguous();
+  const at::Tensor targets = targets_any.contiguous();
+  const at::TensorOptions options = logits.options().dtype(at::kFloat);
+  const at::Tensor sum = at::empty({}, options);
+  const at::Tensor losses = at::empty({logits.size(0)}, options);
+  const at::Tensor gradient = overwrite ? logits : at::empty_like(logits);
+  cuda::LaunchCrossEntropyAndGradient(incoming.const_data_ptr<float>(), ViewOf(logits),
+                                      targets.const_data_ptr<std::int64_t>(), losses.mutable_data_ptr<float>(),
+                                      sum.mutable_data_ptr<float>(), gradient.mutable_data_ptr(),
+                                      c10::cuda::getCurrentCUDAStream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return {sum, gradient};
+}
+
 at::Tensor Drop(const at::Tensor& x_any, const DropoutDraw& draw, const std::int64_t* window) {
   const c10::cuda::CUDAGuard guard(x_any.device());
   const at::Tensor x = x_any.contiguous();
   const at::Tensor result = at::empty_like(x);
-  cuda::LaunchDropout(draw, window, TypeOf(x, "dropout"), x.const_data_ptr(), x.numel(), result.mutable_data_ptr(),
-                      c10::cuda::getCurrentCUDAStream());
+  cuda::LaunchDropout(draw, window, TypeOf(x.scalar_type(), "dropout"), x.const_data_ptr(), x.numel(),
+                      result.mutable_data_ptr(), c10::cuda::getCurrentCUDAStream());
   C10_CUDA_KERNEL_LAUNCH_CHECK();
   return result;
 }
@@ -92,6 +102,7 @@ at::Tensor DropoutMaskOfWindowCuda(const at::Tensor& x, double probability, std:
 TORCH_LIBRARY_IMPL(mantissa, CUDA, library) {
   library.impl("cross_entropy_forward", CrossEntropyForwardCuda);
   library.impl("cross_entropy_backward", CrossEntropyBackwardCuda);
+  library.impl("cross_entropy_and_gradient", CrossEntropyAndGradientCuda);
   library.impl("dropout_mask", DropoutMaskCuda);
   library.impl("dropout_mask_of_window", DropoutMaskOfWindowCuda);
 }

@@ -1,0 +1,156 @@
+// See activation_backward_cuda.h: a thread takes a few neighbouring columns, 16 bytes where they are aligned, down a
+// share of the rows. Columns are summed in FP32: within a block, then over blocks, always in the same order.
+#include <type_traits>
+
+#include "worker/kernels/cuda/column_sums.cuh"
+#include "worker/kernels/cuda/number.cuh"
+#include "worker/kernels/linear/activation_backward_cuda.h"
+
+namespace mantissa::trainer::cuda {
+namespace {
+
+using cpu::ActivationKind;
+
+constexpr int kLanes = 32;
+constexpr int kRows = 8;
+// Some 8 blocks on each of an H100's 132 processors.
+constexpr std::int64_t kMostBlocks = 1056;
+constexpr std::int64_t kLeastRowsOfBlock = 4 * kRows;
+
+template <class T>
+constexpr int kVector = 16 / sizeof(T);
+
+std::int64_t ColumnBlocks(std::int64_t columns, int vector) {
+  return (columns + kLanes * vector - 1) / (kLanes * vector);
+}
+
+std::int64_t Parts(std::int64_t rows, std::int64_t columns, int vector) {
+  const std::int64_t most = kMostBlocks / ColumnBlocks(columns, vector);
+  const std::int64_t wanted = (rows + kLeastRowsOfBlock - 1) / kLeastRowsOfBlock;
+  return wanted < 1 || most < 1 ? 1 : wanted < most ? wanted : most;
+}
+
+// tanh to within 2^-22 of 1: as good as exact for results that are rounded to 16 bits.
+template <class T>
+__device__ float TanhFor(float x) {
+  if constexpr (std::is_same_v<T, float>) {
+    return tanhf(x);
+  } else {
+    return 1.0f - __fdividef(2.0f, __expf(2.0f * x) + 1.0f);
+  }
+}
+
+template <class T, ActivationKind kKind>
+__device__ float Derive(float gradient, float saved) {
+  if constexpr (kKind == ActivationKind::kRelu) {
+    return saved <= 0 ? 0.0f : gradient;
+  } else if constexpr (kKind == ActivationKind::kTanh) {
+    return gradient * (1.0f - saved * saved);
+  } else if constexpr (kKind == ActivationKind::kGelu) {
+    constexpr float kSqrtTwoOverPi = 0.7978845608028654f;
+    constexpr float kCubic = 0.044715f;
+    const float t = TanhFor<T>(kSqrtTwoOverPi * (saved + kCubic * (saved * saved * saved)));
+    const float inner = kSqrtTwoOverPi * (1.0f + 3.0f * kCubic * (saved * saved));
+    return gradient * (0.5f * (1.0f + t) + 0.5f * saved * (1.0f - t * t) * inner);
+  } else {
+    return gradient;
+  }
+}
+
+template <class T, ActivationKind kKind, int kColumns>
+__global__ void Backward(ActivationBackward work, std::int64_t rows_of_block) {
+  using Columns = Pack<T, kColumns>;
+  const std::int64_t column = (static_cast<std::int64_t>(blockIdx.x) * kLanes + threadIdx.x) * kColumns;
+  const std::int64_t begin = blockIdx.y * rows_of_block;
+  const std::int64_t end = begin + rows_of_block < work.rows ? begin + rows_of_block : work.rows;
+  float sums[kColumns] = {};
+  if (column < work.columns) {
+#pragma unroll 4
+    for (std::int64_t row = begin + threadIdx.y; row < end; row += kRows) {
+      const std::int64_t at = row * work.columns + column;
+      Columns gradient = *reinterpret_cast<const Columns*>(static_cast<const T*>(work.gradient) + at);
+      Columns saved;
+      if constexpr (kKind != ActivationKind::kNone) {
+        saved = *reinterpret_cast<const Columns*>(static_cast<const T*>(work.saved) + at);
+      }
+#pragma unroll
+      for (int i = 0; i < kColumns; ++i) {
+        if constexpr (kKind != ActivationKind::kNone) {
+          Narrow(Derive<T, kKind>(Wide(gradient.value[i]), Wide(saved.value[i])), &gradient.value[i]);
+        }
+        sums[i] += Wide(gradient.value[i]);
+      }
+      if constexpr (kKind != ActivationKind::kNone) {
+        *reinterpret_cast<Columns*>(static_cast<T*>(work.result) + at) = gradient;
+      }
+    }
+  }
+  if (work.bias_gradient == nullptr) return;
+  __shared__ float of_row[kRows][kLanes * kColumns];
+#pragma unroll
+  for (int i = 0; i < kColumns; ++i) of_row[threadIdx.y][i * kLanes + threadIdx.x] = sums[i];
+  __syncthreads();
+  if (threadIdx.y != 0 || column >= work.columns) return;
+#pragma unroll
+  for (int i = 0; i < kColumns; ++i) {
+    float sum = sums[i];
+    for (int row = 1; row < kRows; ++row) sum += of_row[row][i * kLanes + threadIdx.x];
+    work.partials[blockIdx.y * work.columns + column + i] = sum;
+  }
+}
+
+template <class T, ActivationKind kKind>
+void LaunchOf(const ActivationBackward& work, cudaStream_t stream) {
+  using Vector = Pack<T, kVector<T>>;
+  // Both splits of the columns leave as many parts.
+  const std::int64_t parts = Parts(work.rows, work.columns, kVector<T>);
+  const std::int64_t rows_of_block = (work.rows + parts - 1) / parts;
+  const bool vectors =
+      work.columns % kVector<T> == 0 && IsAlignedFor<Vector>(work.gradient) &&
+      (kKind == ActivationKind::kNone || (IsAlignedFor<Vector>(work.saved) && IsAlignedFor<Vector>(work.result)));
+  const auto grid = [&](int vector) {
+    return dim3(static_cast<unsigned>(ColumnBlocks(work.columns, vector)), static_cast<unsigned>(parts));
+  };
+  if (vectors) {
+    Backward<T, kKind, kVector<T>><<<grid(kVector<T>), dim3(kLanes, kRows), 0, stream>>>(work, rows_of_block);
+  } else {
+    Backward<T, kKind, 1><<<grid(1), dim3(kLanes, kRows), 0, stream>>>(work, rows_of_block);
+  }
+  if (work.bias_gradient == nullptr) return;
+  LaunchAddColumnSums<T>(work.partials, parts, work.columns, 1, work.bias_gradient, nullptr, stream);
+}
+
+template <class T>
+void LaunchFor(const ActivationBackward& work, cudaStream_t stream) {
+  switch (work.activation) {
+    case ActivationKind::kNone:
+      return LaunchOf<T, ActivationKind::kNone>(work, stream);
+    case ActivationKind::kRelu:
+      return LaunchOf<T, ActivationKind::kRelu>(work, stream);
+    case ActivationKind::kGelu:
+      return LaunchOf<T, ActivationKind::kGelu>(work, stream);
+    case ActivationKind::kTanh:
+      return LaunchOf<T, ActivationKind::kTanh>(work, stream);
+  }
+}
+
+}  // namespace
+
+std::int64_t ActivationBackwardParts(NumberType type, std::int64_t rows, std::int64_t columns) {
+  return Parts(rows, columns, type == NumberType::kFloat ? kVector<float> : kVector<__half>);
+}
+
+void LaunchActivationBackward(const ActivationBackward& work, cudaStream_t stream) {
+  if (work.rows == 0 || work.columns == 0) return;
+  if (work.activation == ActivationKind::kNone && work.bias_gradient == nullptr) return;
+  switch (work.type) {
+    case NumberType::kFloat:
+      return LaunchFor<float>(work, stream);
+    case NumberType::kHalf:
+      return LaunchFor<__half>(work, stream);
+    case NumberType::kBfloat16:
+      return LaunchFor<__nv_bfloat16>(work, stream);
+  }
+}
+
+}  // namespace mantissa::trainer::cuda

@@ -1,0 +1,298 @@
+// residual_norm, see residual_norm.cc: a warp for each row of up to 1024 numbers, a block for a longer one; the row
+// stays in registers, four neighbouring numbers a thread and turn. Statistics in FP32. What is summed over rows is
+// summed by each block over its own first, always in the same order.
+#include "worker/kernels/cuda/block_reduce.cuh"
+#include "worker/kernels/cuda/column_sums.cuh"
+#include "worker/kernels/cuda/number.cuh"
+#include "worker/kernels/residual_norm/residual_norm_cuda.h"
+
+namespace mantissa::trainer::cuda {
+namespace {
+
+using kernels::DropoutDraw;
+
+constexpr int kThreads = 128;
+// In backward, three on each of an H100's 132 processors: a thread's sums over rows take so many registers.
+constexpr int kBlocksOfProcessor = 3;
+constexpr std::int64_t kMostParts = 132 * kBlocksOfProcessor;
+
+// How a row is shared out: by kLanes threads, each with kTurns x 4 of its numbers; by four at once where they are
+// aligned.
+template <int kLanes_, int kTurns_, bool kFours_>
+struct Share {
+  static constexpr int kLanes = kLanes_;
+  static constexpr int kTurns = kTurns_;
+  static constexpr bool kFours = kFours_;
+  static constexpr int kRowsOfBlock = kThreads / kLanes;
+
+  static __device__ int Lane() { return threadIdx.x % kLanes; }
+  // The first of the calling thread's four in this turn.
+  static __device__ std::int64_t Place(int turn) { return (static_cast<std::int64_t>(turn) * kLanes + Lane()) * 4; }
+  static __device__ std::int64_t FirstRow() {
+    return static_cast<std::int64_t>(blockIdx.x) * kRowsOfBlock + threadIdx.x / kLanes;
+  }
+
+  // Zeros beyond the row's end.
+  template <class T>
+  static __device__ void Load(const T* row, std::int64_t at, std::int64_t width, float* to) {
+    if constexpr (kFours) {
+      Pack<T, 4> four = {};
+      if (at < width) four = *reinterpret_cast<const Pack<T, 4>*>(row + at);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) to[i] = Wide(four.value[i]);
+    } else {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) to[i] = at + i < width ? Wide(row[at + i]) : 0.0f;
+    }
+  }
+
+  template <class T>
+  static __device__ void Store(const float* from, std::int64_t at, std::int64_t width, T* row) {
+    if constexpr (kFours) {
+      Pack<T, 4> four;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) Narrow(from[i], &four.value[i]);
+      if (at < width) *reinterpret_cast<Pack<T, 4>*>(row + at) = four;
+    } else {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        if (at + i < width) Narrow(from[i], row + at + i);
+      }
+    }
+  }
+};
+
+__device__ DropoutDraw DrawOf(const NormRows& of) {
+  DropoutDraw draw = of.draw;
+  if (of.window != nullptr) draw.iteration = static_cast<std::uint32_t>(*of.window);
+  return draw;
+}
+
+// Drops of four numbers of T, `at` counting from the first row's begin, and rounds those that are kept.
+template <class T>
+__device__ void DropFour(const DropoutDraw& draw, std::int64_t at, float* values) {
+  if (draw.threshold == 0) return;
+  Philox4 words = draw.Words(at / 4);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const std::int64_t word = (at + i) % 4;
+    if (i > 0 && word == 0) words = draw.Words((at + i) / 4);
+    T rounded;
+    Narrow(draw.Keeps(words.word[word]) ? values[i] * draw.scale : 0.0f, &rounded);
+    values[i] = Wide(rounded);
+  }
+}
+
+template <class T, class Share>
+__global__ void __launch_bounds__(kThreads) Forward(ResidualNormForward work) {
+  const std::int64_t width = work.of.width;
+  const std::int64_t row = Share::FirstRow();
+  if (row >= work.of.rows) return;  // a whole warp; a block that shares a row always has one
+  const std::int64_t begin = row * width;
+  const DropoutDraw draw = DrawOf(work.of);
+  float sums[Share::kTurns][4];
+  float total = 0;
+#pragma unroll
+  for (int turn = 0; turn < Share::kTurns; ++turn) {
+    const std::int64_t at = Share::Place(turn);
+    Share::Load(work.x + begin, at, width, sums[turn]);
+    if (work.branch != nullptr) {
+      float branch[4];
+      Share::Load(static_cast<const T*>(work.branch) + begin, at, width, branch);
+      DropFour<T>(draw, begin + at, branch);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) sums[turn][i] += at + i < width ? branch[i] : 0.0f;
+    }
+    if (work.sum != nullptr) Share::Store(sums[turn], at, width, work.sum + begin);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) total += sums[turn][i];
+  }
+  const float mean = Reduce<Share::kLanes>(total, Add()) / static_cast<float>(width);
+  float squares = 0;
+#pragma unroll
+  for (int turn = 0; turn < Share::kTurns; ++turn) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const float apart = sums[turn][i] - mean;
+      if (Share::Place(turn) + i < width) squares += apart * apart;
+    }
+  }
+  const float variance = Reduce<Share::kLanes>(squares, Add()) / static_cast<float>(width);
+  const float inverse_deviation = rsqrtf(variance + work.epsilon);
+#pragma unroll
+  for (int turn = 0; turn < Share::kTurns; ++turn) {
+    const std::int64_t at = Share::Place(turn);
+    float weight[4], bias[4], norm[4];
+    Share::Load(work.of.weight, at, width, weight);
+    Share::Load(work.bias, at, width, bias);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) norm[i] = (sums[turn][i] - mean) * inverse_deviation * weight[i] + bias[i];
+    if (work.norm != nullptr) Share::Store(norm, at, width, work.norm + begin);
+    if (work.low != nullptr) Share::Store(norm, at, width, static_cast<T*>(work.low) + begin);
+  }
+  if (Share::Lane() == 0) {
+    work.means[row] = mean;
+    work.inverse_deviations[row] = inverse_deviation;
+  }
+}
+
+// sums[turn][i] of every row's threads of a block, added up row by row, into to (width).
+template <class Share>
+__device__ void SumRowsOfBlock(const float (&sums)[Share::kTurns][4], std::int64_t width, float* shared, float* to) {
+  const int own_row = threadIdx.x / Share::kLanes;
+  for (int row = 0; row < Share::kRowsOfBlock; ++row) {
+    if (row == own_row) {
+#pragma unroll
+      for (int turn = 0; turn < Share::kTurns; ++turn) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const std::int64_t at = Share::Place(turn) + i;
+          if (at < width) shared[at] = row == 0 ? sums[turn][i] : shared[at] + sums[turn][i];
+        }
+      }
+    }
+    __syncthreads();
+  }
+  for (std::int64_t at = threadIdx.x; at < width; at += kThreads) to[at] = shared[at];
+  __syncthreads();  // before the next sums
+}
+
+template <class T, class Share>
+__global__ void __launch_bounds__(kThreads, kBlocksOfProcessor) Backward(ResidualNormBackward work) {
+  extern __shared__ float shared[];
+  const std::int64_t width = work.of.width;
+  const DropoutDraw draw = DrawOf(work.of);
+  float of_weight[Share::kTurns][4] = {}, of_bias[Share::kTurns][4] = {};
+  for (std::int64_t row = Share::FirstRow(); row < work.of.rows; row += gridDim.x * Share::kRowsOfBlock) {
+    const std::int64_t begin = row * width;
+    const float mean = work.means[row];
+    const float inverse_deviation = work.inverse_deviations[row];
+    float normal[Share::kTurns][4], scaled[Share::kTurns][4];  // without weight and bias; the gradient x weight
+    // Read with the others where there are registers for it, so that it does not have to be waited for as well.
+    constexpr bool kReadsEarly = Share::kTurns <= 6;
+    float of_sum[Share::kTurns][4] = {};
+    float mean_scaled = 0, mean_product = 0;
+#pragma unroll
+    for (int turn = 0; turn < Share::kTurns; ++turn) {
+      const std::int64_t at = Share::Place(turn);
+      float gradient[4] = {}, low[4] = {}, weight[4];
+      Share::Load(work.sum + begin, at, width, normal[turn]);
+      if (work.norm_gradient != nullptr) Share::Load(work.norm_gradient + begin, at, width, gradient);
+      if (work.low_gradient != nullptr) {
+        Share::Load(static_cast<const T*>(work.low_gradient) + begin, at, width, low);
+      }
+      if (kReadsEarly && work.sum_gradient != nullptr) {
+        Share::Load(work.sum_gradient + begin, at, width, of_sum[turn]);
+      }
+      Share::Load(work.of.weight, at, width, weight);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        gradient[i] += low[i];
+        normal[turn][i] = at + i < width ? (normal[turn][i] - mean) * inverse_deviation : 0.0f;
+        of_weight[turn][i] += gradient[i] * normal[turn][i];
+        of_bias[turn][i] += gradient[i];
+        scaled[turn][i] = gradient[i] * weight[i];
+        mean_scaled += scaled[turn][i];
+        mean_product += scaled[turn][i] * normal[turn][i];
+      }
+    }
+    mean_scaled = Reduce<Share::kLanes>(mean_scaled, Add()) / static_cast<float>(width);
+    mean_product = Reduce<Share::kLanes>(mean_product, Add()) / static_cast<float>(width);
+#pragma unroll
+    for (int turn = 0; turn < Share::kTurns; ++turn) {
+      const std::int64_t at = Share::Place(turn);
+      float(&result)[4] = of_sum[turn];
+      if (!kReadsEarly && work.sum_gradient != nullptr) Share::Load(work.sum_gradient + begin, at, width, result);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        result[i] += inverse_deviation * (scaled[turn][i] - mean_scaled - normal[turn][i] * mean_product);
+      }
+      if (work.x_gradient != nullptr) Share::Store(result, at, width, work.x_gradient + begin);
+      if (work.branch_gradient != nullptr) {
+        if (draw.threshold != 0) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            T rounded;
+            Narrow(result[i], &rounded);
+            result[i] = Wide(rounded);
+          }
+          DropFour<T>(draw, begin + at, result);
+        }
+        Share::Store(result, at, width, static_cast<T*>(work.branch_gradient) + begin);
+      }
+    }
+  }
+  float* const partial = work.partials + static_cast<std::int64_t>(blockIdx.x) * 2 * width;
+  SumRowsOfBlock<Share>(of_weight, width, shared, partial);
+  SumRowsOfBlock<Share>(of_bias, width, shared, partial + width);
+}
+
+template <class T>
+bool IsInFours(const void* pointer) {
+  return pointer == nullptr || IsAlignedFor<Pack<T, 4>>(pointer);
+}
+
+// launch.operator()<T, Share>(rows of a block).
+template <class T, class Launch>
+void ChooseShare(std::int64_t width, bool fours, const Launch& launch) {
+  if (!fours) return launch.template operator()<T, Share<kThreads, 8, false>>();
+  if (width <= 512) return launch.template operator()<T, Share<kWarp, 4, true>>();
+  if (width <= 768) return launch.template operator()<T, Share<kWarp, 6, true>>();
+  if (width <= 1024) return launch.template operator()<T, Share<kWarp, 8, true>>();
+  if (width <= 2048) return launch.template operator()<T, Share<kThreads, 4, true>>();
+  return launch.template operator()<T, Share<kThreads, 8, true>>();
+}
+
+template <class Launch>
+void ChooseType(NumberType type, const Launch& launch) {
+  switch (type) {
+    case NumberType::kFloat:
+      return launch.template operator()<float>();
+    case NumberType::kHalf:
+      return launch.template operator()<__half>();
+    case NumberType::kBfloat16:
+      return launch.template operator()<__nv_bfloat16>();
+  }
+}
+
+}  // namespace
+
+std::int64_t ResidualNormParts(std::int64_t rows, std::int64_t width) {
+  const std::int64_t rows_of_block = width <= 1024 ? kThreads / kWarp : 1;
+  const std::int64_t blocks = (rows + rows_of_block - 1) / rows_of_block;
+  return blocks < 1 ? 1 : blocks < kMostParts ? blocks : kMostParts;
+}
+
+void LaunchResidualNormForward(const ResidualNormForward& work, cudaStream_t stream) {
+  if (work.of.rows == 0) return;
+  ChooseType(work.of.type, [&]<class T>() {
+    bool fours = work.of.width % 4 == 0 && IsInFours<T>(work.branch) && IsInFours<T>(work.low);
+    for (const float* pointer : {work.x, work.of.weight, work.bias, static_cast<const float*>(work.sum),
+                                 static_cast<const float*>(work.norm)}) {
+      fours = fours && IsInFours<float>(pointer);
+    }
+    ChooseShare<T>(work.of.width, fours, [&]<class Number, class Part>() {
+      const auto blocks = static_cast<unsigned>((work.of.rows + Part::kRowsOfBlock - 1) / Part::kRowsOfBlock);
+      Forward<Number, Part><<<blocks, kThreads, 0, stream>>>(work);
+    });
+  });
+}
+
+void LaunchResidualNormBackward(const ResidualNormBackward& work, cudaStream_t stream) {
+  if (work.of.rows == 0) return;
+  const auto parts = static_cast<unsigned>(ResidualNormParts(work.of.rows, work.of.width));
+  const auto shared = static_cast<unsigned>(work.of.width * static_cast<std::int64_t>(sizeof(float)));
+  ChooseType(work.of.type, [&]<class T>() {
+    bool fours = work.of.width % 4 == 0 && IsInFours<T>(work.low_gradient) && IsInFours<T>(work.branch_gradient);
+    for (const float* pointer : {work.sum_gradient, work.norm_gradient, work.sum, work.of.weight,
+                                 static_cast<const float*>(work.x_gradient)}) {
+      fours = fours && IsInFours<float>(pointer);
+    }
+    ChooseShare<T>(work.of.width, fours, [&]<class Number, class Part>() {
+      Backward<Number, Part><<<parts, kThreads, shared, stream>>>(work);
+    });
+  });
+  LaunchAddColumnSums<float>(work.partials, parts, work.of.width, 2, work.weight_gradient, work.bias_gradient, stream);
+}
+
+}  // namespace mantissa::trainer::cuda
