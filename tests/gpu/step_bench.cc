@@ -1,12 +1,16 @@
 // How long an iteration takes, recorded and operation by operation: a JSON line for each number.
 //
-//   mantissa_gpu_step_bench COMMIT [CASE...]
+//   mantissa_gpu_step_bench COMMIT [--nodes] [CASE...]
+//
+// --nodes prints what each recorded iteration is made of as well. The case `update` is the memory bandwidth of the ops
+// between gradients and parameters.
 //
 // Blocks of the two engines take turns on one GPU, each of 200 iterations or 2 s, whichever is over first; what is
 // printed is the median block's. Both run with full telemetry records, one for each iteration.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,6 +20,8 @@
 
 #include "process/clock.h"
 #include "tests/gpu/gpu_run.h"
+#include "tests/gpu/graph_nodes.h"
+#include "tests/gpu/update_bandwidth.h"
 #include "worker/data/feature_dataset.h"
 #include "worker/trainer/eager_engine.h"
 #include "worker/trainer/graph/graph_engine.h"
@@ -83,8 +89,8 @@ double Median(std::vector<double> values) {
 
 class Bench {
  public:
-  Bench(const MantissaDeviceApi& api, std::string device, std::string commit)
-      : api_(api), device_(std::move(device)), commit_(std::move(commit)) {}
+  Bench(const MantissaDeviceApi& api, std::string device, std::string commit, bool tells_nodes)
+      : api_(api), device_(std::move(device)), commit_(std::move(commit)), tells_nodes_(tells_nodes) {}
 
   void Measure(const Case& measured) {
     const process::RealClock clock;
@@ -100,6 +106,7 @@ class Bench {
       std::fprintf(stderr, "%s: %s\n", measured.name.c_str(), std::string(graphs.status().message()).c_str());
       return;
     }
+    const std::vector<std::string> nodes = NodesOfLastCapture();
     std::vector<double> of_eager, of_graph, ratios;
     Block(operations);
     Block(**graphs);
@@ -113,9 +120,24 @@ class Bench {
     Print(measured.name, "eager_to_graph", Median(ratios), "ratio");
     Print(measured.name, "record_s", recording, "s");
     Print(measured.name, "graph_pool_bytes", static_cast<double>((*graphs)->pool_bytes()), "B");
+    PrintNodes(measured.name, nodes);
+  }
+
+  void MeasureUpdate() {
+    for (const UpdateBandwidth& op : MeasureUpdateBandwidth()) {
+      Print(op.name, "bandwidth", op.bytes_per_second * 1e-9, "GB/s");
+    }
   }
 
  private:
+  void PrintNodes(const std::string& name, const std::vector<std::string>& nodes) const {
+    Print(name, "graph_nodes", static_cast<double>(nodes.size()), "nodes");
+    if (!tells_nodes_) return;
+    std::map<std::string, int> counts;
+    for (const std::string& node : nodes) ++counts[node];
+    for (const auto& [node, count] : counts) std::fprintf(stderr, "%s: %4d x %s\n", name.c_str(), count, node.c_str());
+  }
+
   void Print(const std::string& name, const char* metric, double value, const char* unit) const {
     std::printf(
         "{\"bench\": \"gpu_step\", \"case\": \"%s\", \"metric\": \"%s\", \"value\": %.6g, \"unit\": \"%s\", "
@@ -127,6 +149,7 @@ class Bench {
   const MantissaDeviceApi& api_;
   const std::string device_;
   const std::string commit_;
+  const bool tells_nodes_;
 };
 
 int Main(int argc, char** argv) {
@@ -143,13 +166,16 @@ int Main(int argc, char** argv) {
   PrepareProcess();
   UseOneStream(kGpu);
   WarmUp(kGpu);
-  const std::vector<std::string> asked(argv + 2, argv + argc);
-  Bench bench(**api, facts->name, argv[1]);
+  std::vector<std::string> asked(argv + 2, argv + argc);
+  const bool tells_nodes = std::erase(asked, "--nodes") > 0;
+  Bench bench(**api, facts->name, argv[1], tells_nodes);
   for (const Case& measured : Cases()) {
     if (!asked.empty() && std::find(asked.begin(), asked.end(), measured.name) == asked.end()) continue;
     ReleaseMemory(kGpu);
     bench.Measure(measured);
   }
+  ReleaseMemory(kGpu);
+  if (asked.empty() || std::find(asked.begin(), asked.end(), "update") != asked.end()) bench.MeasureUpdate();
   return 0;
 }
 
