@@ -65,30 +65,6 @@ TEST(GpuGatherTest, DataThatStayOnTheHostAreDelivered) {
   EXPECT_EQ(batch.targets, 3);
 }
 
-TEST(GpuGatherTest, TensorsOfAnotherDeviceAreRefused) {
-  const at::Tensor window = at::zeros({1}, at::kLong);
-  EXPECT_THROW(FindOp<void(const at::Tensor&, const at::Tensor&, const at::Tensor&)>("mantissa::next_window")
-                   .call(BytesOf(StepState()).to(kGpu), at::zeros({0, 2}, at::kLong).to(kGpu), window),
-               c10::Error);
-}
-
-TEST(GpuNextWindowTest, IsThePlansAlsoWhereWindowsAreLeftOut) {
-  BatchPlanOptions options{.samples = 50, .batch_size = 7};
-  v1::IndexRange& range = *options.lineage.add_skipped_windows();
-  range.set_first(3);
-  range.set_last(5);
-  const BatchPlan plan(options);
-  const at::Tensor skipped = at::tensor({3, 5}, at::kLong).view({1, 2}).to(kGpu);
-  const at::Tensor window = at::zeros({1}, at::kLong).to(kGpu);
-  for (std::int64_t iteration = 0; iteration < 12; ++iteration) {
-    StepState state;
-    state.iteration = iteration;
-    FindOp<void(const at::Tensor&, const at::Tensor&, const at::Tensor&)>("mantissa::next_window")
-        .call(BytesOf(state).to(kGpu), skipped, window);
-    EXPECT_EQ(window.item<std::int64_t>(), plan.WindowAfter(iteration));
-  }
-}
-
 TEST(GpuDropoutTest, AnIterationThatATensorHoldsDropsWhatTheNumberDrops) {
   const at::Tensor x = at::randn({1001}).to(kGpu).requires_grad_(true);
   const at::Tensor window = at::full({1}, 77, at::kLong).to(kGpu);

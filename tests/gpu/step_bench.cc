@@ -1,6 +1,9 @@
 // How long an iteration takes, recorded and operation by operation: a JSON line for each number.
 //
-//   mantissa_gpu_step_bench COMMIT [--profile] [CASE...]
+//   mantissa_gpu_step_bench COMMIT [--profile] [--nodes] [CASE...]
+//
+// --nodes prints what each recorded iteration is made of as well. The case `update` is the memory bandwidth of the ops
+// between gradients and parameters.
 //
 // Blocks of the two engines take turns on one GPU, each of 200 iterations or 2 s, whichever is over first; what is
 // printed is the median block's. Both run with full telemetry records, one for each iteration. With --profile, a table
@@ -16,6 +19,7 @@
 #include <cmath>
 #include <cstdio>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -28,7 +32,9 @@
 
 #include "process/clock.h"
 #include "tests/gpu/gpu_run.h"
+#include "tests/gpu/graph_nodes.h"
 #include "tests/gpu/kernel_profile.h"
+#include "tests/gpu/update_bandwidth.h"
 #include "worker/data/feature_dataset.h"
 #include "worker/data/token_dataset.h"
 #include "worker/trainer/eager_engine.h"
@@ -121,8 +127,14 @@ double Median(std::vector<double> values) {
 
 class Bench {
  public:
-  Bench(const MantissaDeviceApi& api, std::string device, std::string commit, bool profile)
-      : api_(api), device_(std::move(device)), commit_(std::move(commit)), profile_(profile) {}
+  // Beside times: the kernels of an iteration, and the nodes of its graph.
+  struct Tells {
+    bool kernels = false;
+    bool nodes = false;
+  };
+
+  Bench(const MantissaDeviceApi& api, std::string device, std::string commit, Tells tells)
+      : api_(api), device_(std::move(device)), commit_(std::move(commit)), tells_(tells) {}
 
   void Measure(const Case& measured) {
     const process::RealClock clock;
@@ -140,6 +152,7 @@ class Bench {
     }
     // Rehearsals and recording have seen all that an iteration takes.
     const std::int64_t peak = PeakMemory(kGpu) - before;
+    const std::vector<std::string> nodes = NodesOfLastCapture();
     std::vector<double> of_eager, of_graph, ratios;
     Block(operations);
     Block(**graphs);
@@ -154,10 +167,25 @@ class Bench {
     Print(measured.name, "record_s", recording, "s");
     Print(measured.name, "graph_pool_bytes", static_cast<double>((*graphs)->pool_bytes()), "B");
     Print(measured.name, "peak_bytes", static_cast<double>(peak), "B");
-    if (profile_) PrintKernels(measured.name, **graphs, Median(of_graph));
+    if (tells_.kernels) PrintKernels(measured.name, **graphs, Median(of_graph));
+    PrintNodes(measured.name, nodes);
+  }
+
+  void MeasureUpdate() {
+    for (const UpdateBandwidth& op : MeasureUpdateBandwidth()) {
+      Print(op.name, "bandwidth", op.bytes_per_second * 1e-9, "GB/s");
+    }
   }
 
  private:
+  void PrintNodes(const std::string& name, const std::vector<std::string>& nodes) const {
+    Print(name, "graph_nodes", static_cast<double>(nodes.size()), "nodes");
+    if (!tells_.nodes) return;
+    std::map<std::string, int> counts;
+    for (const std::string& node : nodes) ++counts[node];
+    for (const auto& [node, count] : counts) std::fprintf(stderr, "%s: %4d x %s\n", name.c_str(), count, node.c_str());
+  }
+
   void Print(const std::string& name, const char* metric, double value, const char* unit) const {
     std::printf(
         "{\"bench\": \"gpu_step\", \"case\": \"%s\", \"metric\": \"%s\", \"value\": %.6g, \"unit\": \"%s\", "
@@ -192,7 +220,7 @@ class Bench {
   const MantissaDeviceApi& api_;
   const std::string device_;
   const std::string commit_;
-  const bool profile_;
+  const Tells tells_;
 };
 
 // A recorded run of one case, from a process that is warm and data that are in memory to its first step.
@@ -297,17 +325,24 @@ int Main(int argc, char** argv) {
     return 0;
   }
   std::vector<std::string> asked(argv + 2, argv + argc);
-  const bool profile = std::erase(asked, "--profile") > 0;
+  Bench::Tells tells;
+  tells.kernels = std::erase(asked, "--profile") > 0;
+  tells.nodes = std::erase(asked, "--nodes") > 0;
   if (asked.empty()) {
     asked = {"tiny_bf16",
              "tiny_fp16",
              "layer_16x256_bf16",
              "layer_32x512_bf16",
              "gpt2_124m_8x1024_bf16",
-             "gpt2_124m_32x1024_bf16"};
+             "gpt2_124m_32x1024_bf16",
+             "update"};
   }
-  Bench bench(**api, facts->name, argv[1], profile);
+  Bench bench(**api, facts->name, argv[1], tells);
   for (const std::string& name : asked) {
+    if (name == "update") {
+      bench.MeasureUpdate();
+      continue;
+    }
     const std::optional<Case> measured = CaseOf(name);
     if (!measured) {
       std::fprintf(stderr, "there is no case %s; a case is a work and a precision, such as tiny_bf16\n", name.c_str());
@@ -316,6 +351,7 @@ int Main(int argc, char** argv) {
     ReleaseMemory(kGpu);
     bench.Measure(*measured);
   }
+  ReleaseMemory(kGpu);
   return 0;
 }
 

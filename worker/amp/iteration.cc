@@ -2,8 +2,8 @@
 
 #include <cstddef>
 #include <cstring>
+#include <optional>
 
-#include <ATen/ops/div.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/eq.h>
 #include <ATen/ops/logical_and.h>
@@ -12,6 +12,7 @@
 
 #include "worker/amp/loss_scaler.h"
 #include "worker/amp/op.h"
+#include "worker/amp/step_decisions.h"
 
 namespace mantissa::trainer {
 namespace {
@@ -48,10 +49,15 @@ IterationState::IterationState(const ScalerSettings& settings, const at::Tensor&
 const at::Tensor& IterationState::BackwardSeed(std::int64_t targets) {
   TORCH_CHECK(targets > 0, "a window without valid targets has no loss");
   if (state_.is_cpu()) {
-    const float scale = *loss_scale_.const_data_ptr<float>();
-    *seed_.mutable_data_ptr<float>() = static_cast<float>(static_cast<double>(scale) / static_cast<double>(targets));
+    const auto& state = *static_cast<const StepState*>(state_.const_data_ptr());
+    *seed_.mutable_data_ptr<float>() = BackwardSeedOf(state, static_cast<double>(targets));
   } else {
-    at::div_out(seed_, loss_scale_, targets);
+    using at::Tensor;
+    using Optional = std::optional<Tensor>;
+    static const auto op =
+        FindOp<void(const Tensor&, double, const Tensor&, const Optional&, const Optional&, const Optional&)>(
+            "mantissa::begin_iteration");
+    op.call(state_, static_cast<double>(targets), seed_, std::nullopt, std::nullopt, std::nullopt);
   }
   return seed_;
 }

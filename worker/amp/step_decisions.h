@@ -1,4 +1,5 @@
-// The two decisions of an iteration: what its gradients say, and what becomes of the scale. Written once, as functions
+// The two decisions of an iteration, what its gradients say and what becomes of the scale, and what its backward pass
+// starts with. Written once, as functions
 // of plain data, for the host's reference, the CPU ops and the CUDA kernels.
 #pragma once
 
@@ -12,6 +13,11 @@
 namespace mantissa::trainer {
 
 MANTISSA_HOST_DEVICE inline bool IsFinite(double value) { return std::fabs(value) <= DBL_MAX; }
+
+// What the scaled loss starts its backward pass with; `targets`: the window's valid ones.
+MANTISSA_HOST_DEVICE inline float BackwardSeedOf(const StepState& state, double targets) {
+  return static_cast<float>(static_cast<double>(state.loss_scale) / targets);
+}
 
 // `totals`: over all parameters. See Judge in verdict.h.
 MANTISSA_HOST_DEVICE inline void DecideUpdate(const ScalerSettings& settings, const GradientStats& totals, double loss,

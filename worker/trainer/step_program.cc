@@ -28,15 +28,19 @@ bool StepProgram::Run(std::int64_t iteration, Control& control) {
 }
 
 void StepProgram::RunNext(std::int64_t size) {
-  static const auto next_window =
-      FindOp<void(const at::Tensor&, const at::Tensor&, const at::Tensor&)>("mantissa::next_window");
+  using Optional = std::optional<at::Tensor>;
+  static const auto begin_iteration =
+      FindOp<void(const at::Tensor&, double, const at::Tensor&, const Optional&, const Optional&, const Optional&)>(
+          "mantissa::begin_iteration");
   if (!position_) position_ = MakePosition();
   const auto& [order, skipped, window] = *position_;
   const std::int64_t micro_batches = options_.plan.MicroBatchesOf(size);
   const std::int64_t targets = size * targets_per_sample_;
-  next_window.call(state_.iteration_state().state(), skipped, window);
-  Begin();
-  const at::Tensor& seed = state_.iteration_state().BackwardSeed(targets);
+  // BackwardSeed, ZeroGradients and the window in one launch.
+  const at::Tensor seed = at::empty({}, at::TensorOptions(at::kFloat).device(state_.device()));
+  begin_iteration.call(state_.iteration_state().state(), static_cast<double>(targets), seed,
+                       state_.model().parameters().gradients(), skipped, window);
+  state_.model().BeginWindow();
   at::Tensor loss_sum;
   for (std::int64_t m = 0; m < micro_batches; ++m) {
     const std::int64_t begin = m * options_.plan.micro_batch_size();

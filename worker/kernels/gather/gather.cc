@@ -1,5 +1,5 @@
-// The batch of the next iteration, found without the host: from the count of windows that were consumed, which is in
-// the run's state, to the window, its samples, and a copy of them. The order is BatchPlan's (data/sample_order.h).
+// The batch of the next iteration, found without the host: from the window, which begin_iteration has found, to its
+// samples, and a copy of them. The order is BatchPlan's (data/sample_order.h).
 #include <cstring>
 
 #include <torch/library.h>
@@ -8,10 +8,6 @@
 
 namespace mantissa::trainer::kernels {
 namespace {
-
-void NextWindowCpu(const at::Tensor& state, const at::Tensor& skipped, const at::Tensor& window) {
-  *Window(window) = WindowAfter(SkippedWindows(skipped), skipped.size(0), Struct<StepState>(state, "state")->iteration);
-}
 
 void GatherFeaturesCpu(const at::Tensor& order, const at::Tensor& window, std::int64_t begin,
                        const at::Tensor& features, const at::Tensor& labels, const at::Tensor& input,
@@ -54,7 +50,6 @@ void GatherTokensCpu(const at::Tensor& order, const at::Tensor& window, std::int
 }
 
 TORCH_LIBRARY_FRAGMENT(mantissa, library) {
-  library.def("next_window(Tensor state, Tensor skipped, Tensor(a!) window) -> ()");
   // The samples from place `begin` on in the order of the window; as many as the batch has rows.
   library.def(
       "gather_features(Tensor order, Tensor window, int begin, Tensor features, Tensor labels, Tensor(a!) input, "
@@ -64,12 +59,10 @@ TORCH_LIBRARY_FRAGMENT(mantissa, library) {
       "Tensor(b!) target) -> ()");
 }
 TORCH_LIBRARY_IMPL(mantissa, CPU, library) {
-  library.impl("next_window", NextWindowCpu);
   library.impl("gather_features", GatherFeaturesCpu);
   library.impl("gather_tokens", GatherTokensCpu);
 }
 TORCH_LIBRARY_IMPL(mantissa, Autograd, library) {
-  library.impl("next_window", torch::CppFunction::makeFallthrough());
   library.impl("gather_features", torch::CppFunction::makeFallthrough());
   library.impl("gather_tokens", torch::CppFunction::makeFallthrough());
 }

@@ -9,11 +9,6 @@ constexpr int kThreads = 256;
 // Elements of a sample for one block: what it takes to find the sample should be little beside the copy.
 constexpr std::int64_t kPiece = 4096;
 
-__global__ void FindWindow(const StepState* state, const WindowRange* skipped, std::int64_t skipped_count,
-                           std::int64_t* window) {
-  *window = WindowAfter(skipped, skipped_count, state->iteration);
-}
-
 // What one block copies.
 struct Piece {
   std::int64_t row = 0;  // in the batch
@@ -60,11 +55,6 @@ __global__ void GatherTokens(WindowPlaces places, TokenSequences from, std::int6
 }
 
 }  // namespace
-
-void LaunchNextWindow(const StepState* state, const WindowRange* skipped, std::int64_t skipped_count,
-                      std::int64_t* window, cudaStream_t stream) {
-  FindWindow<<<1, 1, 0, stream>>>(state, skipped, skipped_count, window);
-}
 
 void LaunchGatherFeatures(const WindowPlaces& places, const FeatureRows& from, float* input, std::int64_t* target,
                           cudaStream_t stream) {

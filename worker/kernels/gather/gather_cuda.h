@@ -1,17 +1,12 @@
-// The CUDA twins of next_window, gather_features and gather_tokens.
+// The CUDA twins of gather_features and gather_tokens. Everything is on the stream's device.
 #pragma once
 
 #include <cstdint>
 #include <cuda_runtime_api.h>
 
-#include "worker/amp/step_state.h"
 #include "worker/data/sample_order.h"
 
 namespace mantissa::trainer::cuda {
-
-// Everything on the stream's device.
-void LaunchNextWindow(const StepState* state, const WindowRange* skipped, std::int64_t skipped_count,
-                      std::int64_t* window, cudaStream_t stream);
 
 // `count` samples from `begin` on in the window's order.
 struct WindowPlaces {

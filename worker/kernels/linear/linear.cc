@@ -19,6 +19,7 @@
 #include <torch/library.h>
 
 #include "worker/kernels/linear/linear_cpu.h"
+#include "worker/kernels/linear/small_linear.h"
 
 namespace mantissa::trainer::kernels {
 namespace {
@@ -76,9 +77,11 @@ struct Saved {
   at::ScalarType compute = at::kFloat;
   ActivationKind activation = ActivationKind::kNone;
   bool by_floats = false;  // the way of linear_cpu.h
+  bool small = false;      // the way of small_linear.h
   cpu::LinearShape shape;
-  at::Tensor x;       // (rows, in), in the compute type
-  at::Tensor weight;  // what was read: stored, or FP32; in the other way always in the compute type
+  // What was read: in the compute type or, where these ways round as they read, FP32; else always in the compute type.
+  at::Tensor x;  // (rows, in)
+  at::Tensor weight;
   at::Tensor activation_saved;
 };
 
@@ -117,11 +120,16 @@ variable_list LinearNode::apply(variable_list&& gradients) {
   const at::Tensor bias_gradient = GradientOf(bias);
   const bool wants_input = should_compute_output(0);
 
-  if (saved.by_floats) {
+  if (saved.by_floats || saved.small) {
     at::Tensor input_gradient;
     if (wants_input) input_gradient = at::empty({shape.rows, shape.in}, gradient.options().dtype(input_type));
-    cpu::LinearBackward(saved.compute, shape, gradient, saved.activation_saved, saved.activation, saved.x, saved.weight,
-                        weight_gradient, bias_gradient, input_gradient);
+    if (saved.small) {
+      SmallLinearBackward(gradient, saved.activation_saved, saved.activation, saved.x, saved.weight, weight_gradient,
+                          bias_gradient, input_gradient);
+    } else {
+      cpu::LinearBackward(saved.compute, shape, gradient, saved.activation_saved, saved.activation, saved.x,
+                          saved.weight, weight_gradient, bias_gradient, input_gradient);
+    }
     if (wants_input) result[0] = input_gradient.view(input_sizes);
     return result;
   }
@@ -143,12 +151,17 @@ at::Tensor Forward(const at::Tensor& x, const at::Tensor& weight, const at::Tens
                    Saved* saved) {
   const cpu::LinearShape& shape = saved->shape;
   at::Tensor result;
-  if (saved->by_floats) {
-    const at::Tensor input = x.scalar_type() == saved->compute ? x : x.to(saved->compute);
+  if (saved->by_floats || saved->small) {
+    const at::Tensor input = saved->small || x.scalar_type() == saved->compute ? x : x.to(saved->compute);
     result = at::empty({shape.rows, shape.out}, x.options().dtype(saved->compute));
     const bool keeps_before = for_backward && !cpu::DerivativeFromResult(saved->activation);
     if (keeps_before) saved->activation_saved = at::empty_like(result);
-    cpu::LinearForward(saved->compute, shape, input, weight, bias, saved->activation, saved->activation_saved, result);
+    if (saved->small) {
+      SmallLinearForward(saved->compute, input, weight, bias, saved->activation, saved->activation_saved, result);
+    } else {
+      cpu::LinearForward(saved->compute, shape, input, weight, bias, saved->activation, saved->activation_saved,
+                         result);
+    }
     saved->x = input;
     saved->weight = weight;
   } else {
@@ -188,6 +201,7 @@ at::Tensor Linear(const at::Tensor& x, const at::Tensor& weight, const std::opti
   saved.activation = static_cast<ActivationKind>(activation);
   saved.shape = {weight.size(1) > 0 ? x.numel() / weight.size(1) : 0, weight.size(1), weight.size(0)};
   saved.by_floats = x.is_cpu() && cpu::LinearPays(compute, saved.shape);
+  saved.small = x.is_cuda() && SmallLinearPays(x, compute, saved.shape);
   at::Tensor result;
   {
     at::AutoDispatchBelowADInplaceOrView below;

@@ -1,11 +1,15 @@
-// Between LibTorch's dispatcher and the kernels around a step: the batch it begins with, the record it ends with.
-// Nothing here waits for the device or allocates.
+// Between LibTorch's dispatcher and the kernels around a step: its beginning, the batch it begins with, the record it
+// ends with. Nothing here waits for the device or allocates.
+#include <optional>
+
 #include <ATen/core/Tensor.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <torch/library.h>
 
+#include "worker/kernels/begin_iteration/begin_iteration.h"
+#include "worker/kernels/begin_iteration/begin_iteration_cuda.h"
 #include "worker/kernels/gather/gather_check.h"
 #include "worker/kernels/gather/gather_cuda.h"
 #include "worker/kernels/plugin/device_check.h"
@@ -15,11 +19,17 @@
 namespace mantissa::trainer::kernels {
 namespace {
 
-void NextWindowCuda(const at::Tensor& state, const at::Tensor& skipped, const at::Tensor& window) {
-  CheckOnDevice(state.device(), {skipped, window});
+void BeginIterationCuda(const at::Tensor& state, double targets, const at::Tensor& seed,
+                        const std::optional<at::Tensor>& gradients, const std::optional<at::Tensor>& skipped,
+                        const std::optional<at::Tensor>& window) {
+  const IterationBeginning begin = CheckBeginning(state, targets, seed, gradients, skipped, window);
+  CheckOnDevice(state.device(), {seed});
+  for (const auto& tensor : {gradients, skipped, window}) {
+    if (tensor.has_value()) CheckOnDevice(state.device(), {*tensor});
+  }
   const c10::cuda::CUDAGuard guard(state.device());
-  cuda::LaunchNextWindow(Struct<StepState>(state, "state"), SkippedWindows(skipped), skipped.size(0), Window(window),
-                         c10::cuda::getCurrentCUDAStream());
+  cuda::LaunchBeginIteration(begin.state, begin.targets, begin.seed, begin.gradients, begin.gradient_count,
+                             begin.skipped, begin.skipped_count, begin.window, c10::cuda::getCurrentCUDAStream());
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
@@ -65,7 +75,7 @@ void PublishRecordCuda(const at::Tensor& state, const at::Tensor& stats, const a
 }
 
 TORCH_LIBRARY_IMPL(mantissa, CUDA, library) {
-  library.impl("next_window", NextWindowCuda);
+  library.impl("begin_iteration", BeginIterationCuda);
   library.impl("gather_features", GatherFeaturesCuda);
   library.impl("gather_tokens", GatherTokensCuda);
   library.impl("publish_record", PublishRecordCuda);

@@ -30,8 +30,9 @@ void GradStatsCuda(const at::Tensor& gradients, const at::Tensor& chunks, const 
   GradientStats* const total = Struct<GradientStats>(stats, "stats");
   TORCH_CHECK(StructCount<GradientStats>(chunk_stats) >= chunk_count, "chunk_stats has fewer rows than chunks");
   const c10::cuda::CUDAGuard guard(gradients.device());
-  cuda::LaunchGradStats(gradients.const_data_ptr<float>(), chunk, chunk_count, Struct<StepState>(state, "state"),
-                        partial, total, StructCount<GradientStats>(stats), c10::cuda::getCurrentCUDAStream());
+  cuda::LaunchGradStats(gradients.const_data_ptr<float>(), gradients.numel(), chunk, chunk_count,
+                        Struct<StepState>(state, "state"), partial, total, StructCount<GradientStats>(stats),
+                        c10::cuda::getCurrentCUDAStream());
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
