@@ -41,7 +41,14 @@ Values Random(std::int64_t rows, std::int64_t width, at::ScalarType type) {
 
 at::Tensor Leaf(const at::Tensor& values, at::Device device) { return values.to(device).clone().requires_grad_(true); }
 
-Results On(at::Device device, const Case& the, const Values& values) {
+// What the op means, by LibTorch's.
+std::tuple<at::Tensor, at::Tensor, at::Tensor> ByOperations(const ResidualNormCall& call) {
+  const at::Tensor sum = call.x + call.branch;
+  const at::Tensor norm = at::layer_norm(sum, {sum.size(-1)}, call.weight, call.bias);
+  return {sum, norm, norm.to(*call.low)};
+}
+
+Results On(at::Device device, const Case& the, const Values& values, bool by_operations = false) {
   ResidualNormCall call = {Leaf(values.x, device), the.has_branch ? Leaf(values.branch, device) : at::Tensor(),
                            Leaf(values.weight, device), Leaf(values.bias, device), the.probability};
   call.norm = the.wants_norm;
@@ -49,7 +56,7 @@ Results On(at::Device device, const Case& the, const Values& values) {
   // Gradients are added to.
   call.weight.mutable_grad() = at::ones_like(call.weight.detach());
   call.bias.mutable_grad() = at::ones_like(call.bias.detach());
-  const auto [sum, norm, low] = OpResidualNorm(call);
+  const auto [sum, norm, low] = by_operations ? ByOperations(call) : OpResidualNorm(call);
   std::vector<at::Tensor> outputs = {low}, incoming = {values.of_low.to(device)};
   if (the.wants_norm) {
     outputs.push_back(norm);
@@ -69,15 +76,15 @@ Results On(at::Device device, const Case& the, const Values& values) {
           host(call.bias.grad())};
 }
 
-// `units`: of the type's last place, for one rounding; beside it what FP32 sums over `terms` numbers may differ by.
-void ExpectNear(const at::Tensor& got, const at::Tensor& want, double terms, const char* what) {
+// Within `roundings` units of the type's last place; beside them what FP32 sums over `terms` numbers may differ by.
+void ExpectNear(const at::Tensor& got, const at::Tensor& want, double terms, const char* what, double roundings = 1) {
   ASSERT_EQ(got.defined(), want.defined()) << what;
   if (!got.defined()) return;
   ASSERT_EQ(got.scalar_type(), want.scalar_type()) << what;
   const double unit = want.scalar_type() == at::kFloat ? 0 : want.scalar_type() == at::kHalf ? 0x1p-10 : 0x1p-7;
   const at::Tensor a = got.to(at::kDouble), b = want.to(at::kDouble);
   const double scale = b.numel() > 0 ? b.abs().max().item<double>() : 0;
-  const at::Tensor allowed = b.abs() * unit + scale * 4e-7 * std::sqrt(terms) + 1e-7;
+  const at::Tensor allowed = b.abs() * (roundings * unit) + scale * 4e-7 * std::sqrt(terms) + 1e-7;
   EXPECT_TRUE((a - b).abs().le(allowed).all().item<bool>())
       << what << " " << got.sizes() << " worst " << ((a - b).abs() / allowed).max().item<double>();
 }
@@ -91,7 +98,8 @@ void ExpectTwins(const Case& the, const Values& values) {
   ExpectNear(gpu.norm, cpu.norm, width, "norm");
   ExpectNear(gpu.low, cpu.low, width, "low");
   ExpectNear(gpu.x, cpu.x, width, "gradient of x");
-  ExpectNear(gpu.branch, cpu.branch, width, "gradient of the branch");
+  // Rounded by the cast, and once more by the dropout.
+  ExpectNear(gpu.branch, cpu.branch, width, "gradient of the branch", the.probability > 0 ? 2 : 1);
   ExpectNear(gpu.weight, cpu.weight, rows + width, "gradient of the weight");
   ExpectNear(gpu.bias, cpu.bias, rows, "gradient of the bias");
 }
@@ -103,8 +111,9 @@ class GpuResidualNormTest : public testing::TestWithParam<at::ScalarType> {
 
 // Around the widths of a thread's four, a warp's turns, a block's, and what falls to LibTorch's ops.
 TEST_P(GpuResidualNormTest, AgreesWithTheCpuForEveryWidth) {
+  // Not 2: of two numbers only the signs are left, and the gradient of their sum is what rounding has left.
   for (const std::int64_t width :
-       {2, 3, 4, 7, 8, 100, 128, 132, 512, 516, 768, 772, 1000, 1024, 1028, 1027, 2048, 2052, 4096, 4100}) {
+       {3, 4, 7, 8, 100, 128, 132, 512, 516, 768, 772, 1000, 1024, 1028, 1027, 2048, 2052, 4096, 4100}) {
     for (const bool wants_norm : {false, true}) {
       ExpectTwins({GetParam(), true, wants_norm}, Random(13, width, GetParam()));
     }
@@ -147,8 +156,9 @@ TEST_P(GpuResidualNormTest, ReadsAnyLayoutAndAnyBegin) {
   }
 }
 
-// What skips an iteration, and what it is put down to.
-TEST_P(GpuResidualNormTest, NanAndInfSpreadAsOnTheCpu) {
+// What skips an iteration, and what it is put down to. Not as on the CPU, whose formula for the gradient of x makes NaN
+// of an Inf in the whole row.
+TEST_P(GpuResidualNormTest, NanAndInfSpreadAsByLibtorchsOpsOnTheGpu) {
   const double inf = std::numeric_limits<double>::infinity();
   for (const std::int64_t width : {96, 97}) {
     for (const double bad : {inf, -inf, std::numeric_limits<double>::quiet_NaN()}) {
@@ -156,16 +166,16 @@ TEST_P(GpuResidualNormTest, NanAndInfSpreadAsOnTheCpu) {
         Values values = Random(6, width, GetParam());
         (where == 0 ? values.x : where == 1 ? values.branch : where == 2 ? values.of_low : values.of_sum)[2][5] = bad;
         const Case the = {GetParam(), true, false};
-        const Results cpu = On(at::kCPU, the, values), gpu = On(kGpu, the, values);
+        const Results ops = On(kGpu, the, values, /*by_operations=*/true), gpu = On(kGpu, the, values);
         const auto same = [&](const at::Tensor& a, const at::Tensor& b, const char* what) {
           EXPECT_TRUE(at::equal(a.isfinite(), b.isfinite())) << what << " " << bad << " in " << where;
           EXPECT_TRUE(at::equal(a.isnan(), b.isnan())) << what << " " << bad << " in " << where;
         };
-        same(gpu.sum, cpu.sum, "sum");
-        same(gpu.low, cpu.low, "low");
-        same(gpu.x, cpu.x, "gradient of x");
-        same(gpu.weight, cpu.weight, "gradient of the weight");
-        same(gpu.bias, cpu.bias, "gradient of the bias");
+        same(gpu.sum, ops.sum, "sum");
+        same(gpu.low, ops.low, "low");
+        same(gpu.x, ops.x, "gradient of x");
+        same(gpu.weight, ops.weight, "gradient of the weight");
+        same(gpu.bias, ops.bias, "gradient of the bias");
       }
     }
   }
