@@ -46,9 +46,16 @@ std::vector<Case> Cases() {
   const std::string tiny =
       "model { mlp { hidden: 64 hidden: 32 } } data { train { synthetic { samples: 4096 shape: 32 classes: 10 } } } "
       "batch_size: 16";
+  // On both sides of where small_linear ends.
+  const std::string square =
+      "model { mlp { hidden: 256 hidden: 256 } } data { train { synthetic { samples: 2056 shape: 256 classes: 256 } } "
+      "} "
+      "batch_size: ";
   const std::string layer = "model { transformer_encoder { layers: 1 d_model: 1024 heads: 16 } } batch_size: ";
   return {{"tiny_bf16", v1::PrecisionSpec::BF16, tiny},
           {"tiny_fp16", v1::PrecisionSpec::FP16, tiny},
+          {"mlp_256x256_bf16", v1::PrecisionSpec::BF16, square + "256"},
+          {"mlp_257x256_bf16", v1::PrecisionSpec::BF16, square + "257"},
           {"layer_16x256_bf16", v1::PrecisionSpec::BF16, layer + "16", {256, 1024}},
           {"layer_32x512_bf16", v1::PrecisionSpec::BF16, layer + "32", {512, 1024}},
           {"gpt2_124m_8x1024_bf16", v1::PrecisionSpec::BF16,
