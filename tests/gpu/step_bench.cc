@@ -68,9 +68,13 @@ struct Case {
 
 std::vector<Work> Works() {
   const std::string rest = " optimizer { adamw { learning_rate: 1e-4 } } iterations: 1000000 batch_size: ";
+  // On both sides of where small_linear ends.
+  const std::string square = "model { mlp { hidden: 256 hidden: 256 } }" + rest;
   const std::string layer = "model { transformer_encoder { layers: 1 d_model: 1024 heads: 16 } }" + rest;
   const std::string gpt2 = "model { gpt { layers: 12 d_model: 768 heads: 12 context: 1024 vocabulary: 50304 } }" + rest;
   return {{"tiny", "model { mlp { hidden: 64 hidden: 32 } }" + rest + "16", 4096, {32}, 10},
+          {"mlp_256x256", square + "256", 2056, {256}, 256},
+          {"mlp_257x256", square + "257", 2056, {256}, 256},
           {"layer_16x256", layer + "16", 128, {256, 1024}, 1000},
           {"layer_32x512", layer + "32", 128, {512, 1024}, 1000},
           {"gpt2_124m_8x1024", gpt2 + "8", 256, {}, 50304},
@@ -331,6 +335,8 @@ int Main(int argc, char** argv) {
   if (asked.empty()) {
     asked = {"tiny_bf16",
              "tiny_fp16",
+             "mlp_256x256_bf16",
+             "mlp_257x256_bf16",
              "layer_16x256_bf16",
              "layer_32x512_bf16",
              "gpt2_124m_8x1024_bf16",

@@ -39,7 +39,6 @@ IterationState::IterationState(const ScalerSettings& settings, const at::Tensor&
       settings_tensor_(TensorOf(settings, device)),
       chunks_(chunks),
       state_(TensorOf(InitialStepState(settings), device)),
-      loss_scale_(FieldOf(state_, offsetof(StepState, loss_scale), at::kFloat)),
       found_inf_(FieldOf(state_, offsetof(StepState, found_inf), at::kFloat)),
       halt_(FieldOf(state_, offsetof(StepState, halt), at::kInt)),
       seed_(at::zeros({}, at::TensorOptions(at::kFloat).device(device))),

@@ -55,7 +55,6 @@ class IterationState {
   at::Tensor chunks_;
   at::Tensor state_;
   // Views of fields in state_.
-  at::Tensor loss_scale_;
   at::Tensor found_inf_;
   at::Tensor halt_;
   at::Tensor seed_;
