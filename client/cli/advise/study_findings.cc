@@ -58,12 +58,19 @@ const v1::FailureModesReport* StudyFindings::failures() const {
   return report == nullptr ? nullptr : &report->failure_modes();
 }
 
+bool StudyFindings::WasPlanned(Kind study) const {
+  for (const StudyOutcome& outcome : outcomes_) {
+    if (outcome.study == study) return true;
+  }
+  return false;
+}
+
 std::string StudyFindings::WhyNone(Kind study) const {
   const std::string name(spec::StudyName(study));
   for (const StudyOutcome& outcome : outcomes_) {
     if (outcome.study == study) return absl::StrCat(name, " has no report: ", outcome.failure);
   }
-  return absl::StrCat(name, " was not run: the shapes of the model's products are in its data files, or it has none");
+  return absl::StrCat(name, " was not run");
 }
 
 std::string StudyFindings::device() const {

@@ -22,7 +22,9 @@ class StudyFindings {
   const v1::TensorCoreReport* products() const;
   const v1::FailureModesReport* failures() const;
 
-  // `scaler_study failed: ...`; of a study without a report.
+  // It was among those that were planned.
+  bool WasPlanned(v1::StudySpec::KindCase study) const;
+  // `scaler_study has no report: ...`.
   std::string WhyNone(v1::StudySpec::KindCase study) const;
   // The first that a report names.
   std::string device() const;

@@ -125,6 +125,11 @@ void PadWidth(const v1::TrainingSpec& training, std::int32_t width, std::int64_t
 
 void AnswerPadding(const v1::TrainingSpec& training, const StudyFindings& findings, RuleAnswer& answer,
                    std::vector<std::string>& unknown) {
+  if (!findings.WasPlanned(Kind::kTensorCore)) {
+    answer.evidence.push_back(
+        "padding was not tried: the sizes of the model's products are in its data files, or it has none");
+    return;
+  }
   if (findings.products() == nullptr) {
     unknown.push_back(findings.WhyNone(Kind::kTensorCore));
     return;
