@@ -213,7 +213,10 @@ class Adviser {
     }
     const std::string unstable = WhyScaleIsUnstable(findings_, PresetOf(precision_));
     if (!unstable.empty()) {
-      return Change(unstable, {"training.precision.mode", NameOf(now_), NameOf(best_)}, answer);
+      answer.answer = Answer::kChange;
+      answer.reason = unstable;
+      answer.changes = ModeChanges(precision_, best_);
+      return;
     }
     if (findings_.RowOf(Mode::FP16) == nullptr && findings_.scalers() == nullptr) {
       return Unknown(findings_.WhyNone(Kind::kScalerStudy), answer);

@@ -45,12 +45,16 @@ std::string Quoted(const std::string& word) {
   return word.find_first_of(" []") == std::string::npos ? word : absl::StrCat("'", word, "'");
 }
 
+// An entry of a list, which --set does not reach.
+bool IsOfList(const SpecChange& change) { return change.field.find('[') != std::string::npos; }
+
+// Empty where it would change nothing.
 std::string SubmitCommand(const Advice& advice, const std::string& file, const std::string& address_flag) {
   std::set<std::string> told;
   std::string command = absl::StrCat("mantissa submit ", Quoted(ForTerminal(file)), address_flag);
   for (const RuleAnswer& rule : advice.rules) {
     for (const SpecChange& change : rule.changes) {
-      if (told.insert(change.field).second) {
+      if (!IsOfList(change) && told.insert(change.field).second) {
         absl::StrAppend(&command, " --set ", Quoted(absl::StrCat(change.field, "=", change.to)));
       }
     }
@@ -77,9 +81,14 @@ std::string AdviceText(const Advice& advice, const std::vector<StudyOutcome>& ou
     if (outcome.job_id.empty()) continue;
     absl::StrAppend(&text, PadRight(NameOf(outcome), 22), "mantissa report ", outcome.job_id, address_flag, "\n");
   }
+  const bool lists = std::any_of(advice.rules.begin(), advice.rules.end(), [](const RuleAnswer& rule) {
+    return std::any_of(rule.changes.begin(), rule.changes.end(), IsOfList);
+  });
   // Not wrapped: it is to be copied.
   if (const std::string command = SubmitCommand(advice, file, address_flag); !command.empty()) {
-    absl::StrAppend(&text, "\nwith all changes:\n  ", command, "\n");
+    absl::StrAppend(&text, "\n",
+                    lists ? "as changed, but for entries of lists, which want the file edited" : "as changed", ":\n  ",
+                    command, "\n");
   }
   return text;
 }

@@ -1,6 +1,7 @@
 #include "client/cli/advise/study_findings.h"
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 #include "client/cli/output/number_text.h"
 #include "proto/spec/study_report.h"
@@ -122,6 +123,32 @@ bool AreToldApart(const v1::PrecisionRow& a, const v1::PrecisionRow& b) {
     return row.has_speedup_high() ? row.speedup_high() : row.speedup();
   };
   return high(a) < low(b) || high(b) < low(a);
+}
+
+std::vector<SpecChange> ModeChanges(const v1::PrecisionSpec& precision, v1::PrecisionSpec::Mode mode) {
+  const auto name = [](int value) { return Mode::Mode_Name(static_cast<Mode::Mode>(value)); };
+  std::vector<SpecChange> changes = {{"training.precision.mode", name(precision.mode()), name(mode)}};
+  std::vector<std::string> before;
+  std::vector<std::string> after;
+  for (const int fallback : precision.fallback()) {
+    before.push_back(name(fallback));
+    if (fallback != mode) after.push_back(name(fallback));
+  }
+  const auto list = [](const std::vector<std::string>& names) {
+    return absl::StrCat("[", absl::StrJoin(names, ", "), "]");
+  };
+  if (after.size() < before.size()) changes.push_back({"training.precision.fallback", list(before), list(after)});
+  if (after.empty() && !before.empty() && precision.on_failure() == Mode::FALLBACK) {
+    changes.push_back({"training.precision.on_failure", "FALLBACK", "FAIL"});
+  }
+  if (precision.storage() == Mode::MASTER_FP32 && mode != Mode::FP16 && mode != Mode::BF16) {
+    changes.push_back({"training.precision.storage", "MASTER_FP32", "FP32_PARAMETERS"});
+  }
+  for (int i = 0; i < precision.overrides_size(); ++i) {
+    if (mode == Mode::FP16 || precision.overrides(i).compute() != Mode::FP16) continue;
+    changes.push_back({absl::StrCat("training.precision.overrides[", i, "].compute"), "FP16", name(mode)});
+  }
+  return changes;
 }
 
 v1::PrecisionSpec::Mode BestMode(const v1::TrainingSpec& training, const StudyFindings& findings) {

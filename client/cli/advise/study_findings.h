@@ -49,6 +49,9 @@ v1::LossScaleSpec::Preset PresetOf(const v1::PrecisionSpec& precision);
 // What the training had better run in, where the studies say it: its own mode where nothing better is known.
 v1::PrecisionSpec::Mode BestMode(const v1::TrainingSpec& training, const StudyFindings& findings);
 
+// What has to change for the training to run in `mode`: with it, whatever the spec allows in the present mode only.
+std::vector<SpecChange> ModeChanges(const v1::PrecisionSpec& precision, v1::PrecisionSpec::Mode mode);
+
 // Whether their speeds differ by more than their 95 % intervals.
 bool AreToldApart(const v1::PrecisionRow& a, const v1::PrecisionRow& b);
 

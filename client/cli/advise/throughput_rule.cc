@@ -55,7 +55,7 @@ void AnswerSpeed(const v1::TrainingSpec& training, const StudyFindings& findings
   if (comparison->recommended() == Mode::MODE_UNSPECIFIED) {
     unknown.push_back(comparison->reasons_size() > 0 ? comparison->reasons(0) : "no precision could be recommended");
   } else if (best != now) {
-    answer.changes.push_back({"training.precision.mode", NameOf(now), NameOf(best)});
+    answer.changes = ModeChanges(training.precision(), best);
   } else if (comparison->recommended() != now) {
     answer.evidence.push_back(absl::StrCat(NameOf(comparison->recommended()), " is no faster than ", NameOf(now),
                                            " by more than the intervals"));

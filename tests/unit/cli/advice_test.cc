@@ -250,6 +250,22 @@ TEST(AdviceTest, AnUnstableScaleGivesWayToBf16) {
       << "not settled";
 }
 
+TEST(AdviceTest, WhatTheOldModeAllowedGoesWithIt) {
+  const StudyOutcome to_bf16 = Found(Compared("recommended: BF16", "verdict: WITHIN_NOISE", "verdict: FAILED"));
+  EXPECT_EQ(ChangesOf(Rule(5, "precision { mode: FP16 fallback: BF16 fallback: FP32 }", {to_bf16})),
+            "training.precision.mode: FP16 > BF16; training.precision.fallback: [BF16, FP32] > [FP32]");
+  EXPECT_EQ(ChangesOf(Rule(3, "precision { mode: FP16 fallback: BF16 }", {to_bf16})),
+            "training.precision.mode: FP16 > BF16; training.precision.fallback: [BF16] > []; "
+            "training.precision.on_failure: FALLBACK > FAIL");
+  EXPECT_EQ(ChangesOf(Rule(5, "precision { mode: FP16 overrides { match: 'head' compute: FP16 } }", {to_bf16})),
+            "training.precision.mode: FP16 > BF16; training.precision.overrides[0].compute: FP16 > BF16");
+  EXPECT_EQ(ChangesOf(Rule(3, "precision { mode: BF16 storage: MASTER_FP32 }",
+                           {Found(Compared("recommended: FP32", "verdict: DIFFERENT"))})),
+            "training.precision.mode: BF16 > FP32; training.precision.storage: MASTER_FP32 > FP32_PARAMETERS");
+  EXPECT_EQ(ChangesOf(Rule(5, "precision { mode: FP16 storage: MASTER_FP32 }", {to_bf16})),
+            "training.precision.mode: FP16 > BF16");
+}
+
 TEST(AdviceTest, AStableScaleStaysAndWithoutOneNothingIsAsked) {
   EXPECT_EQ(Rule(5, kFp16, {Found(Scalers("calibration_iterations: 3"))}).reason, "the loss scale is stable");
   EXPECT_EQ(Rule(5, kFp16, {Failed(Kind::kScalerStudy)}).answer, Answer::kUnknown);
@@ -280,6 +296,13 @@ TEST(AdviceTextTest, ChangesAreACommandAndNothingFromOutsideMovesTheCursor) {
   EXPECT_THAT(text, AllOf(HasSubstr("4  Test the edge cases: change"), HasSubstr("2  Watch the loss scale: UNKNOWN"),
                           HasSubstr("6  Keep loss and norms in FP32: as it is"), Not(HasSubstr("\x1b"))));
   EXPECT_THAT(AdviceText(AdviseOn(AdvisedJob(""), {}), {}, "a.yaml", "", 80), Not(HasSubstr("mantissa submit")));
+}
+
+TEST(AdviceTextTest, WhatNoFlagReachesIsNotInTheCommand) {
+  const std::vector<StudyOutcome> outcomes = {Found(Product("m: 60 n: 1001 k: 64 padding_gain: 1.4"))};
+  const std::string text = AdviceText(AdviseOn(AdvisedJob("batch_size: 60"), outcomes), outcomes, "a.yaml", "", 80);
+  EXPECT_THAT(text, AllOf(HasSubstr("-> training.model.mlp.hidden[0]: 1008"), HasSubstr("want the file edited:\n"),
+                          HasSubstr("  mantissa submit a.yaml --set training.batch_size=64\n")));
 }
 
 TEST(AdviceTextTest, JsonSaysTheSame) {
