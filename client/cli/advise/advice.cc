@@ -113,7 +113,7 @@ class Adviser {
       if (candidate.loss_scale() != 1 && !candidate.best()) continue;
       answer.evidence.push_back(absl::StrCat(
           candidate.loss_scale() == 1 ? "without scaling"
-                                      : absl::StrCat("at the best scale, ", ScaleText(candidate.loss_scale())),
+                                      : absl::StrCat("at the best scale, ", ScaleText(candidate.loss_scale()), ","),
           " FP16 loses ", Percent(candidate.flushed_share()), " of the gradients' elements, and ",
           Percent(candidate.skipped_share()), " of the iterations overflow"));
     }
@@ -134,21 +134,16 @@ class Adviser {
     const v1::LossScaleSpec::Preset preset = PresetOf(precision_);
     const v1::ScalerRow* row = findings_.RowOf(preset);
     if (row == nullptr) return Unknown(absl::StrCat("scaler_study says nothing of ", NameOf(preset)), answer);
-    const bool settled = row->has_calibration_iterations();
-    if (settled && row->skipped_share() <= kManySkipped) {
+    // One that has not settled is left for another precision (BestMode), so this one has.
+    if (LateSkips(*row) <= kManySkipped) {
       answer.reason = absl::StrCat(NameOf(preset), " settled after ", row->calibration_iterations(),
-                                   " iterations and skipped ", Percent(row->skipped_share()));
-    } else if (best != nullptr && (!settled || best->skipped_iterations() < row->skipped_iterations())) {
-      Change(absl::StrCat(NameOf(best->preset()), " settles with ", best->skipped_iterations(),
-                          " skipped iterations, where ", NameOf(preset), " skips ", row->skipped_iterations(),
-                          settled ? "" : " and has not settled"),
+                                   " iterations, and skipped ", Percent(LateSkips(*row)), " of those after");
+    } else if (best->skipped_iterations() < row->skipped_iterations()) {
+      Change(absl::StrCat(NameOf(best->preset()), " skips ", best->skipped_iterations(), " iterations, where ",
+                          NameOf(preset), " skips ", row->skipped_iterations()),
              {"training.precision.loss_scale.preset", NameOf(preset), NameOf(best->preset())}, answer);
-    } else if (settled) {
-      answer.reason = absl::StrCat("it settled, and no preset skips less than ", NameOf(preset));
     } else {
-      Unknown(
-          absl::StrCat("no preset had settled after ", row->iterations(), " iterations; advise with more --iterations"),
-          answer);
+      answer.reason = absl::StrCat("it settled, and no preset skips less than ", NameOf(preset));
     }
   }
 
@@ -260,8 +255,9 @@ const std::vector<PlaybookRule>& Playbook() {
        "gradient_analysis says which loss scale suits the model's gradients; the scale that the spec begins with is "
        "changed where it would overflow, or lose more of them."},
       {"Watch the loss scale",
-       "scaler_study runs every preset; the spec's is changed where it has not settled, or skips more than 2 % of the "
-       "iterations, and another does better."},
+       "scaler_study runs every preset; the spec's is changed where it skips more than 2 % of the iterations once it "
+       "has "
+       "settled, and another skips fewer."},
       {"Profile memory and compute; throughput counts",
        "precision_comparison says which precision is fastest and trains as FP32 does, memory_plan what fits at once, "
        "tensor_core what padding gains (5 % or more)."},
@@ -269,7 +265,9 @@ const std::vector<PlaybookRule>& Playbook() {
        "failure_modes shows on this device what goes wrong in low precision, of what this model does; the spec is "
        "changed where it is not ready for that."},
       {"Take BF16 where the scale is unstable",
-       "unstable: FP16 failed, skipped more than 5 % of its iterations, or its scale had not settled."},
+       "It is unstable where FP16 failed, its scale had not settled, or more than 5 % of the iterations were skipped "
+       "after "
+       "it had."},
       {"Keep loss and norms in FP32", "It always is; failure_modes shows what it spares."},
   };
   return rules;

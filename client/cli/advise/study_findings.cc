@@ -97,17 +97,27 @@ const v1::ScalerRow* StudyFindings::RowOf(v1::LossScaleSpec::Preset preset) cons
   return nullptr;
 }
 
+double LateSkips(const v1::ScalerRow& row) {
+  const std::int32_t late = row.skipped_iterations() - row.calibration_iterations();
+  const std::int32_t iterations = row.iterations() - row.calibration_iterations();
+  return late > 0 && iterations > 0 ? static_cast<double>(late) / iterations : 0;
+}
+
 std::string WhyScaleIsUnstable(const StudyFindings& findings, v1::LossScaleSpec::Preset preset) {
-  if (const v1::PrecisionRow* row = findings.RowOf(Mode::FP16); row != nullptr) {
-    if (row->verdict() == Comparison::FAILED) return absl::StrCat("FP16 failed (", row->note(), ")");
-    if (row->skipped_share() > kMostSkipped) {
-      return absl::StrCat("FP16 skipped ", ShortNumber(100 * row->skipped_share()), " % of its iterations");
+  const v1::PrecisionRow* compared = findings.RowOf(Mode::FP16);
+  if (compared != nullptr && compared->verdict() == Comparison::FAILED) {
+    return absl::StrCat("FP16 failed (", compared->note(), ")");
+  }
+  if (const v1::ScalerRow* row = findings.RowOf(preset); row != nullptr) {
+    if (!row->has_calibration_iterations()) {
+      return absl::StrCat("the loss scale had not settled after ", row->iterations(), " iterations");
     }
+    if (LateSkips(*row) <= kMostSkipped) return "";
+    return absl::StrCat("once it had settled, the loss scale skipped ", ShortNumber(100 * LateSkips(*row)),
+                        " % of the iterations");
   }
-  if (const v1::ScalerRow* row = findings.RowOf(preset); row != nullptr && !row->has_calibration_iterations()) {
-    return absl::StrCat("the loss scale had not settled after ", row->iterations(), " iterations");
-  }
-  return "";
+  if (compared == nullptr || compared->skipped_share() <= kMostSkipped) return "";
+  return absl::StrCat("FP16 skipped ", ShortNumber(100 * compared->skipped_share()), " % of its iterations");
 }
 
 v1::LossScaleSpec::Preset PresetOf(const v1::PrecisionSpec& precision) {

@@ -40,6 +40,10 @@ class StudyFindings {
   const std::vector<StudyOutcome>& outcomes_;
 };
 
+// Share of the iterations after the scale had settled that were skipped, at least: those before it are the price of a
+// first scale that is too high, which a long run pays once.
+double LateSkips(const v1::ScalerRow& row);
+
 // Why FP16's loss scale does not hold for this model, a phrase; empty where it does, or nothing says so.
 std::string WhyScaleIsUnstable(const StudyFindings& findings, v1::LossScaleSpec::Preset preset);
 

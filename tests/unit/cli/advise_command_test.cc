@@ -71,10 +71,11 @@ TEST_F(AdviseCommandTest, StudiesAreSubmittedAwaitedAndAnswered) {
   const CliRun run = RunAnd({"--iterations", "20", "--seeds", "2"}, [&] { EndAll(v1::Job::SUCCEEDED); });
   EXPECT_EQ(run.code, kExitOk) << run.err;
   ASSERT_THAT(server_.jobs().submitted(), SizeIs(6));
-  const v1::JobSpec& spec = server_.jobs().submitted()[0].spec();
+  const v1::JobSpec spec = server_.jobs().submitted()[0].spec();
   EXPECT_EQ(spec.study().precision_comparison().seeds(), 2);
   EXPECT_EQ(spec.study().precision_comparison().training().iterations(), 20);
-  EXPECT_EQ(server_.jobs().listed()[0].filter().labels().at("advice"), spec.labels().at("advice"));
+  const v1::ListJobsRequest asked = server_.jobs().listed()[0];
+  EXPECT_EQ(asked.filter().labels().at("advice"), spec.labels().at("advice"));
   EXPECT_THAT(run.out, HasSubstr("3  Profile memory and compute; throughput counts: "));
   EXPECT_THAT(run.err, HasSubstr("precision_comparison  QUEUED"));
   EXPECT_THAT(run.err, HasSubstr("precision_comparison  SUCCEEDED"));
