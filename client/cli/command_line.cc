@@ -9,6 +9,7 @@
 #include "absl/strings/str_split.h"
 #include <CLI/CLI.hpp>
 
+#include "client/cli/commands/advise.h"
 #include "client/cli/commands/bundle.h"
 #include "client/cli/commands/change.h"
 #include "client/cli/commands/completion.h"
@@ -78,6 +79,7 @@ struct CommandTree {
   HistoryOptions history;
   PlotOptions plot;
   ReportOptions report;
+  AdviseOptions advise;
   DownloadOptions download;
   BundleOptions bundle;
   TopOptions top;
@@ -353,6 +355,20 @@ void DeclareHistoryCommands(CommandTree& tree) {
   Duration(bundle, "--wait", tree.bundle.wait, "How long is waited for what the worker has not handed in yet [10s]");
 }
 
+void DeclareAdvise(CommandTree& tree) {
+  CLI::App& advise = Command(tree, "advise", "Study a training on a device, and say what of its spec had better change",
+                             [&tree](const Context& context) { return Advise(context, tree.advise); });
+  SpecOptions(advise, tree.advise.source);
+  advise.add_option("--iterations", tree.advise.iterations, "Of each run of a study, at most [100]")
+      ->check(CLI::Range(8, 1'000'000))
+      ->type_name("N");
+  advise.add_option("--seeds", tree.advise.seeds, "Runs of each precision; two or more tell it from noise [3]")
+      ->check(CLI::Range(1, 100))
+      ->type_name("N");
+  Duration(advise, "--retry-for", tree.advise.retry_for, "How long a server that went away is waited for [10m]");
+  advise.footer("What its rules are and how they are answered: mantissa explain advise");
+}
+
 void DeclareOtherCommands(CommandTree& tree) {
   Command(tree, "top", "Show all jobs, devices and the queue, kept up to date; Ctrl-C or q leaves",
           [&tree](const Context& context) { return Top(context, tree.top); })
@@ -388,7 +404,7 @@ void DeclareOtherCommands(CommandTree& tree) {
   });
   explain
       .add_option("name", tree.explained,
-                  "A study, or a field of a job spec: training.precision.loss_scale [the list of studies]")
+                  "A study, a field of a job spec: training.precision.loss_scale, or advise [the list of studies]")
       ->type_name(kExplained);
   Command(tree, "version", "Print the version",
           [](const Context& context) { return Version(context.console, context.format); });
@@ -548,6 +564,7 @@ int RunCommandLine(const std::vector<std::string>& arguments, const Surroundings
   DeclareChangeCommands(tree);
   DeclareFollowCommands(tree);
   DeclareHistoryCommands(tree);
+  DeclareAdvise(tree);
   DeclareOtherCommands(tree);
   tree.app.footer(
       "Exit codes: 0 ok, 1 error, 2 usage or bad spec, 3 job failed or cancelled, 4 not authorised,\n"

@@ -1,4 +1,5 @@
-// The training spec of a study, and which of its fields the study has no use for. For proto/spec alone.
+// The training spec of a study, and which of its fields the study has no use for. For proto/spec, and for who makes a
+// study of a training.
 #pragma once
 
 #include <string>

@@ -206,6 +206,39 @@ def test_a_cancelled_study_says_so_and_the_worker_goes_on(working):
     cluster.wait_state(after.id, "SUCCEEDED")
 
 
+def test_advice_is_given_by_short_studies_of_the_training(working):
+    """Through server, worker and trainers: six studies, six rules answered, and changes that make a good spec."""
+    cluster = working
+    spec = cluster.folder / "advised.yaml"
+    spec.write_text("""
+name: advised
+training:
+  model: { mlp: { hidden: [31] } }
+  data: { train: { synthetic: { samples: 256 } } }
+  precision: { mode: FP16 }
+  iterations: 500
+""")
+    advised = cluster.cli("advise", spec, "--iterations", "12", "--seeds", "2", "-o", "json")
+    assert advised.returncode == 0, advised.stderr
+    assert "scaler_study" in advised.stderr and "SUCCEEDED" in advised.stderr
+    advice = json.loads(advised.stdout)
+    assert advice["device"] == "cpu"
+    assert {study["study"] for study in advice["studies"]} == {
+        "precision_comparison", "gradient_analysis", "scaler_study", "memory_plan", "tensor_core", "failure_modes"}
+    assert all(study["finding"] for study in advice["studies"]), advice["studies"]
+    label = json.loads(cluster.cli("get", advice["studies"][0]["job_id"], "-o", "json").stdout)["labels"]["advice"]
+    listed = json.loads(cluster.cli("list", "--label", f"advice={label}", "-o", "json").stdout)["jobs"]
+    assert {job["id"] for job in listed} == {study["job_id"] for study in advice["studies"]}
+    rules = advice["rules"]
+    assert [rule["number"] for rule in rules] == [1, 2, 3, 4, 5, 6]
+    assert all(rule["reason"] and (rule["answer"] == "CHANGE") == bool(rule["changes"]) for rule in rules)
+    assert rules[5]["answer"] == "AS_IT_IS" and any("FP32" in line for line in rules[5]["evidence"])
+    assert any("no tensor cores" in line for line in rules[2]["evidence"]), "a CPU cannot tell"
+    changes = [f"{change['field']}={change['to']}" for rule in rules for change in rule["changes"]]
+    answer = cluster.cli("validate", spec, "--server", *(word for change in changes for word in ("--set", change)))
+    assert answer.returncode == 0, (changes, answer.stderr)
+
+
 def test_what_is_no_study_or_not_there_has_no_report(cluster):
     training = cluster.submit(cluster.digits())
     code, details = refusal(lambda: report_of(cluster, training.id))

@@ -79,7 +79,14 @@ void DescribeSteps(double largest, v1::FormatRow& row) {
   row.set_smallest_normal(top / kSteps);
   row.set_smallest_subnormal(top / kSteps);
   row.set_epsilon(top / kSteps);
-  row.set_note(absl::StrFormat("equal steps of %.6g, so that %.6g is the largest", top / kSteps, top));
+  if (largest > 0) {
+    row.set_note(
+        absl::StrFormat("equal steps of %.6g, which the largest value given, %.6g, sets: one far above the others "
+                        "costs them their bits",
+                        top / kSteps, top));
+  } else {
+    row.set_note(absl::StrFormat("equal steps of %.6g, for values up to %.6g", top / kSteps, top));
+  }
 }
 
 void DescribeBinary(const NumberRounding& rounding, v1::FormatRow& row) {

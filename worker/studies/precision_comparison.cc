@@ -3,11 +3,13 @@
 #include <cstddef>
 #include <iterator>
 #include <memory>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include <c10/util/Exception.h>
 
 #include "worker/studies/report/precision_verdict.h"
 #include "worker/studies/run/study_run.h"
@@ -20,6 +22,11 @@ namespace mantissa::trainer {
 namespace {
 
 constexpr std::size_t kCurvePoints = 200;  // of a run
+constexpr char kNoRoom[] =
+    "the device's memory was used up; use a smaller batch_size, more accumulation, or a device with more memory";
+
+// How runs on the device ended: kNoRoom means that its memory was used up, and that what they held is free again.
+enum class Ran { kDone, kStopped, kNoRoom };
 
 class Comparison {
  public:
@@ -34,7 +41,7 @@ class Comparison {
     ListPrecisions();
     StudyProgress progress(std::int64_t{spec_.seeds()} * supported_ * PartsOf(training_.iterations), observer_);
     std::int64_t seeds = 0;
-    if (MeasureMemory()) {
+    if (MeasureMemory(progress)) {
       while (seeds < spec_.seeds() && RunSeed(static_cast<std::uint64_t>(seeds), progress)) ++seeds;
     }
     Fill(seeds);
@@ -77,17 +84,49 @@ class Comparison {
     return EstimateAt(spec, training_.sample(), MicroBatchOf(spec.batch_size(), spec.accumulation()));
   }
 
+  // What `run` says, a bool that is false where a stop came. A precision that does not fit the device ends no study.
+  template <typename Run>
+  Ran OnDevice(const Run& run) {
+    try {
+      return run() ? Ran::kDone : Ran::kStopped;
+    } catch (const c10::OutOfMemoryError&) {
+    } catch (const std::bad_alloc&) {
+    }
+    // Not sooner: what was thrown may hold tensors.
+    ReleaseMemory(environment_.device);
+    return Ran::kNoRoom;
+  }
+
+  bool IsOut(const ComparedPrecision& precision) const {
+    return !precision.unsupported.empty() || !precision.failure.empty();
+  }
+
+  // Alone on the device it had no room from seed `seed` on, so the seeds before say nothing that can be compared.
+  void LeaveOut(std::size_t place, std::int64_t seed, StudyProgress& progress) {
+    precisions_[place].failure = kNoRoom;
+    precisions_[place].runs.clear();
+    progress.Done(absl::StrCat(v1::PrecisionSpec::Mode_Name(precisions_[place].mode), ": ", kNoRoom),
+                  (spec_.seeds() - seed) * PartsOf(training_.iterations));
+  }
+
   // Of each precision alone on the device, where that says what is allocated. False when a stop came in between.
-  bool MeasureMemory() {
+  bool MeasureMemory(StudyProgress& progress) {
     if (environment_.device.is_cpu()) return true;
     for (std::size_t i = 0; i < precisions_.size(); ++i) {
-      if (!precisions_[i].unsupported.empty()) continue;
+      if (IsOut(precisions_[i])) continue;
       ReleaseMemory(environment_.device);
       ResetPeakMemory(environment_.device);
-      StudyRun run(training_, SpecOf(precisions_[i], 0), environment_);
-      constexpr std::int64_t kIterations = 2;  // with the second, all is there that stays allocated
-      if (!run.Advance(std::min(kIterations, training_.iterations), observer_) && run.failure().empty()) return false;
-      peak_bytes_[i] = PeakMemory(environment_.device);
+      const Ran ran = OnDevice([&] {
+        StudyRun run(training_, SpecOf(precisions_[i], 0), environment_);
+        constexpr std::int64_t kIterations = 2;  // with the second, all is there that stays allocated
+        return run.Advance(std::min(kIterations, training_.iterations), observer_) || !run.failure().empty();
+      });
+      if (ran == Ran::kStopped) return false;
+      if (ran == Ran::kNoRoom) {
+        LeaveOut(i, 0, progress);
+      } else {
+        peak_bytes_[i] = PeakMemory(environment_.device);
+      }
     }
     return true;
   }
@@ -96,7 +135,7 @@ class Comparison {
   bool FitTogether() const {
     std::int64_t bytes = 0;
     for (const ComparedPrecision& precision : precisions_) {
-      if (precision.unsupported.empty()) bytes += BytesOf(precision).Total();
+      if (!IsOut(precision)) bytes += BytesOf(precision).Total();
     }
     const std::int64_t free_bytes = FreeMemory(environment_.device, environment_.memory_limit_bytes);
     return bytes <= free_bytes / 2;
@@ -107,20 +146,37 @@ class Comparison {
   bool RunSeed(std::uint64_t seed, StudyProgress& progress) {
     std::vector<std::size_t> places;
     for (std::size_t i = 0; i < precisions_.size(); ++i) {
-      if (precisions_[i].unsupported.empty()) places.push_back(i);
+      if (!IsOut(precisions_[i])) places.push_back(i);
     }
+    if (places.empty()) return true;
     std::rotate(places.begin(), places.begin() + static_cast<std::ptrdiff_t>(seed % places.size()), places.end());
     std::vector<ComparedRun> done(precisions_.size());
-    const bool together = FitTogether();
-    apart_ = apart_ || !together;
-    if (together && !RunTogether(seed, places, progress, done)) return false;
-    for (std::size_t i = 0; !together && i < places.size(); ++i) {
-      if (!RunTogether(seed, {places[i]}, progress, done)) return false;
+    Ran ran = Ran::kNoRoom;
+    if (FitTogether()) ran = OnDevice([&] { return RunTogether(seed, places, progress, done); });
+    if (ran == Ran::kNoRoom) {
+      apart_ = true;
+      seed_curves_.clear();
+      if (!RunApart(seed, places, progress, done)) return false;
+    } else if (ran == Ran::kStopped) {
+      return false;
     }
-    for (const std::size_t place : places) precisions_[place].runs.push_back(std::move(done[place]));
+    for (const std::size_t place : places) {
+      if (!IsOut(precisions_[place])) precisions_[place].runs.push_back(std::move(done[place]));
+    }
     curves_.insert(curves_.end(), std::make_move_iterator(seed_curves_.begin()),
                    std::make_move_iterator(seed_curves_.end()));
     seed_curves_.clear();
+    return true;
+  }
+
+  // One after another; a precision that has no room even so is left out. False when a stop came in between.
+  bool RunApart(std::uint64_t seed, const std::vector<std::size_t>& places, StudyProgress& progress,
+                std::vector<ComparedRun>& done) {
+    for (const std::size_t place : places) {
+      const Ran ran = OnDevice([&] { return RunTogether(seed, {place}, progress, done); });
+      if (ran == Ran::kStopped) return false;
+      if (ran == Ran::kNoRoom) LeaveOut(place, static_cast<std::int64_t>(seed), progress);
+    }
     return true;
   }
 

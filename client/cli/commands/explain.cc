@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include <nlohmann/json.hpp>
 
+#include "client/cli/advise/advice_text.h"
 #include "client/cli/explain/explanation.h"
 #include "client/cli/output/display_text.h"
 #include "client/cli/spec/field_names.h"
@@ -118,7 +119,8 @@ int ShowStudies(const Console& console, OutputFormat format, int width) {
 int ShowExplanation(const Console& console, OutputFormat format, const std::string& path) {
   const int width = std::min(console.width(), kWidest);
   if (path.empty()) return ShowStudies(console, format, width);
-  const absl::StatusOr<Explanation> explanation = ExplainPath(path, ProtoComments::Ours());
+  const absl::StatusOr<Explanation> explanation =
+      path == "advise" ? ExplainAdvice() : ExplainPath(path, ProtoComments::Ours());
   if (!explanation.ok()) return console.Fail(explanation.status());
   if (IsStructured(format)) {
     PrintJson(console, format, Document(*explanation).dump(2) + "\n");
@@ -136,7 +138,7 @@ int ShowExplanation(const Console& console, OutputFormat format, const std::stri
 std::vector<std::string> ExplainedNames() {
   std::vector<std::string> names = FieldNames(*v1::StudySpec::descriptor());
   for (const std::string& field : FieldNames(*v1::JobSpec::descriptor())) names.push_back(field);
-  names.insert(names.end(), {"job", "report"});
+  names.insert(names.end(), {"job", "report", "advise"});
   return names;
 }
 

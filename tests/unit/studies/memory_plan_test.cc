@@ -213,6 +213,21 @@ TEST(RunMemoryPlanTest, OnACpuEveryRowSaysThatItIsEstimated) {
   EXPECT_THAT(watcher.dones, ElementsAre(1, 2, 3, 4));
 }
 
+TEST(RunMemoryPlanTest, OfConvolutionsItSaysWhatIsNotCounted) {
+  const StudyPlace place;
+  StudyWatcher watcher;
+  v1::MemoryPlan plan;
+  plan.add_precisions(Precision::FP32);
+  *plan.mutable_training() = From<v1::TrainingSpec>(
+      "model { convnet {} } data { train { synthetic { shape: [8, 8] } } } optimizer { adam {} } batch_size: 4");
+  v1::Report convolutions, linear;
+  ASSERT_TRUE(RunMemoryPlan(plan, place.environment(), watcher, convolutions).ok());
+  EXPECT_THAT(convolutions.limits(), testing::Contains(HasSubstr("workspace of convolutions")));
+  *plan.mutable_training() = From<v1::TrainingSpec>(kMlp);
+  ASSERT_TRUE(RunMemoryPlan(plan, place.environment(), watcher, linear).ok());
+  EXPECT_THAT(linear.limits(), Not(testing::Contains(HasSubstr("workspace of convolutions"))));
+}
+
 TEST(RunMemoryPlanTest, WithoutADeviceToPlanForItIsTheOneItRunsOn) {
   StudyPlace place;
   StudyWatcher watcher;

@@ -235,6 +235,8 @@ TEST(NumberFormatTest, EightBitFormatsAreThoseOfTheStandard) {
   EXPECT_DOUBLE_EQ(int8.epsilon(), 0.1);
   EXPECT_NEAR(int8.decades(), std::log10(127), 1e-12);
   EXPECT_FALSE(int8.has_infinity());
+  EXPECT_NE(int8.note().find("the largest value given, 12.7, sets"), std::string::npos) << int8.note();
+  EXPECT_EQ(DescribeFormat(Format::INT8, 0).note(), "equal steps of 0.00787402, for values up to 1");
 }
 
 }  // namespace

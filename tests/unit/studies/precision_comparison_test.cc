@@ -2,11 +2,13 @@
 #include <set>
 #include <string>
 
+#include <c10/util/Exception.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "proto/spec/study_report.h"
 #include "tests/unit/studies/small_study.h"
+#include "tests/unit/studies/study_place.h"
 #include "worker/trainer/machine/host.h"
 
 namespace mantissa::trainer {
@@ -55,6 +57,35 @@ TEST(PrecisionComparisonTest, EveryPrecisionHasARowAndEveryRunACurve) {
   EXPECT_EQ(seen.observer.done, seen.observer.total);
   EXPECT_THAT(seen.observer.said, Contains(HasSubstr("BF16, seed 8, iteration 60 of 60: loss ")));
   EXPECT_FALSE(seen.report.partial());
+}
+
+// A device whose memory ends where a run of FP16 begins to train.
+class CrowdedObserver final : public StudyObserver {
+ public:
+  bool stop_requested() override { return false; }
+  void Done(std::int32_t, std::int32_t, const std::string& what) override {
+    if (what.find("FP16, seed") == 0) throw c10::OutOfMemoryError({__func__, __FILE__, __LINE__}, "out of memory");
+  }
+};
+
+TEST(PrecisionComparisonTest, APrecisionThatUsesUpTheMemoryIsARowAndTheOthersGoOn) {
+  v1::StudySpec study;
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(kTwoSeeds, &study));
+  *study.mutable_precision_comparison()->mutable_training() = SmallSpec(kHidden).training();
+  const StudyPlace place;
+  CrowdedObserver observer;
+  v1::Report report;
+  const absl::Status status = RunStudy(study, place.environment(), observer, report);
+  ASSERT_TRUE(status.ok()) << status;
+  const auto rows = RowsOf(report);
+  EXPECT_EQ(rows.at(Mode::FP16).verdict(), Report::FAILED);
+  EXPECT_THAT(rows.at(Mode::FP16).note(), HasSubstr("the device's memory was used up"));
+  EXPECT_EQ(rows.at(Mode::FP32).verdict(), Report::REFERENCE);
+  EXPECT_GT(rows.at(Mode::BF16).speedup(), 0);
+  EXPECT_EQ(CurveOf(report, Mode::BF16, 7).size(), 60u) << "what was tried with all at once counts once";
+  EXPECT_EQ(CurveOf(report, Mode::BF16, 8).size(), 60u);
+  EXPECT_FALSE(report.partial());
+  EXPECT_THAT(report.limits(), Contains(HasSubstr("one after another, not in turn")));
 }
 
 // The seed's comparison trains one model in both precisions, one after the other.

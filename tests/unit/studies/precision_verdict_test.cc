@@ -151,6 +151,55 @@ TEST(PrecisionVerdictTest, AGainThatSeedsDoNotAgreeOnIsNotCertain) {
   EXPECT_THAT(ReasonsOf(ReportOf({Reference(2), Moved(Mode::BF16, 0.01, 1)})), Not(HasSubstr("its interval holds 1")));
 }
 
+// As `uneven` seeds make it: about 1 s an iteration, with a wide interval.
+ComparedPrecision Uneven(Mode::Mode mode, double first, double last) {
+  ComparedPrecision precision = Moved(mode, 0.01, 1);
+  precision.runs[0].seconds.assign(10, first);
+  precision.runs[2].seconds.assign(10, last);
+  return precision;
+}
+
+TEST(PrecisionVerdictTest, OfTwoSpeedsThatAreNotToldApartTheOneWithoutALossScaleIsTaken) {
+  const Report report = ReportOf({Reference(2), Moved(Mode::BF16, 0.01, 1), Uneven(Mode::FP16, 0.7, 1.2)});
+  ASSERT_GT(report.precisions(2).speedup(), report.precisions(1).speedup()) << "FP16 is faster, by little";
+  ASSERT_LT(report.precisions(2).speedup_low(), report.precisions(1).speedup_high());
+  EXPECT_EQ(report.recommended(), Mode::BF16);
+  EXPECT_THAT(ReasonsOf(report), AllOf(HasSubstr("none of those is faster by more than the intervals"),
+                                       HasSubstr("FP16's speed is not told apart from BF16's"),
+                                       HasSubstr("needs a loss scale"), Not(HasSubstr("FP16 is slower"))));
+}
+
+TEST(PrecisionVerdictTest, TheRangeOfFp32IsNoReasonAgainstAnyOtherThanFp16) {
+  const Report report = ReportOf({Reference(2), Moved(Mode::FP16, 0.01, 1), Uneven(Mode::BF16, 0.7, 1.2)});
+  EXPECT_EQ(report.recommended(), Mode::BF16) << "the faster one, and it needs no scale";
+  EXPECT_THAT(ReasonsOf(report), AllOf(HasSubstr("it is the fastest of those"), HasSubstr("not told apart from BF16")));
+}
+
+TEST(PrecisionVerdictTest, AnFp16ThatMayBeNoFasterThanFp32IsNotTaken) {
+  const Report report = ReportOf({Reference(1), Uneven(Mode::FP16, 0.6, 1.1)});
+  ASSERT_GT(report.precisions(1).speedup(), 1);
+  EXPECT_EQ(report.recommended(), Mode::FP32);
+  EXPECT_THAT(ReasonsOf(report), HasSubstr("FP16's speed is not told apart from FP32's"));
+}
+
+TEST(PrecisionVerdictTest, WhatTheDeviceHasNoRoomForIsARowAndTheOthersAreCompared) {
+  const Report report = ReportOf(
+      {Reference(2), Moved(Mode::BF16, 0.01, 1), {.mode = Mode::FP16, .failure = "the device's memory was used up"}});
+  EXPECT_EQ(report.precisions(2).verdict(), Report::FAILED);
+  EXPECT_EQ(report.precisions(2).note(), "the device's memory was used up");
+  EXPECT_EQ(report.recommended(), Mode::BF16);
+  EXPECT_THAT(ReasonsOf(report), HasSubstr("FP16 failed: the device's memory was used up"));
+}
+
+TEST(PrecisionVerdictTest, WhereFp32HasNoRoomItSaysSo) {
+  const Report report =
+      ReportOf({{.mode = Mode::FP32, .failure = "the device's memory was used up"}, Moved(Mode::BF16, 0, 1)});
+  EXPECT_EQ(report.precisions(0).verdict(), Report::FAILED);
+  EXPECT_EQ(report.precisions(1).verdict(), Report::UNDECIDED);
+  EXPECT_FALSE(report.precisions(1).has_speedup());
+  EXPECT_THAT(ReasonsOf(report), HasSubstr("FP32 itself failed, so there is nothing to compare with: the device's"));
+}
+
 TEST(PrecisionVerdictTest, AFailureIsARowThatSaysWhichSeedsFailedAndHow) {
   ComparedPrecision failed = Moved(Mode::FP16, 0, 0.1);
   failed.runs[1].failure = "the loss scale fell to 2^-15 at iteration 31, too small to help";

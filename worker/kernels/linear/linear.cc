@@ -115,7 +115,7 @@ variable_list LinearNode::apply(variable_list&& gradients) {
   if (!gradients[0].defined()) return result;
   TORCH_CHECK(saved.x.defined(), "backward through a linear layer a second time: its saved tensors are gone");
   const cpu::LinearShape& shape = saved.shape;
-  const at::Tensor gradient = gradients[0].reshape({shape.rows, shape.out}).to(saved.compute).contiguous();
+  at::Tensor gradient = gradients[0].reshape({shape.rows, shape.out}).to(saved.compute).contiguous();
   const at::Tensor weight_gradient = GradientOf(weight);
   const at::Tensor bias_gradient = GradientOf(bias);
   const bool wants_input = should_compute_output(0);
@@ -135,6 +135,9 @@ variable_list LinearNode::apply(variable_list&& gradients) {
   }
 
   const at::Tensor dz = ProductGradient(saved.activation, gradient, saved.activation_saved, bias_gradient);
+  // What came in is not read again: nothing but dz need live beside the result.
+  gradient.reset();
+  gradients[0].reset();
   if (weight_gradient.defined()) {
     if (saved.compute == at::kFloat) {
       weight_gradient.addmm_(dz.t(), saved.x);

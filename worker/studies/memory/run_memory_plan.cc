@@ -3,6 +3,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
@@ -107,6 +108,11 @@ class MemoryStudy {
     report.set_finding(MemoryFinding(result, memory_bytes_));
     report.add_limits(
         "Estimates leave out what the libraries take for themselves, and what a single op takes beside its results.");
+    if (HasConvolutions()) {
+      report.add_limits(
+          "The workspace of convolutions is not estimated: the library chooses it on the device, and it may be half as "
+          "much again as all the rest.");
+    }
     if (environment_.device.is_cpu()) {
       report.add_limits("A CPU does not say what is allocated: activations, and the batches that fit, are estimated.");
     }
@@ -130,6 +136,13 @@ class MemoryStudy {
     sample_ = known ? *known : data_.train->shape().sample;
     absl::Status fits = CheckAgainstData(training_, sample_);
     return fits.ok() ? fits : OfStudy(fits);
+  }
+
+  bool HasConvolutions() const {
+    const std::vector<spec::Parameter> parameters = spec::ModelParameters(training_.model(), sample_);
+    return std::any_of(parameters.begin(), parameters.end(), [](const spec::Parameter& parameter) {
+      return parameter.module == spec::ModuleType::kConv1d || parameter.module == spec::ModuleType::kConv2d;
+    });
   }
 
   // False when a stop was requested.

@@ -142,6 +142,20 @@ std::string SpeedText(const v1::PrecisionRow& row) {
   return text;
 }
 
+// FP16 has 5 bits of exponent; the others have FP32's 8.
+bool NeedsScale(const v1::PrecisionRow& row) { return row.precision() == v1::PrecisionSpec::FP16; }
+
+// Whether their intervals have nothing in common; a speed without an interval, as FP32's own 1, is known.
+bool AreToldApart(const v1::PrecisionRow& a, const v1::PrecisionRow& b) {
+  const auto low = [](const v1::PrecisionRow& row) {
+    return row.has_speedup_low() ? row.speedup_low() : row.speedup();
+  };
+  const auto high = [](const v1::PrecisionRow& row) {
+    return row.has_speedup_high() ? row.speedup_high() : row.speedup();
+  };
+  return high(a) < low(b) || high(b) < low(a);
+}
+
 // Why a row is not the one to choose.
 std::string WhyNot(const v1::PrecisionRow& row, const v1::PrecisionRow& chosen) {
   const std::string name = NameOf(row.precision());
@@ -153,6 +167,13 @@ std::string WhyNot(const v1::PrecisionRow& row, const v1::PrecisionRow& chosen) 
     case Report::UNSUPPORTED:
       return absl::StrCat(name, row.verdict() == Report::FAILED ? " failed: " : " is not supported: ", row.note());
     default:
+      if (!row.has_speedup()) return absl::StrCat(name, " was not timed");
+      if (NeedsScale(row) && !AreToldApart(row, chosen)) {
+        return absl::StrFormat(
+            "FP16's speed is not told apart from %s's (%s against %.3g), and it needs a loss scale where %s has the "
+            "range of FP32",
+            NameOf(chosen.precision()), SpeedText(row), chosen.speedup(), NameOf(chosen.precision()));
+      }
       return absl::StrFormat("%s is slower: %s against %.3g", name, SpeedText(row), chosen.speedup());
   }
 }
@@ -161,11 +182,25 @@ bool IsCandidate(const v1::PrecisionRow& row) {
   return (row.verdict() == Report::REFERENCE || row.verdict() == Report::WITHIN_NOISE) && row.has_speedup();
 }
 
+// The fastest of the candidates, FP32 among them.
+const v1::PrecisionRow& BestOf(const Report& report) {
+  const v1::PrecisionRow* best = &report.precisions(0);
+  for (const v1::PrecisionRow& row : report.precisions()) {
+    if (IsCandidate(row) && row.speedup() > best->speedup()) best = &row;
+  }
+  if (!NeedsScale(*best)) return *best;
+  const v1::PrecisionRow* simpler = nullptr;
+  for (const v1::PrecisionRow& row : report.precisions()) {
+    if (!IsCandidate(row) || NeedsScale(row) || AreToldApart(row, *best)) continue;
+    if (simpler == nullptr || row.speedup() > simpler->speedup()) simpler = &row;
+  }
+  return simpler != nullptr ? *simpler : *best;
+}
+
 void Recommend(Report& report) {
   const v1::PrecisionRow& reference = report.precisions(0);
   if (reference.verdict() == Report::FAILED) {
-    report.add_reasons(
-        "FP32 itself failed, so there is nothing to compare with: lower the learning rate, or look at the data");
+    report.add_reasons(absl::StrCat("FP32 itself failed, so there is nothing to compare with: ", reference.note()));
     return;
   }
   if (reference.verdict() == Report::UNDECIDED) {
@@ -180,10 +215,7 @@ void Recommend(Report& report) {
     report.add_reasons("nothing was timed; train longer, or with fewer warm_up_iterations");
     return;
   }
-  const v1::PrecisionRow* best = &reference;
-  for (const v1::PrecisionRow& row : report.precisions()) {
-    if (IsCandidate(row) && row.speedup() > best->speedup()) best = &row;
-  }
+  const v1::PrecisionRow* best = &BestOf(report);
   report.set_recommended(best->precision());
   if (best == &reference) {
     report.add_reasons("no precision that trains as FP32 does is faster than FP32 here");
@@ -192,7 +224,12 @@ void Recommend(Report& report) {
         absl::StrFormat("%s trains as FP32 does: its losses are %.3g from FP32's, whose seeds are %.3g "
                         "from each other",
                         NameOf(best->precision()), best->distance(), best->noise()));
-    report.add_reasons(absl::StrCat("it is the fastest of those: ", SpeedText(*best)));
+    const bool fastest = std::all_of(report.precisions().begin(), report.precisions().end(), [&](const auto& row) {
+      return !IsCandidate(row) || row.speedup() <= best->speedup();
+    });
+    report.add_reasons(
+        absl::StrCat(fastest ? "it is the fastest of those: " : "none of those is faster by more than the intervals: ",
+                     SpeedText(*best)));
     if (best->has_speedup_low() && best->speedup_low() <= 1) {
       report.add_reasons("its interval holds 1, so with these seeds its gain in speed is not certain");
     }
@@ -206,7 +243,7 @@ void Recommend(Report& report) {
 
 void Compare(const std::vector<ComparedPrecision>& precisions, std::int64_t samples, Report& report) {
   const std::vector<ComparedRun>& reference = precisions.front().runs;
-  const bool reference_failed = !FailureOf(reference).empty();
+  const bool reference_failed = !precisions.front().failure.empty() || !FailureOf(reference).empty();
   const std::optional<Noise> noise = reference_failed ? std::nullopt : NoiseOf(reference);
   for (const ComparedPrecision& precision : precisions) {
     v1::PrecisionRow& row = *report.add_precisions();
@@ -215,6 +252,11 @@ void Compare(const std::vector<ComparedPrecision>& precisions, std::int64_t samp
     if (!precision.unsupported.empty()) {
       row.set_verdict(Report::UNSUPPORTED);
       AddNote(precision.unsupported, row);
+      continue;
+    }
+    if (!precision.failure.empty()) {
+      row.set_verdict(Report::FAILED);
+      AddNote(precision.failure, row);
       continue;
     }
     if (precision.runs.empty()) {

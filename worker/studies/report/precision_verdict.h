@@ -25,6 +25,7 @@ struct ComparedRun {
 struct ComparedPrecision {
   v1::PrecisionSpec::Mode mode = v1::PrecisionSpec::FP32;
   std::string unsupported = {};        // why the device cannot; it has no runs then
+  std::string failure = {};            // why none of its runs could be made; it has no runs then
   std::string note = {};               // of the row
   std::vector<ComparedRun> runs = {};  // in the order of seeds, the same ones for all that have runs
 };
@@ -32,6 +33,9 @@ struct ComparedPrecision {
 // Distances and noise are the means of |difference| of two losses of the same iteration. Windows differ from seed to
 // seed, which widens the noise, so a second measure must agree: the difference of mean losses, over seeds, against what
 // those of FP32's seeds are from each other. `samples`: in an iteration.
+//
+// The fastest of those that train as FP32 does is recommended; but FP16, which needs a loss scale for want of range,
+// only where its speed can be told from that of every other: where their 95 % intervals do not overlap.
 //
 // Fills in precisions, recommended and reasons; the rows' memory is the caller's. FP32 is the first.
 void Compare(const std::vector<ComparedPrecision>& precisions, std::int64_t samples,
