@@ -112,8 +112,10 @@ def make():
                           [Query(rate("mantissa_rpcs_total", "code"), "{{code}}")], floor=0))
     made.with_panel(graph("Who is not let in?", "Calls refused before anything was done, per point of the graph, by "
                           "reason. RATE_LIMITED and TOO_MANY_STREAMS are a tenant's that has had its share; the others are "
-                          "callers whom the server does not know, or who may not.", "short",
-                          [Query(grown("mantissa_refused_calls_total", "reason"), "{{reason}}")], bars=True, stacked=True,
+                          "callers whom the server does not know, or who may not. Connections are ended that sent most while "
+                          "memory grew too fast.", "short",
+                          [Query(grown("mantissa_refused_calls_total", "reason"), "{{reason}}"),
+                           Query(grown("mantissa_ended_connections_total"), "connections ended")], bars=True, stacked=True,
                           floor=0))
     made.with_panel(graph("When does the certificate end?", "What is left of the API's TLS certificate; nothing where "
                           "there is no TLS. The server takes up a new one without a restart.", "s",

@@ -101,6 +101,12 @@ at::Tensor StepProgram::RunMicroBatch(std::int64_t window, std::int64_t micro_ba
 at::Tensor StepProgram::RunPasses(const Batch& batch, const RandomKey& key, ActivationProbe* probe,
                                   const at::Tensor& seed) {
   const at::Tensor logits = state_.model().Forward(batch.input, {options_.policy, key, /*training=*/true, probe});
+  if (!logits.is_cuda()) {
+    // Autograd frees the logits' gradient as soon as the head has read it; the fused way holds it to the end.
+    const at::Tensor loss = options_.policy.CrossEntropy(logits, batch.target);
+    loss.backward(seed);
+    return loss.detach();
+  }
   // A probe may have kept them for the rest of the iteration.
   const bool overwrite = probe == nullptr && !state_.model().KeepsLogits();
   const LossGradient loss = CrossEntropyAndGradient(logits, batch.target, seed, overwrite);
