@@ -183,10 +183,10 @@ absl::Status CheckServerName(const TlsFiles& files, std::string_view address_fla
   if (files.ca.empty() || !server_name.empty() || !lists || address.find(',') == std::string_view::npos) {
     return absl::OkStatus();
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("--tls-server-name: is missing; ", address_flag,
-                   " lists several servers, and their certificates are held against one name: make them with a name that "
-                   "they share, and give it here"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "--tls-server-name: is missing; ", std::string(address_flag),
+      " lists several servers, and their certificates are held against one name: make them with a name that "
+      "they share, and give it here"));
 }
 
 }  // namespace mantissa::process

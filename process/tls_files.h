@@ -37,8 +37,9 @@ absl::StatusOr<TlsPems> ReadTlsFiles(const TlsFiles& files, WallTime now);
 // as is a CA's absence where `secret` (a flag, or empty) would be sent.
 absl::StatusOr<TlsPems> ReadCallersTlsFiles(const TlsFiles& files, const std::string& secret_flag, WallTime now);
 
-// A certificate is held against one name, and an `address` in gRPC's words for several (ipv4:a:1,b:1) has none: what all
-// their certificates have in common has to be given as `server_name`. INVALID_ARGUMENT where it is missing; OK without TLS.
+// A certificate is held against one name, and an `address` in gRPC's words for several (ipv4:a:1,b:1) has none: what
+// all their certificates have in common has to be given as `server_name`. INVALID_ARGUMENT where it is missing; OK
+// without TLS.
 absl::Status CheckServerName(const TlsFiles& files, std::string_view address_flag, std::string_view address,
                              std::string_view server_name);
 
