@@ -177,4 +177,16 @@ absl::StatusOr<TlsPems> ReadCallersTlsFiles(const TlsFiles& files, const std::st
   return ReadTlsFiles(files, now);
 }
 
+absl::Status CheckServerName(const TlsFiles& files, std::string_view address_flag, std::string_view address,
+                             std::string_view server_name) {
+  const bool lists = address.starts_with("ipv4:") || address.starts_with("ipv6:");
+  if (files.ca.empty() || !server_name.empty() || !lists || address.find(',') == std::string_view::npos) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "--tls-server-name: is missing; ", std::string(address_flag),
+      " lists several servers, and their certificates are held against one name: make them with a name that "
+      "they share, and give it here"));
+}
+
 }  // namespace mantissa::process

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 #include "process/clock.h"
@@ -34,5 +36,11 @@ absl::StatusOr<TlsPems> ReadTlsFiles(const TlsFiles& files, WallTime now);
 // The same for the side that calls, which must know whose certificate to trust: a certificate without a CA is refused,
 // as is a CA's absence where `secret` (a flag, or empty) would be sent.
 absl::StatusOr<TlsPems> ReadCallersTlsFiles(const TlsFiles& files, const std::string& secret_flag, WallTime now);
+
+// A certificate is held against one name, and an `address` in gRPC's words for several (ipv4:a:1,b:1) has none: what
+// all their certificates have in common has to be given as `server_name`. INVALID_ARGUMENT where it is missing; OK
+// without TLS.
+absl::Status CheckServerName(const TlsFiles& files, std::string_view address_flag, std::string_view address,
+                             std::string_view server_name);
 
 }  // namespace mantissa::process

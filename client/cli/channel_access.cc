@@ -38,13 +38,16 @@ class CallMetadata final : public grpc::MetadataCredentialsPlugin {
 
 ChannelAccess PlainText() { return {grpc::InsecureChannelCredentials(), ""}; }
 
-absl::StatusOr<ChannelAccess> OpenAccess(const AccessSettings& settings, process::WallTime now) {
+absl::StatusOr<ChannelAccess> OpenAccess(const AccessSettings& settings, const std::string& address,
+                                         process::WallTime now) {
   const process::TlsFiles files{
       .certificate = settings.tls_certificate, .key = settings.tls_key, .ca = settings.tls_ca};
   const std::string secret_flag =
       !settings.token_file.empty() ? "--token-file" : (settings.tenant.empty() ? "" : "--tenant");
   absl::StatusOr<process::TlsPems> pems = process::ReadCallersTlsFiles(files, secret_flag, now);
   if (!pems.ok()) return pems.status();
+  absl::Status named = process::CheckServerName(files, "--address", address, settings.tls_server_name);
+  if (!named.ok()) return named;
   std::string token;
   if (!settings.token_file.empty()) {
     absl::StatusOr<std::string> read = process::ReadTokenFile(settings.token_file);

@@ -29,8 +29,9 @@ struct ChannelAccess {
 // Neither TLS nor anything to show.
 ChannelAccess PlainText();
 
-// Reads the files. INVALID_ARGUMENT, NOT_FOUND or PERMISSION_DENIED names the flag, what is wrong and what would be
-// right; never anything of a token or key.
-absl::StatusOr<ChannelAccess> OpenAccess(const AccessSettings& settings, process::WallTime now);
+// Reads the files, to be shown to `address`. INVALID_ARGUMENT, NOT_FOUND or PERMISSION_DENIED names the flag, what is
+// wrong and what would be right; never anything of a token or key.
+absl::StatusOr<ChannelAccess> OpenAccess(const AccessSettings& settings, const std::string& address,
+                                         process::WallTime now);
 
 }  // namespace mantissa::cli

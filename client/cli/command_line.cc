@@ -533,7 +533,7 @@ int RunCommand(CommandTree& tree) {
   const absl::StatusOr<std::string> address = ParseAddress(given.empty() ? kDefaultAddress : std::string_view(given));
   if (!address.ok()) return tree.console.Fail(address.status());
   absl::StatusOr<ChannelAccess> access = PlainText();
-  if (tree.calls) access = OpenAccess(access_settings, tree.console.clock.WallNow());
+  if (tree.calls) access = OpenAccess(access_settings, *address, tree.console.clock.WallNow());
   if (!access.ok()) return tree.console.Fail(absl::InvalidArgumentError(access.status().message()));
   Connection connection(*address, global.rpc_timeout, *access);
   tree.validate.where = tree.local    ? ValidateOptions::Where::kLocal

@@ -76,7 +76,7 @@ ServerMetrics::ServerMetrics()
       ended_connections(Counters(*registry, "mantissa_ended_connections_total",
                                  "Connections ended because they sent most while the server's memory grew too fast.")
                             .Add({})),
-      certificate_expiry(Gauges(*registry, "mantissa_server_certificate_expiry_timestamp_seconds",
+      certificate_expiry(Gauges(*of_every_server, "mantissa_server_certificate_expiry_timestamp_seconds",
                                 "When the API's TLS certificate ends, in Unix time; +Inf without TLS.")
                              .Add({}, std::numeric_limits<double>::infinity())),
       store_commit_seconds(

@@ -73,6 +73,7 @@ class Cluster:
     """A server, and workers as a test asks for them. Lease and calls are a tenth of what they are by default."""
 
     LEASE, NEXT_CALL = "3s", "500ms"
+    CHANNEL_OPTIONS = [("grpc.max_reconnect_backoff_ms", 200), ("grpc.use_local_subchannel_pool", 1)]
 
     def __init__(self, folder):
         self.folder = folder
@@ -126,8 +127,7 @@ class Cluster:
         return importlib.import_module(f"mantissa.v1.{name}_pb2")
 
     def channel(self):
-        channel = grpc.insecure_channel(self.address, options=[("grpc.max_reconnect_backoff_ms", 200),
-                                                               ("grpc.use_local_subchannel_pool", 1)])
+        channel = grpc.insecure_channel(self.address, options=self.CHANNEL_OPTIONS)
         self.channels.append(channel)
         return channel
 

@@ -34,11 +34,14 @@ class Secured(Cluster):
                                *(["--name", name] if name else [])], check=True, capture_output=True, text=True)
         return made.stdout.strip()
 
-    def launch_server(self, program="mantissa-server", **variables):
-        asks = {"MANTISSA_TLS_CERTIFICATE": str(self.certs / "server.pem"),
-                "MANTISSA_TLS_KEY": str(self.certs / "server-key.pem"),
+    def asking(self, name="server"):
+        """Settings by which a server with the certificate of that name asks who calls."""
+        return {"MANTISSA_TLS_CERTIFICATE": str(self.certs / f"{name}.pem"),
+                "MANTISSA_TLS_KEY": str(self.certs / f"{name}-key.pem"),
                 "MANTISSA_TLS_CLIENT_CA": str(self.certs / "ca.pem"), "MANTISSA_TOKENS": str(self.tokens)}
-        super().launch_server(program, **(asks | variables))
+
+    def launch_server(self, program="mantissa-server", **variables):
+        super().launch_server(program, **(self.asking() | variables))
 
     def launch_worker(self, name="ws-1", server=None, **variables):
         certificate, key = self.make_certificate("worker", name)
@@ -46,7 +49,7 @@ class Secured(Cluster):
                  "MANTISSA_TLS_KEY": str(key)}
         return super().launch_worker(name, server, **(shows | variables))
 
-    def secure_channel(self, token=None, certificate=None, key=None, ca=None, metadata=()):
+    def secure_channel(self, token=None, certificate=None, key=None, ca=None, metadata=(), address=None):
         credentials = grpc.ssl_channel_credentials((ca or self.certs / "ca.pem").read_bytes(),
                                                    key.read_bytes() if key else None,
                                                    certificate.read_bytes() if certificate else None)
@@ -56,8 +59,7 @@ class Secured(Cluster):
         if calls:
             together = calls[0] if len(calls) == 1 else grpc.composite_call_credentials(*calls)
             credentials = grpc.composite_channel_credentials(credentials, together)
-        channel = grpc.secure_channel(self.address, credentials, options=[("grpc.max_reconnect_backoff_ms", 200),
-                                                                          ("grpc.use_local_subchannel_pool", 1)])
+        channel = grpc.secure_channel(address or self.address, credentials, options=self.CHANNEL_OPTIONS)
         self.channels.append(channel)
         return channel
 

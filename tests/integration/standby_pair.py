@@ -52,6 +52,9 @@ class Pair(Cluster):
     """Two servers; the cluster's address names both."""
 
     PROGRAM = "mantissa-server"
+    CHANNEL_OPTIONS = [*Cluster.CHANNEL_OPTIONS,
+                       ("grpc.service_config", '{"loadBalancingConfig":[{"round_robin":{}}],'
+                                               '"healthCheckConfig":{"serviceName":"mantissa.v1.JobService"}}')]
     servers, postgres = (), None
 
     def connection(self, number):
@@ -81,10 +84,14 @@ class Pair(Cluster):
             self.servers.append(server)
             self.addresses.append(address)
 
+    def channel_to(self, number):
+        """To one of them, for its caller to close."""
+        return grpc.insecure_channel(self.addresses[number])
+
     def answers(self, number, deadline=1.0):
         """The epoch of a server that serves."""
         from mantissa.v1 import admin_service_pb2_grpc
-        with grpc.insecure_channel(self.addresses[number]) as channel:
+        with self.channel_to(number) as channel:
             try:
                 stub = admin_service_pb2_grpc.AdminServiceStub(channel)
                 return stub.GetServerInfo(self.pb("admin_service").GetServerInfoRequest(), timeout=deadline).epoch
@@ -98,15 +105,6 @@ class Pair(Cluster):
         serving = [number for number in (0, 1) if self.answers(number)]
         assert len(serving) < 2, "one is active, not two"
         return serving[0] if serving else None
-
-    def channel(self):
-        config = ('{"loadBalancingConfig":[{"round_robin":{}}],'
-                  '"healthCheckConfig":{"serviceName":"mantissa.v1.JobService"}}')
-        channel = grpc.insecure_channel(self.address, options=[("grpc.service_config", config),
-                                                               ("grpc.max_reconnect_backoff_ms", 200),
-                                                               ("grpc.use_local_subchannel_pool", 1)])
-        self.channels.append(channel)
-        return channel
 
     def close(self):
         for server in self.servers:

@@ -204,6 +204,8 @@ absl::StatusOr<WorkerSetup> Prepare(const WorkerSettings& settings) {
   const absl::StatusOr<process::TlsPems> pems =
       process::ReadCallersTlsFiles(setup.tls, /*secret_flag=*/"", std::chrono::system_clock::now());
   if (!pems.ok()) return pems.status();
+  absl::Status named = process::CheckServerName(setup.tls, "--server", settings.server, settings.tls_server_name);
+  if (!named.ok()) return named;
   absl::StatusOr<std::vector<process::Root>> roots = ParseRoots(settings);
   if (!roots.ok()) return roots.status();
   absl::StatusOr<std::map<std::string, std::string>> labels = ParseLabels(settings.labels);
