@@ -1,6 +1,7 @@
 """docker-compose.yml, brought up for real by a Docker daemon of this test's own: from images of the programs that were built,
 with Debian's Prometheus under the name of the official one. Grafana is nowhere to be had offline: what it would read is held
 to what the file mounts (test_compose_files.py), and the service is left out here."""
+import contextlib
 import json
 import os
 import pathlib
@@ -40,16 +41,19 @@ def until(condition, what, seconds=120):
 
 
 class Stack:
-    """The services of docker-compose.yml under a project name of this process."""
+    """The services of docker-compose.yml, and of an overlay, under a project name of this process."""
 
-    def __init__(self, daemon):
+    def __init__(self, daemon, overlay=None, **variables):
         self.daemon = daemon
-        self.project = f"mantissa-test-{os.getpid()}"
+        self.project = f"mantissa-test-{os.getpid()}" + (f"-{overlay}" if overlay else "")
+        self.files = [FILE, *([ROOT / f"deploy/compose/{overlay}.yaml"] if overlay else [])]
         # Ports that the system chooses.
-        self.environment = daemon.environment | {"MANTISSA_PORT": "0", "PROMETHEUS_PORT": "0", "MANTISSA_WORKER_MEMORY": "2g"}
+        self.environment = daemon.environment | {"MANTISSA_PORT": "0", "PROMETHEUS_PORT": "0", "MANTISSA_WORKER_MEMORY": "2g"} | variables
+        self.credentials = []  # flags of the command
 
     def compose(self, *arguments):
-        return docker_daemon.run("docker-compose", "-p", self.project, "-f", FILE, *arguments, env=self.environment)
+        files = [word for file in self.files for word in ("-f", file)]
+        return docker_daemon.run("docker-compose", "-p", self.project, *files, *arguments, env=self.environment)
 
     def up(self):
         self.compose("up", "-d", "--no-build", *SERVICES)
@@ -64,11 +68,15 @@ class Stack:
     def address(self, service, port):
         return self.compose("port", service, str(port)).strip()
 
-    def mantissa(self, *arguments, code=0):
-        done = subprocess.run([BIN / "mantissa", "--address", self.address("server", 50051), *arguments],
-                              capture_output=True, text=True, timeout=300)
-        assert done.returncode == code, done.stdout + done.stderr
+    def mantissa(self, *arguments):
+        done = self.asked(*self.credentials, *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    def asked(self, *arguments):
+        """How a command ended that shows nothing by itself."""
+        return subprocess.run([BIN / "mantissa", "--address", self.address("server", 50051), *arguments],
+                              capture_output=True, text=True, timeout=300)
 
     def submit(self, example, *overrides):
         """The id of the job."""
@@ -111,15 +119,39 @@ def images(daemon, tmp_path_factory):
     return trees
 
 
-@pytest.fixture(scope="module")
-def stack(daemon, images):
-    made = Stack(daemon)
+@contextlib.contextmanager
+def running(made):
     try:
         made.up()
         yield made
     finally:
         print(made.compose("logs", "--no-color", "--tail", "40"))
         made.compose("down", "--volumes")
+
+
+@pytest.fixture(scope="module")
+def stack(daemon, images):
+    with running(Stack(daemon)) as made:
+        yield made
+
+
+@pytest.fixture
+def secured(daemon, images, tmp_path):
+    """With tls.yaml, prepared by the commands that it names itself."""
+    header = (ROOT / "deploy/compose/tls.yaml").read_text().split("services:")[0]
+    lines = [line.removeprefix("#   ") for line in header.splitlines() if line.startswith("#   ")]
+    given = tmp_path / "given"
+    steps = [line.replace("/srv/mantissa/certificates", str(given)) for line in lines]
+    up, use = steps[-2:]
+    assert "docker compose" in up and use.endswith(" list") and f"D={given} " in "\n".join(steps)
+    (tmp_path / "deploy").symlink_to(ROOT / "deploy")
+    docker_daemon.run("bash", "-euc", "\n".join(steps[:-2]), cwd=tmp_path, env=os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"})
+    made = Stack(daemon, "tls", MANTISSA_CERTIFICATES=str(given))
+    made.ca = tmp_path / "certs/ca.pem"
+    made.credentials = ["--tls-ca", made.ca, "--token-file", tmp_path / "my-token"]
+    made.given = given
+    with running(made):
+        yield made
 
 
 def test_images_run_as_nobody_in_particular_and_say_what_they_are(daemon, images):
@@ -195,3 +227,27 @@ def test_a_job_submitted_from_outside_is_trained_and_seen_and_outlives_the_conta
     assert stack.prometheus(f"count_over_time({series}[1h])"), "Prometheus keeps what it had seen"
     # Checkpoints are in a volume, too: another job begins with one.
     stack.mantissa("wait", stack.submit("digits_from_checkpoint.yaml", f"training.init_from.job_id={job}"))
+
+
+def test_with_tls_a_job_from_outside_is_trained_and_who_shows_nothing_is_refused(secured):
+    assert not list(secured.given.glob("ca-key*")), "the CA's key stays where it was made"
+    job = secured.submit("digits_fp16.yaml")
+    secured.mantissa("wait", job)
+    assert json.loads(secured.mantissa("get", job, "-o", "json"))["state"] == "SUCCEEDED"
+    until(lambda: {entry["metric"]["job"] for entry in secured.prometheus("up == 1")} == {"mantissa-server", "mantissa-worker"},
+          "Prometheus scrapes server and worker, in plain text as before")
+    left, = secured.prometheus("mantissa_server_certificate_expiry_timestamp_seconds - time()")
+    assert 364 * 86400 < float(left["value"][1]) <= 365 * 86400, left
+
+    nothing = secured.asked("--tls-ca", secured.ca, "list")
+    assert nothing.returncode == 4 and "--token-file" in nothing.stderr, nothing
+    plain = secured.asked("list")
+    assert plain.returncode == 6 and "--tls-ca" in plain.stderr, plain
+    # Nor does its own network let anybody in who speaks plain text: the worker's container, without what it was given.
+    inside = secured.inspected("worker")["Id"]
+    bare = subprocess.run(["docker", "exec", "--env", "MANTISSA_TLS_CA=", "--env", "MANTISSA_TLS_CERTIFICATE=", "--env",
+                           "MANTISSA_TLS_KEY=", inside, "timeout", "5", "mantissa-worker", "--worker-id", "stranger",
+                           "--state-dir", "/tmp/stranger", "--metrics-listen", "127.0.0.1:0"], env=secured.daemon.environment,
+                          capture_output=True, text=True, timeout=60)
+    assert "connected" not in re.findall(r'"msg":"([^"]*)"', bare.stdout + bare.stderr), bare
+    assert "can't be reached" in bare.stdout + bare.stderr, bare
