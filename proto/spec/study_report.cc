@@ -32,4 +32,14 @@ std::string ReportFault(Kind study, const v1::Report& report) {
   return absl::StrCat("its report is one of ", std::string(StudyName(held)), ", and the study is ", name);
 }
 
+bool AreToldApart(const v1::PrecisionRow& a, const v1::PrecisionRow& b) {
+  const auto low = [](const v1::PrecisionRow& row) {
+    return row.has_speedup_low() ? row.speedup_low() : row.speedup();
+  };
+  const auto high = [](const v1::PrecisionRow& row) {
+    return row.has_speedup_high() ? row.speedup_high() : row.speedup();
+  };
+  return high(a) < low(b) || high(b) < low(a);
+}
+
 }  // namespace mantissa::spec

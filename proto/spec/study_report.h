@@ -23,4 +23,8 @@ v1::StudySpec::KindCase StudyOf(const v1::Report& report);
 // right.
 std::string ReportFault(v1::StudySpec::KindCase study, const v1::Report& report);
 
+// Whether the intervals of two speedups have nothing in common; a speedup without an interval, as FP32's own 1, is
+// known.
+bool AreToldApart(const v1::PrecisionRow& a, const v1::PrecisionRow& b);
+
 }  // namespace mantissa::spec

@@ -1,4 +1,5 @@
 """Two servers that share a PostgreSQL of their own."""
+import contextlib
 import os
 import pathlib
 import pwd
@@ -114,3 +115,17 @@ class Pair(Cluster):
         super().close()
         if self.postgres is not None:
             self.postgres.close()
+
+
+@contextlib.contextmanager
+def started(make, folder):
+    """The pair that `make` makes in the folder, one of the two active; skips the test where there is no PostgreSQL."""
+    if not POSTGRES:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql-15")
+    it = make(folder)
+    try:
+        it.start_pair()
+        until(lambda: it.active() is not None, "one of them is active", 30)
+        yield it
+    finally:
+        it.close()

@@ -11,7 +11,7 @@ import pytest
 
 from conftest import iterations, until, watch
 from observed import text_of, value_in
-from standby_pair import POSTGRES, Pair
+from standby_pair import Pair, started
 
 LONG = 60_000
 
@@ -53,15 +53,8 @@ class Submitters:
 
 @pytest.fixture
 def pair(tmp_path):
-    if not POSTGRES:
-        pytest.skip("PostgreSQL is not installed: apt-get install postgresql-15")
-    it = Pair(tmp_path)
-    try:
-        it.start_pair()
-        until(lambda: it.active() is not None, "one of them is active", 30)
+    with started(Pair, tmp_path) as it:
         yield it
-    finally:
-        it.close()
 
 
 def families(server):

@@ -9,7 +9,7 @@ import pytest
 from conftest import BIN, until
 from observed import value_in
 from secured import Secured, refusal
-from standby_pair import POSTGRES, Pair
+from standby_pair import Pair, started
 from test_access import jobs_of
 from test_standby import families
 
@@ -53,15 +53,8 @@ class SecuredPair(Secured, Pair):
 
 @pytest.fixture
 def pair(tmp_path):
-    if not POSTGRES:
-        pytest.skip("PostgreSQL is not installed: apt-get install postgresql-15")
-    it = SecuredPair(tmp_path)
-    try:
-        it.start_pair()
-        until(lambda: it.active() is not None, "one of them is active", 30)
+    with started(SecuredPair, tmp_path) as it:
         yield it
-    finally:
-        it.close()
 
 
 def test_a_job_and_those_who_wait_for_it_go_on_over_a_take_over(pair):

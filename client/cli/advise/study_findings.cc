@@ -125,16 +125,6 @@ v1::LossScaleSpec::Preset PresetOf(const v1::PrecisionSpec& precision) {
   return preset == v1::LossScaleSpec::PRESET_UNSPECIFIED ? v1::LossScaleSpec::TORCH : preset;
 }
 
-bool AreToldApart(const v1::PrecisionRow& a, const v1::PrecisionRow& b) {
-  const auto low = [](const v1::PrecisionRow& row) {
-    return row.has_speedup_low() ? row.speedup_low() : row.speedup();
-  };
-  const auto high = [](const v1::PrecisionRow& row) {
-    return row.has_speedup_high() ? row.speedup_high() : row.speedup();
-  };
-  return high(a) < low(b) || high(b) < low(a);
-}
-
 std::vector<SpecChange> ModeChanges(const v1::PrecisionSpec& precision, v1::PrecisionSpec::Mode mode) {
   const auto name = [](int value) { return Mode::Mode_Name(static_cast<Mode::Mode>(value)); };
   std::vector<SpecChange> changes = {{"training.precision.mode", name(precision.mode()), name(mode)}};
@@ -176,7 +166,7 @@ v1::PrecisionSpec::Mode BestMode(const v1::TrainingSpec& training, const StudyFi
   const v1::PrecisionRow* of_best = findings.RowOf(best);
   // A change that gains nothing that can be told is none, but away from a loss scale.
   const bool as_good = of_now != nullptr && of_best != nullptr && TrainsAsFp32(*of_now) && of_now->has_speedup() &&
-                       !AreToldApart(*of_now, *of_best);
+                       !spec::AreToldApart(*of_now, *of_best);
   return as_good && now != Mode::FP16 ? now : best;
 }
 

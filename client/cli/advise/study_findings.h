@@ -56,9 +56,6 @@ v1::PrecisionSpec::Mode BestMode(const v1::TrainingSpec& training, const StudyFi
 // What has to change for the training to run in `mode`: with it, whatever the spec allows in the present mode only.
 std::vector<SpecChange> ModeChanges(const v1::PrecisionSpec& precision, v1::PrecisionSpec::Mode mode);
 
-// Whether their speeds differ by more than their 95 % intervals.
-bool AreToldApart(const v1::PrecisionRow& a, const v1::PrecisionRow& b);
-
 // Evidence, reason and changes of the third rule: what is fastest, what fits, what padding gains.
 void AnswerThroughput(const v1::JobSpec& job, const StudyFindings& findings, RuleAnswer& answer);
 

@@ -11,6 +11,7 @@
 #include "worker/kernels/cpu/parallel.h"
 #include "worker/kernels/dropout/dropout_check.h"
 #include "worker/kernels/dropout/dropout_draw.h"
+#include "worker/kernels/dropout/dropout_key.h"
 
 namespace mantissa::trainer::kernels {
 namespace {
@@ -52,16 +53,7 @@ at::Tensor MaskOfWindowCpu(const at::Tensor& x, double probability, std::int64_t
   return Drop(x, MakeDropoutDraw(probability, seed, *DropoutWindow(window), micro_batch, site));
 }
 
-struct MaskKey {
-  double probability = 0;
-  std::int64_t seed = 0;
-  std::int64_t iteration = 0;
-  at::Tensor window;  // holds the iteration, where it is defined
-  std::int64_t micro_batch = 0;
-  std::int64_t site = 0;
-};
-
-at::Tensor CallMask(const at::Tensor& x, const MaskKey& key) {
+at::Tensor CallMask(const at::Tensor& x, const DropoutKey& key) {
   c10::Dispatcher& dispatcher = c10::Dispatcher::singleton();
   if (key.window.defined()) {
     static const auto of_window = dispatcher.findSchemaOrThrow("mantissa::dropout_mask_of_window", "")
@@ -85,10 +77,10 @@ struct DropoutNode : public torch::autograd::Node {
   }
   std::string name() const override { return "MantissaDropout"; }
 
-  MaskKey key;
+  DropoutKey key;
 };
 
-at::Tensor DropoutBy(const at::Tensor& x, const MaskKey& key) {
+at::Tensor DropoutBy(const at::Tensor& x, const DropoutKey& key) {
   at::Tensor result;
   {
     at::AutoDispatchBelowADInplaceOrView below;

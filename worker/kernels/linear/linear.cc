@@ -20,6 +20,7 @@
 
 #include "worker/kernels/linear/linear_cpu.h"
 #include "worker/kernels/linear/small_linear.h"
+#include "worker/kernels/parameter_gradient.h"
 
 namespace mantissa::trainer::kernels {
 namespace {
@@ -100,14 +101,6 @@ struct LinearNode : public torch::autograd::Node {
   std::vector<std::int64_t> input_sizes;
   at::ScalarType input_type = at::kFloat;
 };
-
-// The gradient to add into; made when a parameter is used without a buffer.
-at::Tensor GradientOf(const at::Tensor& parameter) {
-  if (!parameter.defined() || !parameter.requires_grad()) return {};
-  at::Tensor& gradient = parameter.mutable_grad();
-  if (!gradient.defined()) gradient = at::zeros_like(parameter, at::TensorOptions().requires_grad(false));
-  return gradient;
-}
 
 variable_list LinearNode::apply(variable_list&& gradients) {
   at::AutoDispatchBelowADInplaceOrView below;

@@ -6,14 +6,15 @@
 // On CPU, and where the fused kernels do not fit, LibTorch's ops one after another. On CUDA one pass forward and one
 // back, by an autograd node that adds the gradients of weight and bias straight into their .grad; the sums that meet in
 // x's gradient are added in the same order.
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/add.h>
 #include <ATen/ops/layer_norm.h>
-#include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/library.h>
 
+#include "worker/amp/op.h"
+#include "worker/kernels/dropout/dropout_key.h"
+#include "worker/kernels/parameter_gradient.h"
 #include "worker/kernels/residual_norm/residual_norm_check.h"
 
 namespace mantissa::trainer::kernels {
@@ -22,33 +23,18 @@ namespace {
 using torch::autograd::variable_list;
 using Optional = std::optional<at::Tensor>;
 
-// dropout.cc's.
-struct DropoutKey {
-  double probability = 0;
-  std::int64_t seed = 0;
-  std::int64_t iteration = 0;
-  at::Tensor window;  // holds the iteration, where it is defined
-  std::int64_t micro_batch = 0;
-  std::int64_t site = 0;
-};
-
 Optional OptionalOf(const at::Tensor& tensor) { return tensor.defined() ? Optional(tensor) : std::nullopt; }
-
-template <class Signature>
-c10::TypedOperatorHandle<Signature> Find(const char* name) {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
-}
 
 at::Tensor Drop(const at::Tensor& x, const DropoutKey& key) {
   if (key.probability == 0) return x;
   if (key.window.defined()) {
     static const auto of_window =
-        Find<at::Tensor(const at::Tensor&, double, std::int64_t, const at::Tensor&, std::int64_t, std::int64_t)>(
+        FindOp<at::Tensor(const at::Tensor&, double, std::int64_t, const at::Tensor&, std::int64_t, std::int64_t)>(
             "mantissa::dropout_of_window");
     return of_window.call(x, key.probability, key.seed, key.window, key.micro_batch, key.site);
   }
   static const auto op =
-      Find<at::Tensor(const at::Tensor&, double, std::int64_t, std::int64_t, std::int64_t, std::int64_t)>(
+      FindOp<at::Tensor(const at::Tensor&, double, std::int64_t, std::int64_t, std::int64_t, std::int64_t)>(
           "mantissa::dropout");
   return op.call(x, key.probability, key.seed, key.iteration, key.micro_batch, key.site);
 }
@@ -91,9 +77,9 @@ using Forwarded = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at:
 Forwarded CallForward(const at::Tensor& x, const at::Tensor& branch, const DropoutKey& key, const at::Tensor& weight,
                       const at::Tensor& bias, double epsilon, const Wanted& wanted) {
   static const auto op =
-      Find<Forwarded(const at::Tensor&, const Optional&, double, std::int64_t, std::int64_t, const Optional&,
-                     std::int64_t, std::int64_t, const at::Tensor&, const at::Tensor&, double, bool,
-                     std::optional<at::ScalarType>)>("mantissa::residual_norm_forward");
+      FindOp<Forwarded(const at::Tensor&, const Optional&, double, std::int64_t, std::int64_t, const Optional&,
+                       std::int64_t, std::int64_t, const at::Tensor&, const at::Tensor&, double, bool,
+                       std::optional<at::ScalarType>)>("mantissa::residual_norm_forward");
   return op.call(x, OptionalOf(branch), key.probability, key.seed, key.iteration, OptionalOf(key.window),
                  key.micro_batch, key.site, weight, bias, epsilon, wanted.norm, wanted.low);
 }
@@ -116,19 +102,12 @@ struct ResidualNormNode : public torch::autograd::Node {
   at::ScalarType type = at::kFloat;  // of branch and low
 };
 
-at::Tensor GradientOf(const at::Tensor& parameter) {
-  if (!parameter.requires_grad()) return {};
-  at::Tensor& gradient = parameter.mutable_grad();
-  if (!gradient.defined()) gradient = at::zeros_like(parameter, at::TensorOptions().requires_grad(false));
-  return gradient;
-}
-
 variable_list ResidualNormNode::apply(variable_list&& gradients) {
   at::AutoDispatchBelowADInplaceOrView below;
   variable_list result(2);
   if (!gradients[0].defined() && !gradients[1].defined() && !gradients[2].defined()) return result;
   TORCH_CHECK(sum.defined(), "backward through a norm a second time: its saved tensors are gone");
-  static const auto op = Find<std::tuple<at::Tensor, at::Tensor>(
+  static const auto op = FindOp<std::tuple<at::Tensor, at::Tensor>(
       const Optional&, const Optional&, const Optional&, const at::Tensor&, const at::Tensor&, const at::Tensor&,
       const at::Tensor&, double, std::int64_t, std::int64_t, const Optional&, std::int64_t, std::int64_t,
       const Optional&, const Optional&, bool, std::optional<at::ScalarType>)>("mantissa::residual_norm_backward");

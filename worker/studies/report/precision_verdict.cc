@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 
+#include "proto/spec/study_report.h"
 #include "worker/studies/report/number_text.h"
 #include "worker/studies/sample_statistics.h"
 
@@ -145,17 +146,6 @@ std::string SpeedText(const v1::PrecisionRow& row) {
 // FP16 has 5 bits of exponent; the others have FP32's 8.
 bool NeedsScale(const v1::PrecisionRow& row) { return row.precision() == v1::PrecisionSpec::FP16; }
 
-// Whether their intervals have nothing in common; a speed without an interval, as FP32's own 1, is known.
-bool AreToldApart(const v1::PrecisionRow& a, const v1::PrecisionRow& b) {
-  const auto low = [](const v1::PrecisionRow& row) {
-    return row.has_speedup_low() ? row.speedup_low() : row.speedup();
-  };
-  const auto high = [](const v1::PrecisionRow& row) {
-    return row.has_speedup_high() ? row.speedup_high() : row.speedup();
-  };
-  return high(a) < low(b) || high(b) < low(a);
-}
-
 // Why a row is not the one to choose.
 std::string WhyNot(const v1::PrecisionRow& row, const v1::PrecisionRow& chosen) {
   const std::string name = NameOf(row.precision());
@@ -168,7 +158,7 @@ std::string WhyNot(const v1::PrecisionRow& row, const v1::PrecisionRow& chosen) 
       return absl::StrCat(name, row.verdict() == Report::FAILED ? " failed: " : " is not supported: ", row.note());
     default:
       if (!row.has_speedup()) return absl::StrCat(name, " was not timed");
-      if (NeedsScale(row) && !AreToldApart(row, chosen)) {
+      if (NeedsScale(row) && !spec::AreToldApart(row, chosen)) {
         return absl::StrFormat(
             "FP16's speed is not told apart from %s's (%s against %.3g), and it needs a loss scale where %s has the "
             "range of FP32",
@@ -191,7 +181,7 @@ const v1::PrecisionRow& BestOf(const Report& report) {
   if (!NeedsScale(*best)) return *best;
   const v1::PrecisionRow* simpler = nullptr;
   for (const v1::PrecisionRow& row : report.precisions()) {
-    if (!IsCandidate(row) || NeedsScale(row) || AreToldApart(row, *best)) continue;
+    if (!IsCandidate(row) || NeedsScale(row) || spec::AreToldApart(row, *best)) continue;
     if (simpler == nullptr || row.speedup() > simpler->speedup()) simpler = &row;
   }
   return simpler != nullptr ? *simpler : *best;
