@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <malloc.h>
 #include <optional>
 #include <string>
@@ -35,7 +36,7 @@ void ReturnFreedMemory() {
 // slower at that than a peer on a good network at sending. No call of ours is asked meanwhile: each begins with its
 // first message. So the kernel is asked who sends that much, and his connection is ended while there is still room. Who
 // sends a great deal for good reasons, an artifact, keeps no memory of ours and is met only beside a flood; he tries
-// again.
+// again. Where memory grows and little comes in (a large answer, a cache that fills), nobody is met.
 
 FloodGuard::FloodGuard(int port, const process::Clock& clock, ServerMetrics& metrics)
     : port_(port), clock_(clock), metrics_(metrics) {
@@ -64,11 +65,12 @@ void FloodGuard::Run() {
 void FloodGuard::Look() {
   const process::SteadyTime now = clock_.Now();
   if (judge_.IsDue(now)) judge_.Begin(now, ListInboundConnections(port_));
-  if (!judge_.Grows(process::ResidentBytes())) return;
-  const std::optional<InboundConnection> sender = judge_.WhoSends(ListInboundConnections(port_));
+  const std::int64_t growth = judge_.Growth(process::ResidentBytes());
+  if (growth == 0) return;
+  const std::optional<InboundConnection> sender = judge_.WhoSends(ListInboundConnections(port_), growth);
   if (!sender) return;
   ReturnFreedMemory();
-  if (!judge_.Grows(process::ResidentBytes()) || !EndConnection(*sender, port_)) return;
+  if (judge_.Growth(process::ResidentBytes()) == 0 || !EndConnection(*sender, port_)) return;
   metrics_.ended_connections.Increment();
   process::Log(process::Level::kWarning, "memory ran short and the connection that sent most was ended",
                {{"peer", sender->peer}, {"received_bytes", std::to_string(sender->received_bytes)}});

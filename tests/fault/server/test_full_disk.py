@@ -57,11 +57,10 @@ def test_a_full_disk_is_told_reads_go_on_and_it_recovers_by_itself(small):
     running = small.submit(small.digits(iterations=200_000))
     small.wait_iteration(running.id, 500)
     filler = small.disk / "filler"
-    with open(filler, "wb") as file:
-        while True:  # but for a few pages
+    with open(filler, "wb", buffering=0) as file:  # a buffer would be written once more when it is closed
+        while True:
             try:
                 file.write(b"x" * 65536)
-                file.flush()
             except OSError:
                 break
     error = submit_until(small, grpc.StatusCode.RESOURCE_EXHAUSTED)

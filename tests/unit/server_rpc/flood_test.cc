@@ -19,7 +19,9 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr FloodJudgeOptions kOptions{.most_growth_bytes = 100, .least_received_bytes = 10, .window = seconds(60)};
+constexpr FloodJudgeOptions kOptions{
+    .most_growth_bytes = 100, .least_received_bytes = 10, .least_received_share = 0.25, .window = seconds(60)};
+constexpr std::int64_t kGrowth = 80;  // which twenty bytes explain
 
 InboundConnection Connection(const std::string& peer, std::int64_t received) {
   return {.peer = peer, .received_bytes = received};
@@ -32,49 +34,60 @@ std::string PeerOf(const std::optional<InboundConnection>& connection) {
 TEST(FloodJudgeTest, MemoryThatIsLargeIsNotMemoryThatGrows) {
   FloodJudge judge(kOptions);
   judge.Begin({}, {});
-  EXPECT_FALSE(judge.Grows(5000));
-  EXPECT_FALSE(judge.Grows(5100)) << "as much as it may";
-  EXPECT_TRUE(judge.Grows(5101));
-  EXPECT_FALSE(judge.Grows(5050)) << "it has been freed";
-  EXPECT_FALSE(judge.Grows(4900));
-  EXPECT_TRUE(judge.Grows(5001)) << "from the least that was seen";
+  EXPECT_EQ(judge.Growth(5000), 0);
+  EXPECT_EQ(judge.Growth(5100), 0) << "as much as it may";
+  EXPECT_EQ(judge.Growth(5101), 101);
+  EXPECT_EQ(judge.Growth(5050), 0) << "it has been freed";
+  EXPECT_EQ(judge.Growth(4900), 0);
+  EXPECT_EQ(judge.Growth(5001), 101) << "from the least that was seen";
 }
 
 TEST(FloodJudgeTest, GrowthIsRememberedOverTwoWindows) {
   FloodJudge judge(kOptions);
   EXPECT_TRUE(judge.IsDue({}));
   judge.Begin({}, {});
-  judge.Grows(1000);
+  judge.Growth(1000);
   EXPECT_FALSE(judge.IsDue(process::SteadyTime{} + seconds(60) - milliseconds(1)));
   EXPECT_TRUE(judge.IsDue(process::SteadyTime{} + seconds(60)));
   judge.Begin(process::SteadyTime{} + seconds(60), {});
-  EXPECT_TRUE(judge.Grows(1101)) << "of the window before";
+  EXPECT_EQ(judge.Growth(1101), 101) << "of the window before";
   judge.Begin(process::SteadyTime{} + seconds(120), {});
-  EXPECT_FALSE(judge.Grows(1102)) << "of two windows ago: this is how large it is now";
+  EXPECT_EQ(judge.Growth(1102), 0) << "of two windows ago: this is how large it is now";
 }
 
 TEST(FloodJudgeTest, TheOneWhoSentMostMeanwhileIsMeantAndNotWhoHasBeenHereLongest) {
   FloodJudge judge(kOptions);
   judge.Begin({}, {Connection("worker", 1'000'000)});
-  EXPECT_EQ(PeerOf(judge.WhoSends({Connection("worker", 1'000'020), Connection("flooder", 50)})), "flooder");
-  EXPECT_EQ(PeerOf(judge.WhoSends({Connection("flooder", 50), Connection("worker", 1'000'060)})), "worker");
+  EXPECT_EQ(PeerOf(judge.WhoSends({Connection("worker", 1'000'020), Connection("flooder", 50)}, kGrowth)), "flooder");
+  EXPECT_EQ(PeerOf(judge.WhoSends({Connection("flooder", 50), Connection("worker", 1'000'060)}, kGrowth)), "worker");
   judge.Begin(process::SteadyTime{} + seconds(60), {Connection("worker", 1'000'060), Connection("flooder", 50)});
-  EXPECT_EQ(PeerOf(judge.WhoSends({Connection("worker", 1'000'061), Connection("flooder", 60)})), "worker")
+  EXPECT_EQ(PeerOf(judge.WhoSends({Connection("worker", 1'000'061), Connection("flooder", 60)}, kGrowth)), "worker")
       << "what came in the window before counts";
 }
 
 TEST(FloodJudgeTest, WhoSendsLittleHasNoPartInIt) {
   FloodJudge judge(kOptions);
   judge.Begin({}, {Connection("worker", 1'000'000)});
-  EXPECT_EQ(PeerOf(judge.WhoSends({})), "nobody");
-  EXPECT_EQ(PeerOf(judge.WhoSends({Connection("worker", 1'000'009)})), "nobody");
-  EXPECT_EQ(PeerOf(judge.WhoSends({Connection("worker", 1'000'010)})), "worker");
+  constexpr std::int64_t kGrowth = 40;
+  EXPECT_EQ(PeerOf(judge.WhoSends({}, kGrowth)), "nobody");
+  EXPECT_EQ(PeerOf(judge.WhoSends({Connection("worker", 1'000'009)}, kGrowth)), "nobody");
+  EXPECT_EQ(PeerOf(judge.WhoSends({Connection("worker", 1'000'010)}, kGrowth)), "worker");
+}
+
+TEST(FloodJudgeTest, GrowthThatWhatComesInDoesNotExplainIsNobodysFault) {
+  FloodJudge judge(kOptions);
+  judge.Begin({}, {Connection("worker", 1'000'000)});
+  EXPECT_EQ(PeerOf(judge.WhoSends({Connection("worker", 1'000'050)}, 201)), "nobody");
+  EXPECT_EQ(PeerOf(judge.WhoSends({Connection("worker", 1'000'050)}, 200)), "worker");
+  EXPECT_EQ(PeerOf(judge.WhoSends({Connection("worker", 1'000'030), Connection("a", 9), Connection("b", 11)}, 200)),
+            "worker")
+      << "all of them together";
 }
 
 TEST(FloodJudgeTest, AnotherConnectionFromTheSamePortBeginsAnew) {
   FloodJudge judge(kOptions);
   judge.Begin({}, {Connection("a", 1000), Connection("b", 0)});
-  EXPECT_EQ(PeerOf(judge.WhoSends({Connection("a", 40), Connection("b", 30)})), "a");
+  EXPECT_EQ(PeerOf(judge.WhoSends({Connection("a", 40), Connection("b", 30)}, kGrowth)), "a");
 }
 
 // A listener and one accepted connection, over loopback.
