@@ -43,6 +43,11 @@ void Gpt::Initialise(std::uint64_t seed, std::int64_t layers) {
 }
 
 at::Tensor Gpt::Forward(const at::Tensor& input, const ForwardContext& context) {
+  const std::optional<HeadInput> end = ForwardToHead(input, context);
+  return context.Linear(end->head, end->features);
+}
+
+std::optional<HeadInput> Gpt::ForwardToHead(const at::Tensor& input, const ForwardContext& context) {
   const PrecisionPolicy& policy = context.policy;
   const std::int64_t time = input.size(1);
   TORCH_CHECK(time <= position_embedding_.size(0), "a sequence of ", time, " tokens, and a context of ",
@@ -56,7 +61,7 @@ at::Tensor Gpt::Forward(const at::Tensor& input, const ForwardContext& context) 
     stream.Add(block.Attend(stream.Norm(block.norm1, block.qkv), context, heads_, /*causal=*/true));
     stream.Add(block.FeedForward(stream.Norm(block.norm2, block.up), context, Activation::kGelu));
   }
-  return context.Linear(head_, stream.Norm(norm_, head_)).flatten(0, 1);
+  return HeadInput{stream.Norm(norm_, head_).flatten(0, 1), head_};
 }
 
 }  // namespace mantissa::trainer

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "worker/models/model.h"
@@ -17,7 +18,7 @@ class Gpt : public Model {
 
   // Tokens (B, T) with T at most the context -> (B x T, vocabulary).
   at::Tensor Forward(const at::Tensor& input, const ForwardContext& context) override;
-  bool KeepsLogits() const override { return false; }
+  std::optional<HeadInput> ForwardToHead(const at::Tensor& input, const ForwardContext& context) override;
 
  private:
   void Initialise(std::uint64_t seed, std::int64_t layers);

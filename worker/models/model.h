@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -11,6 +12,7 @@
 #include "proto/spec/model_shape.h"
 #include "worker/amp/iteration.h"
 #include "worker/models/forward_context.h"
+#include "worker/models/head_loss.h"
 #include "worker/models/parameter_buffer.h"
 #include "worker/models/running_statistics.h"
 
@@ -25,8 +27,11 @@ class Model {
   // (B x T, vocabulary). The logits are in a type of the policy's.
   virtual at::Tensor Forward(const at::Tensor& input, const ForwardContext& context) = 0;
 
-  // Whether the backward pass reads the logits; where it does not, their gradient may take their place.
-  virtual bool KeepsLogits() const { return true; }
+  // Forward but for the last step, of a model whose logits one linear layer makes of rows of features: RunHead does
+  // that step together with the loss. Nothing: the model has no such end, or one too small to gain by it.
+  virtual std::optional<HeadInput> ForwardToHead(const at::Tensor& /*input*/, const ForwardContext& /*context*/) {
+    return std::nullopt;
+  }
 
   ParameterBuffer& parameters() { return parameters_; }
   const ParameterBuffer& parameters() const { return parameters_; }

@@ -8,6 +8,7 @@
 #include "worker/amp/loss_gradient.h"
 #include "worker/amp/op.h"
 #include "worker/data/sample_order.h"
+#include "worker/models/head_loss.h"
 
 namespace mantissa::trainer {
 
@@ -100,16 +101,14 @@ at::Tensor StepProgram::RunMicroBatch(std::int64_t window, std::int64_t micro_ba
 
 at::Tensor StepProgram::RunPasses(const Batch& batch, const RandomKey& key, ActivationProbe* probe,
                                   const at::Tensor& seed) {
-  const at::Tensor logits = state_.model().Forward(batch.input, {options_.policy, key, /*training=*/true, probe});
-  if (!logits.is_cuda()) {
-    // Autograd frees the logits' gradient as soon as the head has read it; the fused way holds it to the end.
-    const at::Tensor loss = options_.policy.CrossEntropy(logits, batch.target);
-    loss.backward(seed);
-    return loss.detach();
+  const ForwardContext context = {options_.policy, key, /*training=*/true, probe};
+  if (const std::optional<HeadInput> end = state_.model().ForwardToHead(batch.input, context)) {
+    const HeadLoss loss = RunHead(*end, batch.target, seed, context);
+    end->features.backward(loss.gradient);
+    return loss.loss_sum;
   }
-  // A probe may have kept them for the rest of the iteration.
-  const bool overwrite = probe == nullptr && !state_.model().KeepsLogits();
-  const LossGradient loss = CrossEntropyAndGradient(logits, batch.target, seed, overwrite);
+  const at::Tensor logits = state_.model().Forward(batch.input, context);
+  const LossGradient loss = CrossEntropyAndGradient(logits, batch.target, seed, /*overwrite=*/false);
   logits.backward(loss.gradient);
   return loss.loss_sum;
 }
