@@ -99,6 +99,32 @@ TEST(GpuGradStatsTest, CountsMany) {
   EXPECT_EQ(stats[0].sum_of_squares, 0);
 }
 
+// A small buffer, which one block takes, with chunks that are long enough to be looked at sixteen numbers at once.
+TEST(GpuGradStatsTest, FindsWhatIsNotFiniteAnywhereInASmallBuffer) {
+  const std::vector<Chunk> chunks = Packed({3000, 516, 1300});
+  for (std::int64_t at = 0; at < 4816; at += 61) {
+    for (const float bad : {kInf, -kInf, kNan}) {
+      at::Tensor gradients = Random(4816);
+      gradients[at] = bad;
+      ExpectTwins(gradients, chunks, 3);
+      const auto stats = OpGradStats(gradients.to(kGpu), chunks, 3, WithScale(1));
+      const std::size_t p = at < 3000 ? 0 : at < 3516 ? 1 : 2;
+      EXPECT_EQ(stats[p].inf_count, std::isinf(bad) ? 1 : 0) << at;
+      EXPECT_EQ(stats[p].nan_count, std::isnan(bad) ? 1 : 0) << at;
+    }
+  }
+}
+
+TEST(GpuGradStatsTest, BelowScaleOneUnscalingCountsInLongRowsToo) {
+  for (const std::int64_t size : {9000, 100000}) {
+    at::Tensor gradients = at::ones({size});
+    gradients.slice(0, 5, size, 1000).fill_(-1e37f);
+    ExpectTwins(gradients, Packed({size}), 1, 1.0f / 1024);
+    EXPECT_EQ(OpGradStats(gradients.to(kGpu), Packed({size}), 1, WithScale(1.0f / 1024))[0].inf_count, size / 1000);
+    EXPECT_EQ(OpGradStats(gradients.to(kGpu), Packed({size}), 1, WithScale(1))[0].inf_count, 0);
+  }
+}
+
 TEST(GpuGradStatsTest, SquaresThatLeaveFp32AreRight) {
   for (const float value : {1e20f, std::numeric_limits<float>::max(), 1e-25f, 1e-40f}) {
     const at::Tensor gradients = at::full({5000}, value);
