@@ -289,6 +289,16 @@ absl::Status Settings::Load(const SettingTexts& flags, const Environment& enviro
   return absl::OkStatus();
 }
 
+std::string Settings::DefaultText(const Setting& setting) {
+  if (setting.rules.secret) return "";
+  if (const auto* const text = std::get_if<std::string*>(&setting.target)) return **text;
+  if (const auto* const list = std::get_if<std::vector<std::string>*>(&setting.target)) {
+    return absl::StrJoin(**list, ",");
+  }
+  if (const auto* const flag = std::get_if<bool*>(&setting.target); flag != nullptr && !**flag) return "";
+  return FormatTarget(setting.target);
+}
+
 std::string Settings::Print() const {
   std::string text;
   for (const Setting& setting : settings_) {

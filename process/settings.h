@@ -90,6 +90,9 @@ class Settings {
 
   static std::string EnvironmentName(std::string_view setting);  // metrics-listen -> MANTISSA_METRICS_LISTEN
   static std::string FileKey(std::string_view setting);          // metrics-listen -> metrics_listen
+  // What the target holds before Load, as a user would give it. Empty where that says nothing: no text, an empty list,
+  // false; and of a secret.
+  static std::string DefaultText(const Setting& setting);
 
  private:
   // The text of one setting in one layer, and where it stood.

@@ -24,7 +24,9 @@ inline void DeclareFlags(const Settings& settings, CLI::App& app, SettingTexts& 
   };
   for (const Setting& setting : settings.settings()) {
     const std::string flag = "--" + setting.name;
-    const std::string help = setting.help + " [" + Settings::EnvironmentName(setting.name) + "]";
+    const std::string by_default = Settings::DefaultText(setting);
+    const std::string help = setting.help + " [" + Settings::EnvironmentName(setting.name) +
+                             (by_default.empty() ? "" : "; " + by_default) + "]";
     CLI::Option* option = app.add_option(flag, keep(setting.name), help);
     if (std::holds_alternative<bool*>(setting.target)) {
       option->expected(0, 1)->default_str("true")->type_name("");

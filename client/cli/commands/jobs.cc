@@ -167,6 +167,7 @@ constexpr int kKeyWidth = 17;
 // The paragraph of a study's report, on lines that can be read.
 std::string FindingText(const Job& job, int width) {
   std::string text;
+  if (job.result().finding().empty()) return text;
   for (const std::string& line : WrapWords(ForTerminal(job.result().finding()), std::max(20, width - kKeyWidth))) {
     absl::StrAppend(&text, PadRight(text.empty() ? "finding" : "", kKeyWidth), line, "\n");
   }

@@ -252,6 +252,7 @@ TEST_F(CommandTest, GetPrintsAllThreeForms) {
               AllOf(HasSubstr("name             digits-fp16\n"), HasSubstr("RUNNING")));
   EXPECT_EQ(nlohmann::json::parse(Run({"get", "digits-fp16", "-o", "json"}).out)["attempt"], 1);
   EXPECT_THAT(Run({"get", "digits-fp16", "-o", "yaml"}).out, HasSubstr("\nstate: RUNNING\n"));
+  EXPECT_THAT(Run({"get", "digits-fp16"}).out, Not(HasSubstr("finding"))) << "no study";
 }
 
 TEST_F(CommandTest, CancelGoesOnAfterOneThatFails) {

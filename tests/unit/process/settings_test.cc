@@ -254,6 +254,24 @@ TEST_F(SettingsTest, ABooleanFlagTakesAValueToo) {
   EXPECT_THAT(ParseFlags(settings_, {}), testing::IsEmpty());
 }
 
+TEST_F(SettingsTest, HelpNamesVariableAndDefaultWhereThereIsOneToTell) {
+  CLI::App app;
+  SettingTexts flags;
+  DeclareFlags(settings_, app, flags);
+  const auto help = [&](const std::string& flag) { return app.get_option(flag)->get_description(); };
+  EXPECT_THAT(help("--listen"), testing::EndsWith("[MANTISSA_LISTEN; " + options_.listen + "]"));
+  EXPECT_THAT(help("--drain-timeout"), testing::EndsWith("[MANTISSA_DRAIN_TIMEOUT; 5s]"));
+  EXPECT_THAT(help("--insecure-allow-remote"), testing::EndsWith("[MANTISSA_INSECURE_ALLOW_REMOTE]")) << "false";
+  EXPECT_THAT(help("--root"), testing::EndsWith("[MANTISSA_ROOT; data=/srv]"));
+  EXPECT_THAT(help("--auth-token"), testing::EndsWith("[MANTISSA_AUTH_TOKEN]")) << "a secret";
+  options_.roots.clear();
+  options_.log_format.clear();
+  CLI::App other;
+  DeclareFlags(settings_, other, flags);
+  EXPECT_THAT(other.get_option("--root")->get_description(), testing::EndsWith("[MANTISSA_ROOT]"));
+  EXPECT_THAT(other.get_option("--log-format")->get_description(), testing::EndsWith("[MANTISSA_LOG_FORMAT]"));
+}
+
 TEST_F(SettingsTest, PrintConfigIsARequestToMain) {
   ASSERT_TRUE(Load(ParseFlags(settings_, {"--print-config"})).ok());
   EXPECT_TRUE(settings_.print_config());
