@@ -76,13 +76,15 @@ std::string Headline(const RpcFailure& failure, const FailureContext& context) {
   return message.empty() ? CodeName(failure.code) : message;
 }
 
-// Whether a violation's line adds anything to the headline.
-std::string ViolationLine(const FailureViolation& violation, const SpecFile* spec) {
-  const std::string field = ForTerminal(violation.field);
+// One violation, where it stands in the spec's file, if that is known. Empty where that says no more than the message
+// of its failure.
+std::string ViolationLine(const FailureViolation& violation, const std::string& message, const SpecFile* spec) {
+  const std::string text = absl::StrCat(violation.field, violation.field.empty() ? "" : ": ", violation.description,
+                                        violation.reason.empty() ? "" : absl::StrCat(" [", violation.reason, "]"));
   const int line = spec != nullptr ? LineOf(spec->lines, violation.field) : 0;
-  return absl::StrCat("\n  ", line > 0 ? absl::StrCat(ForTerminal(spec->shown_name), ":", line, ": ") : "", field,
-                      field.empty() ? "" : ": ", ForTerminal(violation.description),
-                      violation.reason.empty() ? "" : absl::StrCat(" [", ForTerminal(violation.reason), "]"));
+  if (line == 0 && text == message) return "";
+  return absl::StrCat("\n  ", line > 0 ? absl::StrCat(ForTerminal(spec->shown_name), ":", line, ": ") : "",
+                      ForTerminal(text));
 }
 
 }  // namespace
@@ -138,7 +140,7 @@ absl::Status Explain(const RpcFailure& failure, const FailureContext& context) {
   std::string text = Headline(failure, context);
   if (!failure.reason.empty()) absl::StrAppend(&text, " [", ForTerminal(failure.reason), "]");
   for (const FailureViolation& violation : failure.violations) {
-    absl::StrAppend(&text, ViolationLine(violation, context.spec));
+    absl::StrAppend(&text, ViolationLine(violation, failure.message, context.spec));
   }
   for (const std::string& precondition : failure.preconditions)
     absl::StrAppend(&text, "\n  ", ForTerminal(precondition));
