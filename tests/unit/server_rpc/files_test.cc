@@ -38,6 +38,12 @@ class FilesTest : public ServerTest {
     return last;
   }
 
+  // What has ended is spoken of no more.
+  void Forget() {
+    worker->report.clear_attempts();
+    EXPECT_TRUE(worker->Synchronize().ok());
+  }
+
   v1::ReadLogsRequest LogsRequest() {
     v1::ReadLogsRequest request;
     request.set_job_id(job.id());
@@ -167,8 +173,28 @@ TEST_F(FilesTest, FollowedLogsEndWithTheAttempt) {
     expected += line;
   }
   worker->End(v1::Attempt::SUCCEEDED, v1::Reason::COMPLETED);
+  Forget();
   reader.join();
   EXPECT_EQ(text, expected);
+}
+
+TEST_F(FilesTest, FollowedLogsHaveTheLastWordsThatComeAfterTheEnd) {
+  PublishLogs("first ", 0);
+  worker->End(v1::Attempt::FAILED, v1::Reason::INTERNAL_ERROR);
+  v1::ReadLogsRequest request = LogsRequest();
+  EXPECT_EQ(ReadLogs(request), "first ") << "what there is, for one who does not follow";
+  request.set_follow(true);
+  grpc::ClientContext context;
+  const auto stream = jobs->ReadLogs(&context, request);
+  v1::ReadLogsResponse frame;
+  ASSERT_TRUE(stream->Read(&frame));
+  EXPECT_EQ(frame.data(), "first ");
+  PublishLogs("last", 6);
+  ASSERT_TRUE(stream->Read(&frame)) << stream->Finish().error_message();
+  EXPECT_EQ(frame.data(), "last");
+  Forget();
+  EXPECT_FALSE(stream->Read(&frame));
+  EXPECT_TRUE(stream->Finish().ok());
 }
 
 TEST_F(FilesTest, LogsCanBeFollowedBeforeTheFirstAttempt) {
@@ -189,6 +215,7 @@ TEST_F(FilesTest, LogsCanBeFollowedBeforeTheFirstAttempt) {
   worker->Run();
   PublishLogs("first words", 0);
   worker->End(v1::Attempt::SUCCEEDED, v1::Reason::COMPLETED);
+  Forget();
   reader.join();
   EXPECT_EQ(text, "first words");
 }
