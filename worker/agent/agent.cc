@@ -247,6 +247,13 @@ void Agent::TakeCommitAnswers() {
            {"checkpoint", answer.committed.name()},
            {"error", answer.committed.error()}});
     }
+    if (answer.given_up) {
+      Log(Level::kWarning, "a checkpoint that the server could not be told of was given up for a newer one",
+          {{"job", answer.key.job_id},
+           {"attempt", answer.key.attempt},
+           {"trace_id", TraceOf(answer.key)},
+           {"checkpoint", answer.committed.name()}});
+    }
     trainers_.Tell(answer.key, std::move(answer.committed));
     OnOver(answer.key, attempts_.CommitAnswered(answer.key));
   }
