@@ -189,9 +189,13 @@ TEST_F(FilesTest, FollowedLogsHaveTheLastWordsThatComeAfterTheEnd) {
   v1::ReadLogsResponse frame;
   ASSERT_TRUE(stream->Read(&frame));
   EXPECT_EQ(frame.data(), "first ");
-  PublishLogs("last", 6);
-  ASSERT_TRUE(stream->Read(&frame)) << stream->Finish().error_message();
-  EXPECT_EQ(frame.data(), "last");
+  // Each is read before the next is printed: the stream has nothing left to send again and again, and never ends.
+  const std::string last = "the last words, a letter at a time, as they come";
+  for (size_t i = 0; i < last.size(); ++i) {
+    PublishLogs(last.substr(i, 1), static_cast<int64_t>(6 + i));
+    ASSERT_TRUE(stream->Read(&frame)) << "ended before \"" << last.substr(i) << '"';
+    EXPECT_EQ(frame.data(), last.substr(i, 1));
+  }
   Forget();
   EXPECT_FALSE(stream->Read(&frame));
   EXPECT_TRUE(stream->Finish().ok());
