@@ -21,10 +21,15 @@ constexpr std::string_view kOurDomain = "mantissa.dev";
 constexpr std::array<std::string_view, 6> kTlsWords = {"handshake",          "Handshake",   "SSL_ERROR",
                                                        "CERTIFICATE_VERIFY", "certificate", "Peer name"};
 
+// Nobody here cancels a call and then asks how it went; gRPC does, where one reaches a server that is about to end.
+bool IsTurnedAway(const RpcFailure& failure) {
+  return failure.code == grpc::StatusCode::CANCELLED && failure.reason.empty();
+}
+
 absl::StatusCode CodeOf(const RpcFailure& failure, const FailureContext& context) {
   // A port that accepts connections and never speaks is as unavailable as one that refuses them.
   if (failure.code == grpc::StatusCode::DEADLINE_EXCEEDED && !context.connected) return absl::StatusCode::kUnavailable;
-  if (IsWrongServer(failure)) return absl::StatusCode::kUnavailable;
+  if (IsWrongServer(failure) || IsTurnedAway(failure)) return absl::StatusCode::kUnavailable;
   return static_cast<absl::StatusCode>(failure.code);
 }
 
@@ -67,6 +72,9 @@ std::string Headline(const RpcFailure& failure, const FailureContext& context) {
     return absl::StrCat("no server answers at ", address, "; ", HowToReach(),
                         hung_up ? "; one that speaks TLS wants --tls-ca" : "",
                         "\n  gRPC says: ", ForTerminal(failure.message));
+  }
+  if (IsTurnedAway(failure)) {
+    return absl::StrCat("the server at ", address, " was about to end and did not take the call; try again");
   }
   if (failure.code == grpc::StatusCode::DEADLINE_EXCEEDED) {
     return absl::StrCat("the server at ", address, " did not answer in time; try again, or allow more with ",
@@ -133,6 +141,7 @@ bool IsWrongServer(const RpcFailure& failure) {
 }
 
 bool IsTransient(const RpcFailure& failure) {
+  if (IsTurnedAway(failure)) return true;
   return failure.code == grpc::StatusCode::UNAVAILABLE && !IsWrongServer(failure);
 }
 

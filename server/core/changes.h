@@ -126,6 +126,9 @@ struct Changes {
   std::vector<std::string> compacted_jobs;  // that have ended: there is nothing left to do for them
   // Workers whose desired state has changed; not stored, tells listeners whom to answer.
   std::set<std::string> touched_workers;
+  // Jobs of attempts that their worker speaks of no more, not even of what they printed last; not stored, for listeners
+  // that wait for that.
+  std::set<std::string> silent_jobs;
   // Attempts among the lost whose lease ran out; not stored, for listeners that count.
   int32_t lease_expiries = 0;
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 
 #include "google/protobuf/duration.pb.h"
 #include "google/protobuf/timestamp.pb.h"
@@ -31,6 +32,11 @@ inline void Set(google::protobuf::Timestamp* out, std::chrono::system_clock::tim
   const auto seconds = std::chrono::floor<std::chrono::seconds>(since);
   out->set_seconds(seconds.count());
   out->set_nanos(static_cast<int32_t>((since - seconds).count()));
+}
+
+// Since 1970. As stores keep and compare instants: what is finer is cut off.
+inline int64_t ToMicros(const google::protobuf::Timestamp& time) {
+  return time.seconds() * 1'000'000 + time.nanos() / 1'000;
 }
 
 }  // namespace mantissa::server

@@ -185,6 +185,9 @@ class Scheduler {
   // ABORTED, reason LEASE_LOST, when `ref` may no longer say anything: it is neither a live attempt nor one whose end
   // its worker has reported and not yet been told to forget (its logs and artifacts may still come).
   absl::Status CheckFence(const v1::AttemptRef& ref) const;
+  // Whether a worker that is there may still say something of an attempt, its last words among it: an attempt that has
+  // ended is held until its worker has sent them.
+  bool MaySpeak(const std::string& job_id, int32_t attempt) const;
 
   // Lease expiry, back-offs, timeouts, stalls.
   void Tick(Moment now, Changes& changes);

@@ -238,6 +238,7 @@ void Scheduler::State::DropHeld(WorkerEntry& worker, const AttemptKey& key, Chan
   }
   worker.held.erase(held);
   holders.erase(key);
+  changes.silent_jobs.insert(key.first);
   Refresh(worker);
   placement_due = true;
 }

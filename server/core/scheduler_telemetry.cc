@@ -50,6 +50,14 @@ absl::Status Scheduler::CheckFence(const v1::AttemptRef& ref) const {
   return may_speak ? absl::OkStatus() : LeaseLost(ref);
 }
 
+bool Scheduler::MaySpeak(const std::string& job_id, int32_t attempt) const {
+  const AttemptKey key(job_id, attempt);
+  const auto holder = state_->holders.find(key);
+  if (holder == state_->holders.end()) return false;
+  const WorkerEntry& worker = state_->workers.at(holder->second);
+  return worker.present && worker.held.at(key).standing != HeldAttempt::Standing::kDismissed;
+}
+
 void Scheduler::State::MarkRunning(JobEntry& entry, Moment now, Changes& changes) {
   if (entry.live->attempt.state() != v1::Attempt::STARTING) return;
   entry.live->progressed_at = now.steady;

@@ -148,6 +148,7 @@ void Scheduler::Tick(Moment now, Changes& changes) {
     WorkerEntry& worker = s.workers.at(id);
     if (worker.present) {
       worker.present = false;
+      for (const auto& [key, held] : worker.held) changes.silent_jobs.insert(key.first);
       s.workers_changed = s.placement_due = true;
       s.Refresh(worker);
     } else {

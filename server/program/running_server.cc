@@ -1,19 +1,12 @@
 #include "server/program/running_server.h"
 
-#include <cerrno>
 #include <cstdlib>
-#include <cstring>
-#include <fcntl.h>
-#include <limits>
-#include <sys/stat.h>
 #include <thread>
-#include <unistd.h>
 #include <utility>
 #include <vector>
 
 #include "grpcpp/grpcpp.h"
 
-#include "process/file_descriptor.h"
 #include "process/ids.h"
 #include "process/log.h"
 #include "process/mutex.h"
@@ -23,8 +16,11 @@
 #include "server/metrics/metrics_page.h"
 #include "server/metrics/rpc_metrics.h"
 #include "server/metrics/server_metrics.h"
+#include "server/program/data_folder.h"
 #include "server/program/job_log.h"
+#include "server/program/lock_keeper.h"
 #include "server/program/metrics_endpoint.h"
+#include "server/program/scheduler_options.h"
 #include "server/rpc/access/access.h"
 #include "server/rpc/access/credential_watch.h"
 #include "server/rpc/access/flood_guard.h"
@@ -69,7 +65,6 @@ struct RunningServer::Parts {
   // Serves only health and refusals until the lock of the active server is ours, then all of it; on threads of its own.
   absl::Status StandBy();
   absl::Status TakeOver();
-  void KeepLock();
   // Nothing can be done about it in this process.
   [[noreturn]] static void End(const std::string& what, const absl::Status& why, const std::string& remedy);
   absl::Status StartCommits();
@@ -112,35 +107,15 @@ struct RunningServer::Parts {
 
   std::string address, metrics_address;  // as bound
   std::unique_ptr<StandbyServer> standby;
-  std::thread takes_over, keeps_lock;
+  std::thread takes_over;
+  std::unique_ptr<LockKeeper> lock_keeper;  // while anything is left that needs the lock
   mutable process::Mutex mutex;
-  process::CondVar changed;
   bool serving ABSL_GUARDED_BY(mutex) = false;
   bool stopping ABSL_GUARDED_BY(mutex) = false;
-  bool stopped ABSL_GUARDED_BY(mutex) = false;  // nothing of it is left that needs the lock
 };
 
-namespace {
-
-absl::Status CheckFolder(const std::string& folder) {
-  if (::mkdir(folder.c_str(), 0750) != 0 && errno != EEXIST) {
-    return absl::FailedPreconditionError("--data-dir: " + folder + " can't be made: " + strerrordesc_np(errno));
-  }
-  const process::FileDescriptor opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!opened.valid()) {
-    return absl::FailedPreconditionError("--data-dir: " + folder + " can't be opened: " + strerrordesc_np(errno));
-  }
-  if (::access(folder.c_str(), W_OK | X_OK) != 0) {
-    return absl::FailedPreconditionError("--data-dir: " + folder + " can't be written to: " + strerrordesc_np(errno) +
-                                         "; choose a folder of the user who runs the server");
-  }
-  return absl::OkStatus();
-}
-
-}  // namespace
-
 absl::Status RunningServer::Parts::OpenStore() {
-  absl::Status status = CheckFolder(options.data_dir);
+  absl::Status status = MakeDataFolder(options.data_dir);
   if (!status.ok()) return status;
   if (lock) {
     auto opened = PostgresStore::Open(options.postgres, *lock, clock);
@@ -191,18 +166,7 @@ absl::StatusOr<int> RunningServer::Parts::SeedJobMetrics() {
 absl::Status RunningServer::Parts::StartCommits() {
   const absl::StatusOr<int> seeded = SeedJobMetrics();
   if (!seeded.ok()) return seeded.status();
-  SchedulerOptions scheduler_options;
-  scheduler_options.lease = options.lease;
-  scheduler_options.next_call = options.next_call;
-  scheduler_options.disconnect_grace = options.disconnect_grace;
-  scheduler_options.max_queued_jobs = static_cast<int32_t>(options.max_queued_jobs);
-  scheduler_options.max_queued_jobs_per_tenant = static_cast<int32_t>(options.tenant_max_queued_jobs);
-  scheduler_options.priority_worth = options.priority_worth;
-  scheduler_options.reserve_after = options.reserve_after;
-  if (options.preempting_priority <= 1'000) {
-    scheduler_options.preempting_priority = static_cast<int32_t>(options.preempting_priority);
-  }
-  scheduler_options.epoch = identity.epoch;
+  const SchedulerOptions scheduler_options = SchedulerOptionsOf(options, identity.epoch);
   const IdSource ids{[this](process::WallTime now) { return ulids.Next(now); }, [] { return process::RandomToken(); }};
   // Entries reach the ring before anybody is woken to look for them.
   sweeper = std::make_unique<JobSweeper>(
@@ -299,7 +263,6 @@ absl::Status RunningServer::Parts::StartServing() {
   metrics_page->Serve({*commit, job_metrics, lock ? "" : DatabaseFile() + "-wal"});
   process::MutexLock held(mutex);
   serving = true;
-  changed.NotifyAll();
   return absl::OkStatus();
 }
 
@@ -332,7 +295,9 @@ absl::Status RunningServer::Parts::TakeOver() {
     const absl::Status acquired = lock->Acquire();
     if (!acquired.ok()) return acquired;
   }
-  keeps_lock = std::thread([this] { KeepLock(); });
+  lock_keeper = std::make_unique<LockKeeper>(*lock, [](const absl::Status& why) {
+    End("another server may be the active one now", why, "start this one again, and it stands by");
+  });
   absl::Status status = OpenStore();
   if (status.ok()) status = StartCommits();
   if (!status.ok()) return status;
@@ -343,24 +308,6 @@ absl::Status RunningServer::Parts::TakeOver() {
                  {{"epoch", identity.epoch}, {"address", address}});
   }
   return status;
-}
-
-void RunningServer::Parts::KeepLock() {
-  constexpr std::chrono::milliseconds kLookInterval{100};
-  constexpr int kLooksAPing = 10;
-  process::MutexLock held(mutex);
-  for (int looks = 1;; ++looks) {
-    changed.WaitFor(mutex, kLookInterval);
-    if (stopped) return;
-    mutex.Unlock();
-    // A session that PostgreSQL has ended is seen at once, because the lock is another's at once; silence takes a ping.
-    const bool ask = looks % kLooksAPing == 0 || !lock->SessionOpen();
-    const absl::Status kept = ask ? lock->Ping() : absl::OkStatus();
-    if (!kept.ok()) {
-      End("another server may be the active one now", kept, "start this one again, and it stands by");
-    }
-    mutex.Lock();
-  }
 }
 
 void RunningServer::Parts::End(const std::string& what, const absl::Status& why, const std::string& remedy) {
@@ -410,7 +357,6 @@ void RunningServer::Drain(std::chrono::milliseconds grace) {
   {
     process::MutexLock held(parts.mutex);
     parts.stopping = true;
-    parts.changed.NotifyAll();
   }
   if (parts.lock) parts.lock->Cancel();
   if (parts.takes_over.joinable()) parts.takes_over.join();
@@ -421,12 +367,7 @@ void RunningServer::Drain(std::chrono::milliseconds grace) {
   if (parts.sweeper) parts.sweeper->Stop();
   if (parts.compactor) parts.compactor->Stop();
   if (parts.commit) parts.commit->Stop();
-  {
-    process::MutexLock held(parts.mutex);
-    parts.stopped = true;
-    parts.changed.NotifyAll();
-  }
-  if (parts.keeps_lock.joinable()) parts.keeps_lock.join();
+  parts.lock_keeper.reset();
 }
 
 }  // namespace mantissa::server

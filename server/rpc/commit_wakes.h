@@ -5,8 +5,8 @@
 
 namespace mantissa::server {
 
-// Wakes those whom a commit concerns: calls of workers that hang, readers of logs that wait for an attempt to begin or
-// end. Thread-safe.
+// Wakes those whom a commit concerns: calls of workers that hang, readers of logs that wait for an attempt to begin, to
+// end, and for its worker's last word of it. Thread-safe.
 class CommitWakes final : public CommitListener {
  public:
   CommitWakes(WakeSignal& workers, WakeSignal& logs) : workers_(workers), logs_(logs) {}

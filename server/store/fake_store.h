@@ -2,17 +2,14 @@
 #pragma once
 
 #include <deque>
-#include <map>
 #include <optional>
-#include <set>
 #include <string>
-#include <tuple>
-#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 
 #include "process/mutex.h"
+#include "server/store/fake_tables.h"
 #include "server/store/job_store.h"
 
 namespace mantissa::server {
@@ -50,32 +47,12 @@ class FakeStore final : public JobStore {
   absl::StatusOr<std::vector<JobDeletion>> ListExpiredJobs(const RetentionQuery& query, int32_t limit) override;
 
  private:
-  struct Record {
-    v1::Job job;
-    JobTimes times;
-    std::map<int32_t, v1::Attempt> attempts;
-    std::map<std::tuple<int32_t, int32_t, std::string>, v1::Checkpoint> checkpoints;  // (attempt, step, name)
-    std::map<std::pair<int32_t, std::string>, ArtifactWrite> artifacts;               // (attempt, name)
-    std::optional<v1::Report> report;
-    std::vector<v1::Segment> telemetry;
-    std::map<int64_t, TelemetryCompaction> chunks;  // by their first sequence; what they hold stays in `telemetry`
-    bool uncompacted = false;
-    bool deleted = false;
-  };
-  using Records = std::map<std::string, Record, std::less<>>;
-  using Requests = std::map<std::pair<std::string, std::string>, IdempotencyWrite>;
-
-  const Record* FindLocked(std::string_view job_id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  static absl::Status Apply(const Changes& changes, Records& records, Requests& requests);
-  static int64_t LastSequence(const Record& record);
-  static std::vector<TelemetryRun> RunsOf(const Record& record);
+  const FakeTables::Record* FindLocked(std::string_view job_id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<ArtifactWrite> ArtifactsLocked(std::string_view job_id, ArtifactWrite::Kind kind) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   mutable process::Mutex mutex_;
-  Records records_ ABSL_GUARDED_BY(mutex_);
-  Requests requests_ ABSL_GUARDED_BY(mutex_);
-  std::set<std::string> drained_ ABSL_GUARDED_BY(mutex_);
+  FakeTables tables_ ABSL_GUARDED_BY(mutex_);
   std::deque<absl::Status> failures_ ABSL_GUARDED_BY(mutex_);
   int failing_loads_ ABSL_GUARDED_BY(mutex_) = 0;
   int commits_ ABSL_GUARDED_BY(mutex_) = 0;

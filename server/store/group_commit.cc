@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -31,6 +32,27 @@ absl::Status Stopping() { return absl::UnavailableError("the server is stopping"
 bool CertainlyRolledBack(const absl::Status& status) {
   return absl::IsResourceExhausted(status) || absl::IsUnavailable(status);
 }
+
+// What the writer's thread says to one that waits for it.
+class Answer {
+ public:
+  void Give(const absl::Status& status) {
+    process::MutexLock lock(mutex_);
+    status_ = status;
+    changed_.NotifyAll();
+  }
+
+  absl::Status Await() {
+    process::MutexLock lock(mutex_);
+    while (!status_) changed_.Wait(mutex_);
+    return *status_;
+  }
+
+ private:
+  process::Mutex mutex_;
+  process::CondVar changed_;
+  std::optional<absl::Status> status_ ABSL_GUARDED_BY(mutex_);
+};
 
 }  // namespace
 
@@ -140,19 +162,15 @@ void GroupCommit::Read(Query query) {
 }
 
 absl::Status GroupCommit::Commit(std::function<void(Scheduler&, Moment, Changes&)> decide) {
-  process::Mutex mutex;
-  process::CondVar done;
-  bool answered = false;
-  absl::Status outcome;
-  Submit({std::move(decide), [&](const absl::Status& status) {
-            process::MutexLock lock(mutex);
-            outcome = status;
-            answered = true;
-            done.NotifyAll();
-          }});
-  process::MutexLock lock(mutex);
-  while (!answered) done.Wait(mutex);
-  return outcome;
+  Answer answer;
+  Submit({std::move(decide), [&](const absl::Status& status) { answer.Give(status); }});
+  return answer.Await();
+}
+
+absl::Status GroupCommit::Look(std::function<void(const Scheduler&, Moment)> look) {
+  Answer answer;
+  Read({std::move(look), [&](const absl::Status& status) { answer.Give(status); }});
+  return answer.Await();
 }
 
 absl::Status GroupCommit::Impl::Load() {

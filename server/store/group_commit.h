@@ -99,6 +99,8 @@ class GroupCommit {
   void Read(Query query);
   // Submits and waits for the outcome of the commit; never from the writer's thread.
   absl::Status Commit(std::function<void(Scheduler&, Moment, Changes&)> decide);
+  // Reads and waits until that is done; never from the writer's thread.
+  absl::Status Look(std::function<void(const Scheduler&, Moment)> look);
 
  private:
   struct Impl;

@@ -1,9 +1,7 @@
 #include "server/store/postgres.h"
 
 #include <array>
-#include <cerrno>
-#include <cstring>
-#include <endian.h>
+#include <cstdint>
 #include <poll.h>
 
 #include "absl/strings/str_cat.h"
@@ -15,13 +13,6 @@
 
 namespace mantissa::server {
 namespace {
-
-// Of pg_type.dat; PostgreSQL never changes them.
-constexpr unsigned kBytea = 17;
-constexpr unsigned kInt8 = 20;
-constexpr unsigned kText = 25;
-constexpr unsigned kInt8Array = 1016;
-constexpr unsigned kTextArray = 1009;
 
 constexpr int kOldestServer = 140'000;  // the first with idle_session_timeout
 
@@ -77,69 +68,6 @@ absl::StatusCode CodeOf(std::string_view sqlstate) {
 
 absl::Status PostgresError(std::string_view sqlstate, std::string_view what) {
   return absl::Status(CodeOf(sqlstate), absl::StrCat("store: ", Absl(what), " (", Absl(sqlstate), ")"));
-}
-
-PostgresStatement& PostgresStatement::Bind(int64_t value) {
-  const uint64_t wire = htobe64(static_cast<uint64_t>(value));
-  values_.push_back({kInt8, 1, std::string(reinterpret_cast<const char*>(&wire), sizeof wire)});
-  return *this;
-}
-
-// Binary, so that a NUL is refused instead of ending the text.
-PostgresStatement& PostgresStatement::Bind(std::string_view text) {
-  values_.push_back({kText, 1, std::string(text)});
-  return *this;
-}
-
-PostgresStatement& PostgresStatement::BindBlob(std::string bytes) {
-  values_.push_back({kBytea, 1, std::move(bytes)});
-  return *this;
-}
-
-PostgresStatement& PostgresStatement::Bind(const std::vector<int64_t>& values) {
-  std::string text = "{";
-  for (int64_t value : values) absl::StrAppend(&text, text.size() > 1 ? "," : "", value);
-  values_.push_back({kInt8Array, 0, text + "}"});
-  return *this;
-}
-
-PostgresStatement& PostgresStatement::Bind(const std::vector<std::string>& texts) {
-  std::string text = "{";
-  for (const std::string& element : texts) {
-    text += text.size() > 1 ? ",\"" : "\"";
-    for (char c : element) {
-      if (c == '"' || c == '\\') text += '\\';
-      text += c;
-    }
-    text += '"';
-  }
-  values_.push_back({kTextArray, 0, text + "}"});
-  return *this;
-}
-
-PostgresStatement& PostgresStatement::SetText(std::string sql) {
-  sql_ = std::move(sql);
-  return *this;
-}
-
-PostgresStatement& PostgresStatement::About(std::string subject) {
-  subject_ = std::move(subject);
-  return *this;
-}
-
-void PostgresRows::Clear::operator()(pg_result* result) const { PQclear(result); }
-
-int PostgresRows::size() const { return PQntuples(result_.get()); }
-
-int64_t PostgresRows::Integer(int row, int column) const {
-  const std::string_view bytes = Bytes(row, column);
-  uint64_t value = 0;
-  for (char byte : bytes) value = value << 8 | static_cast<unsigned char>(byte);
-  return bytes.size() == sizeof(int32_t) ? static_cast<int32_t>(value) : static_cast<int64_t>(value);
-}
-
-std::string_view PostgresRows::Bytes(int row, int column) const {
-  return {PQgetvalue(result_.get(), row, column), static_cast<size_t>(PQgetlength(result_.get(), row, column))};
 }
 
 absl::StatusOr<std::unique_ptr<PostgresConnection>> PostgresConnection::Open(const std::string& conninfo,

@@ -1,8 +1,7 @@
-// libpq with owners: a connection, a statement with its values, rows, and its errors as statuses.
+// A session of libpq with an owner, and its errors as statuses.
 #pragma once
 
 #include <chrono>
-#include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
@@ -12,6 +11,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
+#include "server/store/postgres_rows.h"
+#include "server/store/postgres_statement.h"
 
 struct pg_conn;
 struct pg_result;
@@ -24,56 +26,6 @@ namespace mantissa::server {
 // or require_epoch. INVALID_ARGUMENT: a value that no column holds (a text with a NUL). DATA_LOSS: the database is
 // damaged. INTERNAL: our own mistake.
 absl::Status PostgresError(std::string_view sqlstate, std::string_view what);
-
-// The text of a statement and the values of its $1, $2, ..., which it owns. Not thread-safe.
-class PostgresStatement {
- public:
-  explicit PostgresStatement(std::string_view sql) : sql_(sql) {}
-
-  PostgresStatement& Bind(int64_t value);
-  PostgresStatement& Bind(std::string_view text);
-  PostgresStatement& BindBlob(std::string bytes);
-  PostgresStatement& Bind(const std::vector<int64_t>& values);
-  PostgresStatement& Bind(const std::vector<std::string>& texts);
-  // For a text that is made along with its values.
-  PostgresStatement& SetText(std::string sql);
-  // Whose row it is, for messages.
-  PostgresStatement& About(std::string subject);
-
-  const std::string& sql() const { return sql_; }
-  const std::string& subject() const { return subject_; }
-
- private:
-  friend class PostgresConnection;
-  struct Value {
-    unsigned type;
-    int format;  // 0: text, ended by a NUL; 1: binary
-    std::string bytes;
-  };
-
-  std::string sql_;
-  std::string subject_;
-  std::vector<Value> values_;
-};
-
-// The answer to a statement. Rows and columns count from 0. Not thread-safe.
-class PostgresRows {
- public:
-  explicit PostgresRows(pg_result* result) : result_(result) {}
-
-  int size() const;
-  // Of a BIGINT, INTEGER or BOOLEAN.
-  int64_t Integer(int row, int column) const;
-  // Of a TEXT or BYTEA; valid as long as the rows.
-  std::string_view Bytes(int row, int column) const;
-  const pg_result* get() const { return result_.get(); }
-
- private:
-  struct Clear {
-    void operator()(pg_result* result) const;
-  };
-  std::unique_ptr<pg_result, Clear> result_;
-};
 
 struct PostgresOptions {
   // A statement may take this long; the server ends it then, and soon after we end the connection.

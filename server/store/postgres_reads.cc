@@ -5,6 +5,7 @@
 #include "absl/strings/str_split.h"
 
 #include "server/core/job_state.h"
+#include "server/core/proto_time.h"
 #include "server/store/postgres_reader.h"
 #include "server/store/stored_rows.h"
 

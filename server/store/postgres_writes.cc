@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
+#include "server/core/proto_time.h"
 #include "server/store/postgres_store.h"
 #include "server/store/stored_rows.h"
 

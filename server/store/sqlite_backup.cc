@@ -13,6 +13,7 @@
 #include "process/failpoint.h"
 #include "process/file_descriptor.h"
 #include "process/ids.h"
+#include "server/core/proto_time.h"
 #include "server/store/sqlite.h"
 #include "server/store/stored_rows.h"
 

@@ -3,6 +3,7 @@
 #include "absl/strings/str_join.h"
 
 #include "process/failpoint.h"
+#include "server/core/proto_time.h"
 #include "server/store/sqlite_store.h"
 #include "server/store/stored_rows.h"
 

@@ -181,8 +181,6 @@ absl::StatusOr<std::pair<std::string_view, std::string_view>> SplitCheckpoint(st
   return std::pair(job_and_name.substr(0, slash), job_and_name.substr(slash + 1));
 }
 
-int64_t ToMicros(const google::protobuf::Timestamp& time) { return time.seconds() * 1'000'000 + time.nanos() / 1'000; }
-
 absl::Status NoSuchJob(std::string_view job_id) {
   return absl::NotFoundError(absl::StrCat("job ", std::string(job_id.substr(0, 64)), " does not exist"));
 }

@@ -123,8 +123,6 @@ absl::StatusOr<bool> TakeAttemptSequence(const StoredTelemetry& row, LiveJob& li
 // Job and name of a deleted checkpoint, "<job id>/<checkpoint name>"; INTERNAL without a slash.
 absl::StatusOr<std::pair<std::string_view, std::string_view>> SplitCheckpoint(std::string_view job_and_name);
 
-int64_t ToMicros(const google::protobuf::Timestamp& time);
-
 absl::Status NoSuchJob(std::string_view job_id);
 
 }  // namespace mantissa::server

@@ -6,15 +6,13 @@
 #include <vector>
 
 #include "server/core/encoded_field.h"
+#include "server/core/job_filter.h"
 
 namespace mantissa::server {
 namespace {
 
 // Jobs are read in lots, so that a frame of the largest is cut at its bytes before all of it is in memory.
 constexpr int32_t kLot = 32;
-
-// As the stores compare instants.
-int64_t Micros(const google::protobuf::Timestamp& time) { return time.seconds() * 1'000'000 + time.nanos() / 1'000; }
 
 bool IsGone(const v1::Job& changed) { return changed.state() == v1::Job::STATE_UNSPECIFIED; }
 
@@ -89,14 +87,7 @@ bool JobsWatch::Passes(const v1::Job& changed) const {
   if (!tenant_.empty() && changed.tenant() != tenant_) return false;
   // Of a job that is gone nothing else is known: whoever has it can forget it.
   if (IsGone(changed)) return true;
-  if (!filter_.name().empty() && filter_.name() != changed.name()) return false;
-  for (const auto& [name, value] : filter_.labels()) {
-    const auto label = changed.labels().find(name);
-    if (label == changed.labels().end() || label->second != value) return false;
-  }
-  const int64_t created = Micros(changed.create_time());
-  if (filter_.has_created_after() && created <= Micros(filter_.created_after())) return false;
-  return !filter_.has_created_before() || created < Micros(filter_.created_before());
+  return MatchesButState(filter_, changed);
 }
 
 }  // namespace mantissa::server

@@ -95,14 +95,13 @@ absl::StatusOr<bool> Watch::Take(TelemetryHub::View& view, WatchFrame& frame) {
   if (view.segments.empty()) {
     absl::StatusOr<TelemetryPage> page = store_.ReadTelemetry(follower_.job_id(), next_, options_.stored_frame_bytes);
     if (!page.ok()) return page.status();
-    // Of what a chunk holds only what this frame may take.
+    // Of what a chunk holds only what this frame may take, and so is worth encoding.
     int64_t rows = 0, bytes = 0;
     for (const v1::Segment& segment : page->segments) {
       rows += segment.count();
-      EncodedSegment encoded = EncodeSegment(segment);
-      bytes += static_cast<int64_t>(encoded.frame->size());
+      bytes += static_cast<int64_t>(segment.ByteSizeLong());
       if (!view.segments.empty() && (rows > options_.frame_rows || bytes > options_.stored_frame_bytes)) break;
-      view.segments.push_back(std::move(encoded));
+      view.segments.push_back(EncodeSegment(segment));
     }
     if (view.segments.empty() || view.segments.front().from != next_) {
       return absl::InternalError(

@@ -6,7 +6,6 @@
 #include "mantissa/v1/trainer_frame.pb.h"
 #include "server/core/thinning.h"
 #include "tests/fuzz/hang_guard.h"
-#include "tests/fuzz/message_mutator.h"
 
 namespace mantissa::fuzz {
 namespace {
@@ -31,12 +30,6 @@ void Read(v1::Segment segment, std::int64_t& sequence, server::Thinning& thinnin
 
 }  // namespace
 }  // namespace mantissa::fuzz
-
-extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t max_size,
-                                               unsigned seed) {
-  mantissa::v1::TelemetryBatch batch;
-  return mantissa::fuzz::MutateMessage(batch, data, size, max_size, seed);
-}
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace mantissa;

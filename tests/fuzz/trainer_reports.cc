@@ -1,14 +1,7 @@
 // The telemetry of a trainer gone wrong: the agent reads it before it forwards it.
 #include "mantissa/v1/trainer_frame.pb.h"
 #include "tests/fuzz/hang_guard.h"
-#include "tests/fuzz/message_mutator.h"
 #include "worker/agent/forward/telemetry_segment.h"
-
-extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t max_size,
-                                               unsigned seed) {
-  mantissa::v1::TelemetryBatch batch;
-  return mantissa::fuzz::MutateMessage(batch, data, size, max_size, seed);
-}
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace mantissa;

@@ -3,12 +3,12 @@ serves, nothing that was acknowledged is lost, and no attempt is stopped by it."
 import os
 import re
 import signal
-import threading
 import time
 
 import grpc
 import pytest
 
+from clients import Client
 from conftest import iterations, until, watch
 from observed import text_of, value_in
 from standby_pair import Pair, started
@@ -16,39 +16,21 @@ from standby_pair import Pair, started
 LONG = 60_000
 
 
-class Submitters:
-    """Clients that submit all the time, each request until it is answered; they remember what they were told."""
+class Submitter(Client):
+    """Submits one job after another; remembers what it was told."""
 
-    def __init__(self, cluster, count):
-        self.cluster, self.stop, self.acknowledged, self.lock = cluster, threading.Event(), {}, threading.Lock()
-        self.threads = [threading.Thread(target=self._run, args=(number,)) for number in range(count)]
-        for thread in self.threads:
-            thread.start()
+    def __init__(self, cluster, name):
+        super().__init__(cluster, name, seed=0)
+        self.serial, self.acknowledged = 0, {}
 
-    def _run(self, number):
-        stub, pb = self.cluster.jobs(), self.cluster.pb("job_service")
-        serial = 0
-        while not self.stop.is_set():
-            serial += 1
-            spec = self.cluster.digits(iterations=10)
-            spec.resources.worker_selector["never"] = "placed"
-            request = pb.SubmitJobRequest(spec=spec, request_id=f"s{number}-{serial}")
-            while True:
-                try:
-                    job = stub.SubmitJob(request, timeout=2, wait_for_ready=True)
-                    break
-                except grpc.RpcError as error:
-                    assert error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED), error
-                    if self.stop.is_set():
-                        return
-            with self.lock:
-                self.acknowledged[request.request_id] = job.id
-
-    def finish(self):
-        self.stop.set()
-        for thread in self.threads:
-            thread.join()
-        return self.acknowledged
+    def once(self):
+        self.serial += 1
+        spec = self.cluster.digits(iterations=10)
+        spec.resources.worker_selector["never"] = "placed"
+        request = self.pb.SubmitJobRequest(spec=spec, request_id=f"{self.name}-{self.serial}")
+        job = self.ask(self.jobs.SubmitJob, request)
+        if job is not None:
+            self.acknowledged[request.request_id] = job.id
 
 
 @pytest.fixture
@@ -93,7 +75,9 @@ def test_the_standby_takes_over_and_nothing_acknowledged_is_lost(pair, blow):
     pair.start_worker()
     job = pair.submit(pair.digits(iterations=LONG))
     pair.wait_iteration(job.id, 500)
-    submitters = Submitters(pair, 4)
+    submitters = [Submitter(pair, f"s{number}") for number in range(4)]
+    for submitter in submitters:
+        submitter.start()
     rounds = []
     for _ in range(int(os.environ.get("MANTISSA_TAKEOVERS", "3"))):
         time.sleep(0.5)  # load, not a condition: work that the blow may hit
@@ -114,7 +98,8 @@ def test_the_standby_takes_over_and_nothing_acknowledged_is_lost(pair, blow):
             until(lambda: not pair.servers[old].running, "the old one ends by itself", 10)
         pair.start_one(old)
         until(lambda: pair.active() == 1 - old, "the old one stands by", 10)
-    acknowledged = submitters.finish()
+    Client.finish(submitters)
+    acknowledged = {request: job_id for submitter in submitters for request, job_id in submitter.acknowledged.items()}
     print(f"{blow}: standby serving after {rounds} s, {len(acknowledged)} submits acknowledged")
     assert acknowledged and len(set(acknowledged.values())) == len(acknowledged), "no request made two jobs"
     stored = set(stored_jobs(pair))

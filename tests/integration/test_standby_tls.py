@@ -62,7 +62,8 @@ def test_a_job_and_those_who_wait_for_it_go_on_over_a_take_over(pair):
     token = pair.make_token("vision", "user")
     user = jobs_of(pair.secure_channel(token=token), pair)
     pb = pair.pb("job_service")
-    until(lambda: refusal(lambda: user.ListJobs(pb.ListJobsRequest(), wait_for_ready=True)) is None, "the token is known")
+    for server in pair.servers:
+        until(lambda: has_read_tokens(server), "the token is known")
     job = user.SubmitJob(pb.SubmitJobRequest(spec=pair.digits(iterations=20_000)), wait_for_ready=True)
     path = pair.folder / "token-of-vision"
     path.write_text(token)
@@ -84,6 +85,11 @@ def test_a_job_and_those_who_wait_for_it_go_on_over_a_take_over(pair):
     assert done.state == pair.pb("job").Job.SUCCEEDED and done.tenant == "vision", done
     assert done.attempt == 1, "no attempt was stopped by it"
     assert pair.cli("get", job.id, token=pair.make_token("audio", "user")).returncode != 0, "nor is it anybody else's"
+
+
+def has_read_tokens(server):
+    """Since it was started, because there were new ones."""
+    return "the tokens have been read again" in server.log_text()
 
 
 def asked(pair, number, token):
@@ -150,7 +156,8 @@ def test_what_is_replaced_while_a_server_stands_by_holds_once_it_serves(pair):
     assert ends < float("inf"), "that of a standby is seen before it is needed"
     pair.make_certificate_of(standby)
     newcomer = pair.make_token("vision", "user")
-    until(lambda: left() < ends, "the standby has looked at its files")
+    until(lambda: left() < ends, "the standby has looked at its certificate")
+    until(lambda: has_read_tokens(pair.servers[standby]), "and at the tokens")
     until(lambda: pair.shown(standby) != shown, "and shows the new one")
     pair.servers[active].kill()
     until(lambda: pair.answers(standby), "the standby serves", 10)

@@ -38,6 +38,7 @@ SUBJECTS = {
     "server/store/active_lock.cc": ("server_store_test", "ActiveLock*:PostgresFence*"),
     "server/store/migration_history.cc": ("server_store_test", "*Migration*"),
     "server/store/postgres.cc": ("server_store_test", "PostgresErrors*:PostgresConnection*:PostgresFence*"),
+    "server/store/postgres_statement.cc": ("server_store_test", "PostgresErrors*:PostgresConnection*:PostgresFence*"),
     "server/store/postgres_store.cc": ("server_store_test", "PostgresStore*:PostgresFence*:*Conformance*/Postgres"),
     "server/store/postgres_load.cc": ("server_store_test", "PostgresStore*:PostgresFence*:*Conformance*/Postgres"),
     "worker/trainer/lineage_start.cc": ("trainer_test", "*Lineage*:*Interven*:*Rollback*:*Fallback*"),

@@ -1,16 +1,16 @@
 #include "worker/agent/agent.h"
 
 #include <algorithm>
-#include <sys/statvfs.h>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/util/time_util.h"
 
 #include "process/log.h"
-#include "worker/agent/forward/checkpoint_deletion.h"
+#include "worker/agent/devices/dcgm_job_mapping.h"
 #include "worker/agent/forward/telemetry_segment.h"
-#include "worker/agent/tenant_roots.h"
+#include "worker/agent/proto_time.h"
+#include "worker/agent/run_order.h"
 
 namespace mantissa::agent {
 namespace {
@@ -21,13 +21,6 @@ using process::SteadyTime;
 using std::chrono::milliseconds;
 
 constexpr char kCheckpointsRoot[] = "checkpoints";
-constexpr milliseconds kSayUnreachable{60'000};
-
-milliseconds ToMilliseconds(const google::protobuf::Duration& duration, milliseconds when_absent) {
-  const milliseconds given(google::protobuf::util::TimeUtil::DurationToMilliseconds(duration));
-  return given.count() > 0 ? given : when_absent;
-}
-
 std::string StorageIdOf(const std::vector<v1::Root>& roots) {
   for (const v1::Root& root : roots) {
     if (root.name() == kCheckpointsRoot) return root.storage_id();
@@ -41,13 +34,17 @@ Agent::Agent(AgentOptions options, AgentWorld world)
     : options_(std::move(options)),
       world_(world),
       checkpoints_(*world.roots.Find(kCheckpointsRoot)),
+      storage_id_(StorageIdOf(options_.roots)),
       now_(world.clock.Now()),
       sync_(options_.sync),
       trainers_(options_.trainers, world.launcher),
       telemetry_(options_.telemetry, world.link, world.inbox),
       logs_(options_.logs, world.link, world.inbox),
       commits_(world.link, world.inbox),
-      job_mapping_(options_.dcgm_job_mapping_dir),
+      connection_log_(options_.server, options_.worker_id),
+      space_(world.roots, options_.space_interval, world.inbox, world.metrics),
+      dcgm_(options_.dcgm_job_mapping_dir, options_.space_interval, world.inbox),
+      deletions_(checkpoints_, world.inbox, world.metrics),
       uploads_(checkpoints_, world.link, world.inbox) {}
 
 Agent::~Agent() { world_.link.Shutdown(); }  // an upload that is under way would hold up the end
@@ -77,7 +74,7 @@ bool Agent::Finished() const {
   if (!draining_) return false;
   if (now_ >= drain_deadline_) return true;
   const bool told = sync_.answered_number() >= drain_report_ || !sync_.connected();
-  return attempts_.empty() && told && telemetry_.Drained() && logs_.Drained() && !uploads_.busy() && open_shows_ == 0;
+  return attempts_.empty() && told && telemetry_.Drained() && logs_.Drained() && !uploads_.busy() && !dcgm_.busy();
 }
 
 bool Agent::LeftUndone() const { return !attempts_.empty() || !telemetry_.Drained(); }
@@ -112,7 +109,7 @@ void Agent::Wait(milliseconds longest) {
 
 SteadyTime Agent::NextDeadline() const {
   SteadyTime next = std::min({trainers_.NextDeadline(), telemetry_.NextDeadline(), logs_.NextDeadline(),
-                              commits_.NextDeadline(), sync_.NextDeadline(), look_at_space_at_});
+                              commits_.NextDeadline(), sync_.NextDeadline(), space_.NextDeadline()});
   if (draining_) next = std::min(next, drain_deadline_);
   if (sync_.last_answer() == SteadyTime::min()) return next;
   for (const auto& [key, attempt] : attempts_.all()) next = std::min(next, AloneUntil(attempt));
@@ -140,8 +137,8 @@ void Agent::Settle() {
   TakeTrainerEvents();  // what a stop brought about
   telemetry_.Tick(now_);
   logs_.Tick(now_);
-  LookAtSpace();
-  ShowJobsOfGpus();
+  space_.Tick(disk_, now_);
+  if (dcgm_.wanted()) dcgm_.Show(JobsByGpu(trainers_.devices(), attempts_, options_.gpu_index), disk_, now_);
   Synchronize();
   UpdateMetrics();
 }
@@ -235,7 +232,7 @@ void Agent::OnCheckpointSaved(const AttemptKey& key, v1::Checkpoint checkpoint) 
   if (attempt == nullptr) return;
   checkpoint.set_job_id(key.job_id);
   checkpoint.set_attempt(key.attempt);
-  if (checkpoint.storage_id().empty()) checkpoint.set_storage_id(StorageIdOf(options_.roots));
+  if (checkpoint.storage_id().empty()) checkpoint.set_storage_id(storage_id_);
   attempts_.CheckpointSaved(key, checkpoint.name());
   commits_.Commit(attempt->ref, checkpoint);
 }
@@ -250,13 +247,20 @@ void Agent::TakeCommitAnswers() {
            {"checkpoint", answer.committed.name()},
            {"error", answer.committed.error()}});
     }
+    if (answer.given_up) {
+      Log(Level::kWarning, "a checkpoint that the server could not be told of was given up for a newer one",
+          {{"job", answer.key.job_id},
+           {"attempt", answer.key.attempt},
+           {"trace_id", TraceOf(answer.key)},
+           {"checkpoint", answer.committed.name()}});
+    }
     trainers_.Tell(answer.key, std::move(answer.committed));
     OnOver(answer.key, attempts_.CommitAnswered(answer.key));
   }
 }
 
 void Agent::Synchronize() {
-  const std::optional<SyncLoop::Call> call = sync_.Next(open_deletions_ == 0 && !forget_later_, now_);
+  const std::optional<SyncLoop::Call> call = sync_.Next(!deletions_.busy() && !forget_later_, now_);
   if (!call.has_value()) return;
   if (call->fresh_channel) world_.link.Renew();
   world_.link.Synchronize(MakeReport(*call), call->deadline,
@@ -276,8 +280,7 @@ v1::SynchronizeRequest Agent::MakeReport(const SyncLoop::Call& call) const {
   for (v1::Device& device : trainers_.devices()) *request.add_devices() = std::move(device);
   request.mutable_labels()->insert(options_.labels.begin(), options_.labels.end());
   for (v1::Root root : options_.roots) {
-    const auto space = free_bytes_.find(root.name());
-    if (space != free_bytes_.end()) root.set_free_bytes(space->second);
+    if (const auto free_bytes = space_.FreeBytes(root.name())) root.set_free_bytes(*free_bytes);
     *request.add_roots() = std::move(root);
   }
   for (const std::string& feature : trainers_.features()) request.add_features(feature);
@@ -294,11 +297,11 @@ void Agent::OnSynchronized(std::int64_t number, const absl::StatusOr<v1::Synchro
     sync_.Failed(number, answer.status(), now_);
     if (!newest) return;
     world_.metrics.synchronize_failures.Increment();
-    SayConnection(answer.status());
+    connection_log_.Failed(answer.status(), now_);
     return;
   }
   if (!sync_.Answered(*answer, now_)) return;
-  SayConnection(absl::OkStatus());
+  connection_log_.Answered();
   Apply(*answer);
 }
 
@@ -317,7 +320,10 @@ void Agent::Apply(const v1::SynchronizeResponse& response) {
   for (const AttemptKey& key : orders.cancel) StopAttempt(key, StopCause::kCancel);
   for (const AttemptKey& key : orders.move_on) StopAttempt(key, StopCause::kMoveOn);
   for (const v1::DesiredAttempt& desired : orders.start) StartAttempt(desired);
-  for (const v1::CheckpointDeletion& deletion : response.deletions()) Delete(deletion);
+  for (const v1::CheckpointDeletion& deletion : response.deletions()) {
+    // Those in other storages are other workers' to do.
+    if (deletion.storage_id() == storage_id_) deletions_.Delete(deletion, TraceOf(KeyOf(deletion.ref())), disk_);
+  }
   for (const v1::ArtifactRequest& request : response.artifacts()) Upload(request);
 }
 
@@ -332,33 +338,8 @@ void Agent::StartAttempt(const v1::DesiredAttempt& desired) {
   attempts_.Add(desired.ref(), assignment);
   telemetry_.Open(desired.ref(), assignment.trace_id());
   world_.exports.Begin(key, assignment);
-  absl::Status run = absl::UnimplementedError("this worker runs attempts of one rank on one device only");
-  if (assignment.placement().device_ids_size() == 1 && assignment.world_size() <= 1) {
-    RunOrder order;
-    order.key = key;
-    order.device_id = assignment.placement().device_ids(0);
-    order.tenant = assignment.tenant();
-    order.start_timeout = ToMilliseconds(assignment.start_timeout(), order.start_timeout);
-    order.command.set_job_id(key.job_id);
-    order.command.set_attempt(key.attempt);
-    *order.command.mutable_spec() = assignment.spec();
-    order.command.set_trace_id(assignment.trace_id());
-    if (assignment.has_lineage()) *order.command.mutable_lineage() = assignment.lineage();
-    for (const v1::Checkpoint& checkpoint : assignment.resume_from()) {
-      if (checkpoint.storage_id() == StorageIdOf(options_.roots)) *order.command.add_resume_from() = checkpoint;
-    }
-    if (assignment.has_init_from() && assignment.init_from().storage_id() == StorageIdOf(options_.roots)) {
-      *order.command.mutable_init_from() = assignment.init_from();
-    }
-    if (assignment.has_committed()) *order.command.mutable_committed() = assignment.committed();
-    absl::StatusOr<std::vector<v1::BoundRoot>> roots =
-        RootsOfTenant(world_.roots, options_.bound_roots, assignment.tenant());
-    run = roots.status();
-    if (roots.ok()) {
-      order.roots = *std::move(roots);
-      run = trainers_.Run(std::move(order), now_);
-    }
-  }
+  absl::StatusOr<RunOrder> order = RunOrderOf(key, assignment, {world_.roots, options_.bound_roots, storage_id_});
+  const absl::Status run = order.ok() ? trainers_.Run(*std::move(order), now_) : order.status();
   if (!run.ok()) OnLost({key, {v1::Reason::TRAINER_LOST, std::string(run.message())}, /*as_asked=*/false});
 }
 
@@ -392,31 +373,6 @@ void Agent::Forget(const AttemptKey& key) {
   commits_.Forget(key);
   telemetry_.Close(key, now_);
   logs_.Close(key, now_);
-}
-
-void Agent::Delete(const v1::CheckpointDeletion& deletion) {
-  if (deletion.storage_id() != StorageIdOf(options_.roots)) return;  // another worker's to do
-  ++open_deletions_;
-  disk_.Post([this, deletion] {
-    absl::Status deleted = absl::OkStatus();
-    for (const std::string& path : InEveryTenant(checkpoints_, deletion.path())) {
-      deleted.Update(DeleteCheckpoint(checkpoints_, path));
-    }
-    world_.inbox.Post([this, deletion, deleted = std::move(deleted)] {
-      --open_deletions_;
-      if (deleted.ok()) {
-        world_.metrics.checkpoints_deleted.Increment();
-        return;
-      }
-      // Not asked for again for ever: its files stay, and an operator is told.
-      world_.metrics.checkpoint_deletion_failures.Increment();
-      Log(Level::kError, "a checkpoint could not be deleted",
-          {{"job", deletion.ref().job_id()},
-           {"trace_id", TraceOf(KeyOf(deletion.ref()))},
-           {"checkpoint", deletion.name()},
-           {"error", deleted}});
-    });
-  });
 }
 
 void Agent::Upload(const v1::ArtifactRequest& request) {
@@ -456,68 +412,6 @@ void Agent::CheckDisconnectGrace() {
   for (const auto& [key, attempt] : attempts_.all()) {
     if (now_ >= AloneUntil(attempt)) StopAttempt(key, StopCause::kCutOff);
   }
-}
-
-void Agent::LookAtSpace() {
-  if (now_ < look_at_space_at_) return;
-  look_at_space_at_ = now_ + options_.space_interval;
-  disk_.Post([this] {
-    std::map<std::string, std::int64_t> space;
-    for (const process::OpenRoot& root : world_.roots.all()) {
-      struct statvfs info {};
-      if (::fstatvfs(root.fd(), &info) == 0) {
-        space[root.name()] = static_cast<std::int64_t>(info.f_bavail) * static_cast<std::int64_t>(info.f_frsize);
-      }
-    }
-    world_.inbox.Post([this, space = std::move(space)] {
-      free_bytes_ = space;
-      for (const auto& [root, bytes] : space) world_.metrics.SetRootFreeBytes(root, bytes);
-    });
-  });
-}
-
-void Agent::ShowJobsOfGpus() {
-  if (options_.dcgm_job_mapping_dir.empty()) return;
-  std::map<unsigned, std::string> jobs = JobsByGpu(trainers_.devices(), attempts_, options_.gpu_index);
-  if (jobs == shown_jobs_ && now_ < show_jobs_at_) return;
-  shown_jobs_ = jobs;
-  show_jobs_at_ = now_ + options_.space_interval;
-  ++open_shows_;
-  disk_.Post([this, jobs = std::move(jobs)] {
-    absl::Status shown = job_mapping_.Show(jobs);
-    world_.inbox.Post([this, shown = std::move(shown)] {
-      --open_shows_;
-      if (!shown.ok() && !shows_fail_) {
-        Log(Level::kWarning,
-            "dcgm-exporter can't be told which jobs its GPUs work for; jobs go on, and it is tried again",
-            {{"error", shown}});
-      }
-      shows_fail_ = !shown.ok();
-    });
-  });
-}
-
-void Agent::SayConnection(const absl::Status& failure) {
-  if (failure.ok()) {
-    if (!std::exchange(was_connected_, true)) {
-      Log(Level::kInfo, "connected", {{"server", options_.server}, {"worker", options_.worker_id}});
-      said_unreachable_at_ = SteadyTime::min();
-    }
-    return;
-  }
-  was_connected_ = false;
-  if (said_unreachable_at_ != SteadyTime::min() && now_ < said_unreachable_at_ + kSayUnreachable) return;
-  said_unreachable_at_ = now_;
-  if (absl::IsUnauthenticated(failure) || absl::IsPermissionDenied(failure)) {
-    Log(Level::kError, "the server does not let this worker in; running attempts go on, and it is tried again",
-        {{"server", options_.server},
-         {"remedy",
-          "give --tls-certificate for spiffe://mantissa/worker/" + options_.worker_id + ", and its --tls-key"},
-         {"error", failure}});
-    return;
-  }
-  Log(Level::kWarning, "the server can't be reached; running attempts go on, and it is tried again until it answers",
-      {{"server", options_.server}, {"remedy", "start mantissa-server, or correct --server"}, {"error", failure}});
 }
 
 }  // namespace mantissa::agent

@@ -16,9 +16,10 @@
 #include "process/clock.h"
 #include "process/roots.h"
 #include "worker/agent/desired_state.h"
-#include "worker/agent/devices/dcgm_job_mapping.h"
+#include "worker/agent/devices/dcgm_feed.h"
 #include "worker/agent/exporters/export_hub.h"
 #include "worker/agent/forward/artifact_uploader.h"
+#include "worker/agent/forward/checkpoint_deleter.h"
 #include "worker/agent/forward/checkpoint_forwarder.h"
 #include "worker/agent/forward/log_forwarder.h"
 #include "worker/agent/forward/telemetry_forwarder.h"
@@ -26,7 +27,9 @@
 #include "worker/agent/held_attempts.h"
 #include "worker/agent/inbox.h"
 #include "worker/agent/launch/launcher.h"
+#include "worker/agent/link/connection_log.h"
 #include "worker/agent/link/server_link.h"
+#include "worker/agent/root_space.h"
 #include "worker/agent/sync_loop.h"
 #include "worker/agent/trainers/trainer_pool.h"
 #include "worker/agent/worker_metrics.h"
@@ -134,16 +137,12 @@ class Agent {
   void StopAttempt(const AttemptKey& key, StopCause cause);
   void Abandon(const AttemptKey& key);
   void Forget(const AttemptKey& key);
-  void Delete(const v1::CheckpointDeletion& deletion);
   void Upload(const v1::ArtifactRequest& request);
 
   // See Note [Cut off].
   process::SteadyTime AloneUntil(const HeldAttempt& attempt) const;
   std::chrono::milliseconds StopGrace(const AttemptKey& key, StopCause cause) const;
   void CheckDisconnectGrace();
-  void LookAtSpace();
-  void ShowJobsOfGpus();
-  void SayConnection(const absl::Status& failure);
   void UpdateMetrics();
   void Count(const v1::JobEvent& event);
   void Count(const HeldAttempt& attempt);
@@ -151,7 +150,8 @@ class Agent {
   const AgentOptions options_;
   const AgentWorld world_;
   const process::OpenRoot& checkpoints_;
-  process::SteadyTime now_;  // of this turn
+  const std::string storage_id_;  // of that root
+  process::SteadyTime now_;       // of this turn
 
   HeldAttempts attempts_;
   SyncLoop sync_;
@@ -161,22 +161,15 @@ class Agent {
   CheckpointForwarder commits_;
   std::vector<pollfd> ready_;
 
-  std::int64_t open_deletions_ = 0;
   bool forget_later_ = false;  // some attempt that the newest answer wants forgotten is still held
   bool draining_ = false;
   std::int64_t drain_report_ = 0;  // the first report that says so
   process::SteadyTime drain_deadline_ = process::SteadyTime::max();
-  bool was_connected_ = false;
-  process::SteadyTime said_unreachable_at_ = process::SteadyTime::min();
-  std::map<std::string, std::int64_t> free_bytes_;  // by root
-  process::SteadyTime look_at_space_at_ = process::SteadyTime::min();
 
-  DcgmJobMapping job_mapping_;                                     // of disk_'s thread
-  std::map<unsigned, std::string> shown_jobs_;                     // by GPU, as job_mapping_ was last told
-  process::SteadyTime show_jobs_at_ = process::SteadyTime::min();  // whether or not they have changed
-  int open_shows_ = 0;
-  bool shows_fail_ = false;
-
+  ConnectionLog connection_log_;
+  RootSpace space_;
+  DcgmFeed dcgm_;
+  CheckpointDeleter deletions_;
   ArtifactUploader uploads_;
   WorkThread disk_;  // deletions, free space, jobs of GPUs; last: its work ends before the rest goes
 };

@@ -21,7 +21,8 @@ ScalerSettings ScalerSettingsFrom(const v1::PrecisionSpec& precision, double max
   settings.growth_interval = spec.growth_interval();
   settings.hysteresis = spec.hysteresis();
   settings.consecutive_hysteresis = spec.consecutive_hysteresis() ? 1 : 0;
-  settings.min = spec.min();
+  // The scale is an FP32 number, and the one next to 0.1 is above it: it would stand there and never be at its floor.
+  settings.min = static_cast<float>(spec.min());
   settings.max = spec.max();
   const v1::PrecisionSpec::OnFailure on_failure = precision.on_failure() != v1::PrecisionSpec::ON_FAILURE_UNSPECIFIED
                                                       ? precision.on_failure()

@@ -23,17 +23,32 @@ namespace {
 
 constexpr std::chrono::milliseconds kTick(50);
 
+// A case may take longer than timeouts.stall, and only what is written tells the server that a study goes on. So that
+// nothing but a study that hangs is silent for that long, three words fit in it.
+std::chrono::milliseconds LongestSilence(const v1::TimeoutSpec& timeouts) {
+  constexpr std::chrono::milliseconds kDefaultStall(300'000);
+  const std::chrono::milliseconds stall = std::chrono::seconds(timeouts.stall().seconds()) +
+                                          std::chrono::milliseconds(timeouts.stall().nanos() / 1'000'000);
+  return (stall.count() > 0 ? stall : kDefaultStall) / 3;
+}
+
 // Tells the agent of each case, and the study of a stop. Lives as long as one attempt.
 class AttemptObserver final : public StudyObserver {
  public:
   AttemptObserver(const v1::RunAttempt& run, std::int32_t threads, const AttemptEnvironment& env, TelemetrySink& sink)
-      : run_(run), threads_(threads), env_(env), sink_(sink) {}
+      : run_(run),
+        threads_(threads),
+        env_(env),
+        sink_(sink),
+        longest_silence_(LongestSilence(run.spec().timeouts())),
+        spoke_at_(env.clock.Now()) {}
 
   bool stop_requested() override {
     // A study that asks before it knows how many cases there are has begun, too.
     Announce(0);
     if (const process::SteadyTime now = env_.clock.Now(); now >= next_tick_) {
       next_tick_ = now + kTick;
+      if (now - spoke_at_ >= longest_silence_) SayItGoesOn(now);
       sink_.Tick(now);
     }
     stopped_ = stopped_ || env_.control.stop_requested();
@@ -46,9 +61,7 @@ class AttemptObserver final : public StudyObserver {
     if (done == 0) return;
     done_ = done;
     sink_.Advance(done);
-    v1::JobEvent event = MakeEvent(WallNanos(), v1::JobEvent::INFO, "STUDY_CASE", what);
-    event.set_iteration(done);
-    sink_.Write(std::move(event));
+    Say("STUDY_CASE", what, env_.clock.Now());
     sink_.Heartbeat(nullptr);
   }
 
@@ -78,6 +91,17 @@ class AttemptObserver final : public StudyObserver {
     sink_.Write(StartedEvent(WallNanos(), started));
   }
 
+  void SayItGoesOn(process::SteadyTime now) {
+    Say("STUDY_GOES_ON", absl::StrCat(done_, " of ", total_, " cases are done; the next one takes its time"), now);
+  }
+
+  void Say(const std::string& reason, const std::string& what, process::SteadyTime now) {
+    v1::JobEvent event = MakeEvent(WallNanos(), v1::JobEvent::INFO, reason, what);
+    event.set_iteration(done_);
+    sink_.Write(std::move(event));
+    spoke_at_ = now;
+  }
+
   std::int64_t WallNanos() const {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(env_.clock.WallNow().time_since_epoch()).count();
   }
@@ -86,6 +110,8 @@ class AttemptObserver final : public StudyObserver {
   const std::int32_t threads_;
   const AttemptEnvironment& env_;
   TelemetrySink& sink_;
+  const std::chrono::milliseconds longest_silence_;
+  process::SteadyTime spoke_at_;
   bool announced_ = false;
   bool stopped_ = false;  // once asked for, whatever the control says later
   std::int32_t done_ = 0;

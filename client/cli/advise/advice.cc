@@ -2,7 +2,9 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "client/cli/advise/precision_choice.h"
 #include "client/cli/advise/study_findings.h"
+#include "client/cli/advise/throughput_rule.h"
 #include "client/cli/output/number_text.h"
 #include "proto/spec/defaults.h"
 
@@ -256,8 +258,7 @@ const std::vector<PlaybookRule>& Playbook() {
        "changed where it would overflow, or lose more of them."},
       {"Watch the loss scale",
        "scaler_study runs every preset; the spec's is changed where it skips more than 2 % of the iterations once it "
-       "has "
-       "settled, and another skips fewer."},
+       "has settled, and another skips fewer."},
       {"Profile memory and compute; throughput counts",
        "precision_comparison says which precision is fastest and trains as FP32 does, memory_plan what fits at once, "
        "tensor_core what padding gains (5 % or more)."},
@@ -266,8 +267,7 @@ const std::vector<PlaybookRule>& Playbook() {
        "changed where it is not ready for that."},
       {"Take BF16 where the scale is unstable",
        "It is unstable where FP16 failed, its scale had not settled, or more than 5 % of the iterations were skipped "
-       "after "
-       "it had."},
+       "after it had."},
       {"Keep loss and norms in FP32", "It always is; failure_modes shows what it spares."},
   };
   return rules;

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <set>
+#include <string_view>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include <nlohmann/json.hpp>
 
 #include "client/cli/output/display_text.h"
@@ -40,9 +43,13 @@ std::string AnswerText(const RuleAnswer& rule) {
 
 std::string NameOf(const StudyOutcome& outcome) { return std::string(spec::StudyName(outcome.study)); }
 
-// A value with spaces or brackets in it, for a shell.
+// One word of a shell, whatever is in it.
 std::string Quoted(const std::string& word) {
-  return word.find_first_of(" []") == std::string::npos ? word : absl::StrCat("'", word, "'");
+  const bool plain = !word.empty() && std::all_of(word.begin(), word.end(), [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
+           std::string_view("/._-+=:,@%").find(c) != std::string_view::npos;
+  });
+  return plain ? word : absl::StrCat("'", absl::StrReplaceAll(word, {{"'", "'\\''"}}), "'");
 }
 
 // An entry of a list, which --set does not reach.

@@ -45,9 +45,14 @@ v1::TrainingSpec TrainingFor(Kind study, const v1::TrainingSpec& training, std::
   return shorter;
 }
 
+bool HaveAttention(const google::protobuf::RepeatedPtrField<v1::Layer>& layers) {
+  return std::any_of(layers.begin(), layers.end(), [](const v1::Layer& layer) {
+    return layer.has_attention() || HaveAttention(layer.residual().layers());
+  });
+}
+
 bool ReadsAttention(const v1::Model& model) {
-  if (model.has_gpt() || model.has_transformer_encoder()) return true;
-  return model.has_sequential() && model.sequential().DebugString().find("attention {") != std::string::npos;
+  return model.has_gpt() || model.has_transformer_encoder() || HaveAttention(model.sequential().layers());
 }
 
 bool HasEmbedding(const v1::Model& model) {

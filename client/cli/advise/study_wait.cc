@@ -19,15 +19,18 @@ using v1::JobService;
 
 constexpr std::chrono::milliseconds kAskAgain{500};
 
+constexpr int kKindWidth = 22;
+constexpr int kStateWidth = 12;
+
 bool HasEnded(const Job& job) {
   return job.state() == Job::SUCCEEDED || job.state() == Job::FAILED || job.state() == Job::CANCELLED;
 }
 
 // `precision_comparison  RUNNING    12 of 36`
 std::string LineOf(v1::StudySpec::KindCase kind, const Job& job, const std::string& failure) {
-  const std::string head = PadRight(std::string(spec::StudyName(kind)), 22);
-  if (job.id().empty()) return absl::StrCat(head, "REFUSED     ", ForTerminal(failure));
-  std::string line = absl::StrCat(head, PadRight(Job::State_Name(job.state()), 12));
+  const std::string head = PadRight(std::string(spec::StudyName(kind)), kKindWidth);
+  if (job.id().empty()) return absl::StrCat(head, PadRight("REFUSED", kStateWidth), ForTerminal(failure));
+  std::string line = absl::StrCat(head, PadRight(Job::State_Name(job.state()), kStateWidth));
   if (!HasEnded(job) && job.progress().total_iterations() > 0) {
     absl::StrAppend(&line, job.progress().iteration(), " of ", job.progress().total_iterations());
   } else if (job.state() != Job::SUCCEEDED) {
@@ -122,7 +125,7 @@ void StudyWait::Show() {
     std::string line = LineOf(study.kind, study.job, study.failure);
     if (redraw) {
       absl::StrAppend(&text, "\r\x1b[2K", Clip(line, std::max(20, console.width() - 1)), "\n");
-    } else if (study.line.substr(0, 34) != line.substr(0, 34)) {
+    } else if (study.line.substr(0, kKindWidth + kStateWidth) != line.substr(0, kKindWidth + kStateWidth)) {
       // Its state is another one: where nothing is redrawn, cases would be lines without end.
       absl::StrAppend(&text, line, "\n");
     }

@@ -1,4 +1,5 @@
-// The third rule: what is fastest here, what fits, and what padding gains.
+#include "client/cli/advise/throughput_rule.h"
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -6,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "client/cli/advise/model_products.h"
-#include "client/cli/advise/study_findings.h"
+#include "client/cli/advise/precision_choice.h"
 #include "client/cli/output/number_text.h"
 
 namespace mantissa::cli {

@@ -55,10 +55,8 @@ grpc::Status SubmitWithRetry(const Context& context, const SubmitOptions& option
     const RpcFailure failure = DecodeFailure(status);
     // The answer may have been lost after the job was stored; asking again returns that very job.
     const bool lost_answer = failure.code == grpc::StatusCode::DEADLINE_EXCEEDED && connection.IsConnected();
-    // Nobody here cancels; gRPC does, where a call reaches a server that is about to end.
-    const bool turned_away = failure.code == grpc::StatusCode::CANCELLED;
     const std::chrono::milliseconds wait = std::max(backoff, failure.retry_after.value_or(backoff));
-    const bool may_repeat = IsTransient(failure) || lost_answer || turned_away;
+    const bool may_repeat = IsTransient(failure) || lost_answer;
     if (!may_repeat || console.clock.Now() + wait >= give_up) return status;
     if (!told) {
       console.Note(absl::StrCat("no server answers at ", connection.address(), " yet; trying for ",

@@ -46,13 +46,22 @@ absl::StatusOr<std::optional<v1::Attempt>> ReadLogsStream::FindAttempt() {
   return *chosen;
 }
 
+absl::StatusOr<bool> ReadLogsStream::IsComplete(const v1::Attempt& attempt) {
+  if (!HasEnded(attempt)) return false;
+  bool may_speak = false;
+  const absl::Status looked = backend().commit.Look(
+      [&](const Scheduler& scheduler, Moment) { may_speak = scheduler.MaySpeak(request_.job_id(), attempt.number()); });
+  if (!looked.ok()) return looked;
+  return !may_speak;
+}
+
 ReadLogsStream::Next ReadLogsStream::Step() {
   if (!subscription_) {
     absl::Status status = Check();
     if (!status.ok()) return status;
     subscription_.emplace(backend().log_signal, request_.job_id(), shared_from_this());
   }
-  // In this order: when the attempt is seen to have ended, what is read after it is all there is.
+  // In this order: when nobody may add to the log any more, what is read after it is all there is.
   absl::StatusOr<v1::Job> job = ReadJob(backend(), caller(), request_.job_id());
   if (!job.ok()) return job.status();
   absl::StatusOr<std::optional<v1::Attempt>> attempt = FindAttempt();
@@ -65,14 +74,15 @@ ReadLogsStream::Next ReadLogsStream::Step() {
                                ? "attempt: the job has not been tried yet, so there are no logs"
                                : "attempt: the job has no attempt " + std::to_string(request_.attempt()));
   }
+  absl::StatusOr<bool> complete = request_.follow() ? IsComplete(**attempt) : true;
+  if (!complete.ok()) return complete.status();
 
   const auto stream = request_.stream() == v1::LogStream::NAME_UNSPECIFIED ? v1::LogStream::STDERR : request_.stream();
   absl::StatusOr<LogChunk> chunk =
       backend().blobs.ReadLog({request_.job_id(), attempt_, request_.rank(), stream}, offset_, kFrameBytes);
   if (!chunk.ok()) return chunk.status();
   if (chunk->data.empty()) {
-    if (!request_.follow() || HasEnded(**attempt)) return absl::OkStatus();
-    return Sleep{};
+    return *complete ? Next(absl::OkStatus()) : Next(Sleep{});
   }
   v1::ReadLogsResponse frame;
   frame.set_offset(chunk->offset);

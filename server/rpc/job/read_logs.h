@@ -10,7 +10,8 @@
 
 namespace mantissa::server {
 
-// The log of one attempt from an offset on; with `follow` until the attempt has ended. Thread-safe.
+// The log of one attempt from an offset on; with `follow` until the attempt has ended and its worker has sent what the
+// trainer printed last, or has fallen silent. Thread-safe.
 class ReadLogsStream final : public FrameStream<v1::ReadLogsResponse> {
  public:
   ReadLogsStream(Backend& backend, const grpc::CallbackServerContext& context, const v1::ReadLogsRequest& request);
@@ -23,6 +24,8 @@ class ReadLogsStream final : public FrameStream<v1::ReadLogsResponse> {
   absl::Status Check() const;
   // The attempt to read; nullopt when the job has none of that number yet.
   absl::StatusOr<std::optional<v1::Attempt>> FindAttempt();
+  // The attempt is over, and nobody may add to its log any more.
+  absl::StatusOr<bool> IsComplete(const v1::Attempt& attempt);
 
   const v1::ReadLogsRequest request_;
   std::optional<WakeSignal::Subscription> subscription_;

@@ -1,60 +1,18 @@
-"""Clients that never let up: each asks until it is answered, and keeps what it was told."""
-import random
-import threading
-
-import grpc
-
+"""Clients that never let up, and keep what they were told."""
+from clients import Client
 from conftest import iterations
 from invariants import History
 
-# Of a server that is away, or going: calls that reach one as it ends are cancelled by gRPC before we can refuse them.
-AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
-
-class Client(threading.Thread):
-    """Asks one thing after another until it is told to stop. A fault of its own, or an answer that it does not expect,
-    ends it; finish() tells."""
+class Witness(Client):
+    """Keeps what it was told."""
 
     def __init__(self, cluster, name, seed):
-        super().__init__(name=name)
-        self.cluster, self.random = cluster, random.Random(f"{seed}/{name}")
-        self.pb, self.jobs = cluster.pb("job_service"), cluster.jobs()
-        self.history, self.tries, self.fault = History(), 0, None
-        self.stopping = threading.Event()
-
-    def run(self):
-        try:
-            while not self.stopping.is_set():
-                self.once()
-        except Exception as error:  # told by finish()
-            self.fault = error
-
-    def ask(self, method, request, *expected):
-        """The answer, or the name of the code if it is among those that are expected; None when it is time to stop."""
-        self.tries = 0
-        while not self.stopping.is_set():
-            self.tries += 1
-            try:
-                return method(request, timeout=5, wait_for_ready=True)
-            except grpc.RpcError as error:
-                if error.code() in AGAIN:
-                    continue
-                if error.code().name in expected:
-                    return error.code().name
-                raise
-        return None
-
-    @staticmethod
-    def finish(clients):
-        for client in clients:
-            client.stopping.set()
-        for client in clients:
-            client.join()
-        faults = [f"{client.name}: {client.fault}" for client in clients if client.fault]
-        assert not faults, faults
+        super().__init__(cluster, name, seed)
+        self.history = History()
 
 
-class Submitter(Client):
+class Submitter(Witness):
     """Submits batches of jobs that nobody runs; repeats some of them, asks for others with another body, cancels a few,
     and looks again at what has ended. All of them end by themselves, so that a start has not all of them to load."""
 
@@ -106,7 +64,7 @@ class Submitter(Client):
             self.history.saw(job)
 
 
-class Trainee(Client):
+class Trainee(Witness):
     """Submits jobs that are trained, one after another; waits for each, and reads its records, once and in order."""
 
     def __init__(self, cluster, name, seed, iterations):

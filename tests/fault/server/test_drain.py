@@ -13,10 +13,11 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from blows import attempts_of, cancel, checkpoints_of, endless_job, manifest_is_whole
+from clients import Client
 from conftest import iterations, sequences, until, watch
 from figures import tell
 from invariants import SqliteRows, acknowledged, violations
-from load import Client, Submitter
+from load import Submitter
 
 ROUNDS = int(os.environ.get("MANTISSA_ROUNDS", "10"))
 SEED = int(os.environ.get("MANTISSA_SEED", str(random.SystemRandom().randrange(1 << 32))))

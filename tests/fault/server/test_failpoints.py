@@ -10,9 +10,10 @@ import subprocess
 
 import pytest
 
+from clients import Client
 from conftest import BIN, ROOT, iterations, until, watch
 from invariants import SqliteRows, violations
-from load import Client, Submitter, Trainee
+from load import Submitter, Trainee
 
 PROGRAM = "mantissa-server-faults"
 POINT = re.compile(r'MANTISSA_FAILPOINT(?:_STATUS)?\("([^"]+)"\)')

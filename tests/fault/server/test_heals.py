@@ -11,10 +11,10 @@ import time
 import grpc
 
 from blows import attempts_of, cancel, endless_job, kill, short_job, signal_all
+from clients import AGAIN
 from conftest import iterations, sequences, until, watch
 from figures import tell
 from link import Link
-from load import AGAIN
 
 SECONDS = float(os.environ.get("MANTISSA_SECONDS", "45"))
 SEED = int(os.environ.get("MANTISSA_SEED", str(random.SystemRandom().randrange(1 << 32))))

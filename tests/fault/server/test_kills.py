@@ -8,10 +8,11 @@ import random
 import signal
 import subprocess
 
+from clients import Client
 from conftest import until
 from figures import emit
 from invariants import SqliteRows, acknowledged, keep, violations
-from load import Client, Submitter, Trainee
+from load import Submitter, Trainee
 
 KILLS = int(os.environ.get("MANTISSA_KILLS", "200"))
 SEED = int(os.environ.get("MANTISSA_SEED", str(random.SystemRandom().randrange(1 << 32))))

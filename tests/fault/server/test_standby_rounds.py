@@ -12,11 +12,12 @@ import time
 
 import pytest
 
+from clients import Client
 from conftest import until
 from figures import emit
 from invariants import PostgresRows, acknowledged, keep, violations
 from link import Link
-from load import Client, Submitter, Trainee
+from load import Submitter, Trainee
 from standby_pair import POSTGRES, Pair
 
 ROUNDS = int(os.environ.get("MANTISSA_ROUNDS", "10"))

@@ -1,6 +1,8 @@
 #include "worker/agent/forward/checkpoint_forwarder.h"
 
 #include <chrono>
+#include <string>
+#include <vector>
 
 #include "gtest/gtest.h"
 
@@ -23,6 +25,7 @@ class CheckpointForwarderTest : public testing::Test {
   void Save(const std::string& name) {
     v1::Checkpoint checkpoint;
     checkpoint.set_name(name);
+    checkpoint.set_path("job-1/" + name);
     forwarder_.Commit(MakeRef(), checkpoint);
   }
   void Answer(absl::StatusOr<v1::CommitCheckpointResponse> answer) {
@@ -51,6 +54,7 @@ TEST_F(CheckpointForwarderTest, TellsWhatMayBeDeleted) {
   EXPECT_EQ(answers[0].committed.name(), "one");
   EXPECT_EQ(answers[0].committed.deletions(0), "job-1/attempt-0001/step-1");
   EXPECT_TRUE(answers[0].committed.error().empty());
+  EXPECT_FALSE(answers[0].given_up);
   EXPECT_TRUE(forwarder_.Drained());
 }
 
@@ -92,6 +96,41 @@ TEST_F(CheckpointForwarderTest, ARefusalIsFinalAndReachesTheTrainer) {
     EXPECT_EQ(answers[0].committed.error(), status.message());
   }
   EXPECT_EQ(forwarder_.counts().refused, 3);
+}
+
+TEST_F(CheckpointForwarderTest, WhileTheServerIsAwayTheOneAskedAboutAndTheNewestAreKept) {
+  Save("one");
+  Tick();
+  for (const char* name : {"two", "three", "four"}) Save(name);
+  EXPECT_TRUE(forwarder_.TakeAnswers().empty()) << "the server is only slow";
+  Answer(absl::UnavailableError("away"));
+  Save("five");
+  const auto given_up = forwarder_.TakeAnswers();
+  ASSERT_EQ(given_up.size(), 3u);
+  for (std::size_t i = 0; i < given_up.size(); ++i) {
+    const std::string name = std::vector<std::string>{"two", "three", "four"}[i];
+    EXPECT_EQ(given_up[i].key, (AttemptKey{"job-1", 1}));
+    EXPECT_TRUE(given_up[i].given_up);
+    EXPECT_EQ(given_up[i].committed.name(), name);
+    ASSERT_EQ(given_up[i].committed.deletions_size(), 1);
+    EXPECT_EQ(given_up[i].committed.deletions(0), "job-1/" + name);
+    EXPECT_TRUE(given_up[i].committed.error().empty());
+  }
+
+  Tick(milliseconds(5'000));
+  ASSERT_EQ(calls_.size(), 1u);
+  EXPECT_EQ(calls_[0].request.checkpoint().name(), "one");
+  Answer(v1::CommitCheckpointResponse());
+  ASSERT_EQ(calls_.size(), 1u);
+  EXPECT_EQ(calls_[0].request.checkpoint().name(), "five");
+  EXPECT_EQ(forwarder_.counts().committed, 1) << "what was given up does not count";
+  Save("six");
+  Save("seven");
+  for (const char* name : {"five", "six", "seven"}) {
+    ASSERT_EQ(calls_.size(), 1u);
+    EXPECT_EQ(calls_[0].request.checkpoint().name(), name) << "nothing is given up once the server is back";
+    Answer(v1::CommitCheckpointResponse());
+  }
 }
 
 TEST_F(CheckpointForwarderTest, TheAnswerForAForgottenAttemptIsNobodys) {

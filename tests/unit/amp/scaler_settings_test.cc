@@ -98,6 +98,22 @@ TEST(ScalerSettingsTest, OnlyClampGoesOnAtTheFloorWhateverThePreset) {
   }
 }
 
+TEST(ScalerSettingsTest, AFloorThatFp32CanNotHoldIsAFloorAllTheSame) {
+  for (const double floor : {0.1, 0.7, 1e-3}) {  // the FP32 number next to it is above it, below it, above it
+    Precision precision = Fp16(LossScale::TORCH);
+    precision.mutable_loss_scale()->set_init(4 * floor);
+    precision.mutable_loss_scale()->set_min(floor);
+    SCOPED_TRACE(floor);
+    LossScaler scaler(ScalerSettingsFrom(precision, 1));
+    for (int overflow = 0; overflow < 2; ++overflow) scaler.Update(true);
+    EXPECT_EQ(scaler.scale(), static_cast<float>(floor));
+    EXPECT_EQ(scaler.halt(), Halt::kNone);
+    scaler.Update(true);
+    EXPECT_EQ(scaler.scale(), static_cast<float>(floor));
+    EXPECT_EQ(scaler.halt(), Halt::kScaleAtFloor);
+  }
+}
+
 TEST(ScalerSettingsTest, OutsideFp16TheScaleIsOffAndTheLimitsOnSkipsStay) {
   for (const Precision::Mode mode : {Precision::FP32, Precision::BF16}) {
     Precision precision = Fp16(LossScale::MEGATRON);

@@ -309,6 +309,15 @@ TEST(AdviceTextTest, ChangesAreACommandAndNothingFromOutsideMovesTheCursor) {
   EXPECT_THAT(AdviceText(AdviseOn(AdvisedJob(""), {}), {}, "a.yaml", "", 80), Not(HasSubstr("mantissa submit")));
 }
 
+TEST(AdviceTextTest, TheCommandIsSafeToCopyWhateverTheFileIsCalled) {
+  const std::vector<StudyOutcome> outcomes = {Found(Failures("REMEDIED"))};
+  const Advice advice = AdviseOn(AdvisedJob(kFp16), outcomes);
+  const auto command_for = [&](const std::string& file) { return AdviceText(advice, outcomes, file, "", 80); };
+  EXPECT_THAT(command_for("specs/a-1_b.yaml"), HasSubstr("mantissa submit specs/a-1_b.yaml --set"));
+  EXPECT_THAT(command_for("a;rm $(b).yaml"), HasSubstr("mantissa submit 'a;rm $(b).yaml' --set"));
+  EXPECT_THAT(command_for("it's.yaml"), HasSubstr("mantissa submit 'it'\\''s.yaml' --set"));
+}
+
 TEST(AdviceTextTest, WhatNoFlagReachesIsNotInTheCommand) {
   const std::vector<StudyOutcome> outcomes = {Found(Product("m: 60 n: 1001 k: 64 padding_gain: 1.4"))};
   const std::string text = AdviceText(AdviseOn(AdvisedJob("batch_size: 60"), outcomes), outcomes, "a.yaml", "", 80);

@@ -412,6 +412,19 @@ TEST_F(CommandTest, EachKindOfFailureHasItsExitCode) {
   }
 }
 
+// It is gRPC that cancels it, and nobody was interrupted.
+TEST_F(CommandTest, ACallThatAnEndingServerTurnsAwayMayBeTriedAgain) {
+  server_.jobs().FailNext("ListJobs", grpc::Status(grpc::StatusCode::CANCELLED, "CANCELLED"));
+  const CliRun run = Run({"list"});
+  EXPECT_EQ(run.code, kExitUnavailable);
+  EXPECT_THAT(run.err, HasSubstr("was about to end and did not take the call; try again"));
+
+  server_.jobs().AddJob(ExampleJob());
+  server_.jobs().SetLog("0123456789");
+  server_.jobs().FailNext("ReadLogs", grpc::Status(grpc::StatusCode::CANCELLED, "CANCELLED"));
+  EXPECT_EQ(Run({"logs", "-f", "digits-fp16"}).out, "0123456789");
+}
+
 TEST_F(CommandTest, ShowsNoControlCharactersOfTheServer) {
   server_.jobs().FailNext("ListJobs", ErrorWith(grpc::StatusCode::INTERNAL, "a\x1b[2Jb", "R\x1b"));
   const CliRun run = Run({"list"});

@@ -109,6 +109,35 @@ TEST_F(SchedulerFence, LogsAndFilesMayFollowAnEndUntilTheWorkerForgetsIt) {
   EXPECT_EQ(ReasonOf(plane_.CommitCheckpoint(ref_, 1).status()), kLeaseLost) << "checkpoints may not";
 }
 
+TEST_F(SchedulerFence, AnEndedAttemptMaySpeakUntilItsWorkerLetsGo) {
+  EXPECT_FALSE(plane_.scheduler->MaySpeak(job_, 2)) << "there is none";
+  EXPECT_TRUE(plane_.scheduler->MaySpeak(job_, 1));
+  ASSERT_TRUE(worker_.End(v1::Attempt::SUCCEEDED).ok());
+  EXPECT_TRUE(plane_.scheduler->MaySpeak(job_, 1)) << "its last words may be on their way";
+  EXPECT_THAT(plane_.last.silent_jobs, testing::IsEmpty());
+  ASSERT_TRUE(worker_.Sync().ok());
+  EXPECT_FALSE(plane_.scheduler->MaySpeak(job_, 1));
+  EXPECT_THAT(plane_.last.silent_jobs, testing::ElementsAre(job_)) << "who waits for it is told";
+}
+
+TEST_F(SchedulerFence, NobodyWaitsForTheLastWordsOfAWorkerThatIsSilent) {
+  ASSERT_TRUE(worker_.End(v1::Attempt::SUCCEEDED).ok());
+  plane_.Pass(seconds(14));
+  EXPECT_TRUE(plane_.scheduler->MaySpeak(job_, 1));
+  plane_.Pass(seconds(1));
+  EXPECT_FALSE(plane_.scheduler->MaySpeak(job_, 1));
+  EXPECT_THAT(plane_.last.silent_jobs, testing::ElementsAre(job_));
+}
+
+TEST_F(SchedulerFence, AnAttemptThatTheServerHasEndedMaySpeakNoMore) {
+  for (int i = 0; i < 12; ++i) {
+    ASSERT_TRUE(worker_.Sync().ok());
+    plane_.Pass(seconds(25));
+  }
+  ASSERT_EQ(plane_.Attempt(job_, 1).reason(), v1::Reason::STALLED);
+  EXPECT_FALSE(plane_.scheduler->MaySpeak(job_, 1)) << "though its worker has not let go of it yet";
+}
+
 TEST_F(SchedulerFence, AnotherWorkersReportSaysNothingForIt) {
   FakeWorker thief(plane_, "ws-2");
   thief.held = worker_.held;

@@ -38,6 +38,12 @@ class FilesTest : public ServerTest {
     return last;
   }
 
+  // What has ended is spoken of no more.
+  void Forget() {
+    worker->report.clear_attempts();
+    EXPECT_TRUE(worker->Synchronize().ok());
+  }
+
   v1::ReadLogsRequest LogsRequest() {
     v1::ReadLogsRequest request;
     request.set_job_id(job.id());
@@ -167,8 +173,32 @@ TEST_F(FilesTest, FollowedLogsEndWithTheAttempt) {
     expected += line;
   }
   worker->End(v1::Attempt::SUCCEEDED, v1::Reason::COMPLETED);
+  Forget();
   reader.join();
   EXPECT_EQ(text, expected);
+}
+
+TEST_F(FilesTest, FollowedLogsHaveTheLastWordsThatComeAfterTheEnd) {
+  PublishLogs("first ", 0);
+  worker->End(v1::Attempt::FAILED, v1::Reason::INTERNAL_ERROR);
+  v1::ReadLogsRequest request = LogsRequest();
+  EXPECT_EQ(ReadLogs(request), "first ") << "what there is, for one who does not follow";
+  request.set_follow(true);
+  grpc::ClientContext context;
+  const auto stream = jobs->ReadLogs(&context, request);
+  v1::ReadLogsResponse frame;
+  ASSERT_TRUE(stream->Read(&frame));
+  EXPECT_EQ(frame.data(), "first ");
+  // Each is read before the next is printed: the stream has nothing left to send again and again, and never ends.
+  const std::string last = "the last words, a letter at a time, as they come";
+  for (size_t i = 0; i < last.size(); ++i) {
+    PublishLogs(last.substr(i, 1), static_cast<int64_t>(6 + i));
+    ASSERT_TRUE(stream->Read(&frame)) << "ended before \"" << last.substr(i) << '"';
+    EXPECT_EQ(frame.data(), last.substr(i, 1));
+  }
+  Forget();
+  EXPECT_FALSE(stream->Read(&frame));
+  EXPECT_TRUE(stream->Finish().ok());
 }
 
 TEST_F(FilesTest, LogsCanBeFollowedBeforeTheFirstAttempt) {
@@ -189,6 +219,7 @@ TEST_F(FilesTest, LogsCanBeFollowedBeforeTheFirstAttempt) {
   worker->Run();
   PublishLogs("first words", 0);
   worker->End(v1::Attempt::SUCCEEDED, v1::Reason::COMPLETED);
+  Forget();
   reader.join();
   EXPECT_EQ(text, "first words");
 }

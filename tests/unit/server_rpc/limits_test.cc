@@ -23,6 +23,17 @@ class LimitsTest : public ServerTest {
     Restart();
   }
 
+  // As the worker called itself last; empty for one that has not been heard of.
+  std::string VersionOf(const std::string& worker_id) {
+    grpc::ClientContext context;
+    v1::ListWorkersResponse response;
+    EXPECT_TRUE(admin->ListWorkers(&context, {}, &response).ok());
+    for (const v1::Worker& worker : response.workers()) {
+      if (worker.id() == worker_id) return worker.version();
+    }
+    return "";
+  }
+
   // Calls any method with one message of these bytes.
   grpc::Status Call(const std::string& method, const std::string& bytes, std::string* response = nullptr) {
     auto channel = NewChannel();
@@ -230,7 +241,7 @@ TEST_F(LimitsTest, AWatchIsCountedUntilItsClientGoes) {
 TEST_F(LimitsTest, DrainTellsStreamsToComeBackAndEnds) {
   options.next_call = std::chrono::milliseconds(60'000);
   options.lease = std::chrono::milliseconds(360'000);
-  ServeMetrics();
+  Restart();
   const v1::Job job = Submit();
   v1::WatchJobRequest request;
   request.set_job_id(job.id());
@@ -244,9 +255,11 @@ TEST_F(LimitsTest, DrainTellsStreamsToComeBackAndEnds) {
   worker.report.set_draining(true);  // gets nothing, and so hangs
   ASSERT_TRUE(worker.Synchronize().ok());
   grpc::Status hanging;
+  worker.report.set_version("of the call that hangs");
   std::thread call([&] { hanging = worker.Synchronize(std::chrono::milliseconds(60'000)); });
-  // Until the call hangs, so that it is the drain that ends it.
-  for (std::string text; text.find("method=\"WorkerService/Synchronize\"} 1") == std::string::npos;) text = Scrape();
+  // Until the call has been taken in, so that it is the drain that ends it: gRPC cancels those that are still on their
+  // way to a handler.
+  while (VersionOf("ws-1") != "of the call that hangs") std::this_thread::yield();
 
   server->Drain(std::chrono::seconds(30));
   call.join();

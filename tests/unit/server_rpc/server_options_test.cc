@@ -5,6 +5,7 @@
 
 #include "gtest/gtest.h"
 
+#include "server/program/scheduler_options.h"
 #include "server/rpc/listen_address.h"
 
 namespace mantissa::server {
@@ -168,6 +169,30 @@ TEST(ListenAddressTest, WhatIsNoneIsRefused) {
                                  "host:1 ", "host:99999999999999999999"}) {
     EXPECT_FALSE(ParseListenAddress(text).ok()) << text;
   }
+}
+
+TEST(ServerOptionsTest, WhatTheSchedulerDecidesByArrivesThere) {
+  ServerOptions options;
+  options.lease = milliseconds(1);
+  options.next_call = milliseconds(2);
+  options.disconnect_grace = milliseconds(3);
+  options.max_queued_jobs = 4;
+  options.tenant_max_queued_jobs = 5;
+  options.priority_worth = milliseconds(6);
+  options.reserve_after = milliseconds(7);
+  options.preempting_priority = 1'000;
+  const SchedulerOptions scheduler = SchedulerOptionsOf(options, 8);
+  EXPECT_EQ(scheduler.lease, milliseconds(1));
+  EXPECT_EQ(scheduler.next_call, milliseconds(2));
+  EXPECT_EQ(scheduler.disconnect_grace, milliseconds(3));
+  EXPECT_EQ(scheduler.max_queued_jobs, 4);
+  EXPECT_EQ(scheduler.max_queued_jobs_per_tenant, 5);
+  EXPECT_EQ(scheduler.priority_worth, milliseconds(6));
+  EXPECT_EQ(scheduler.reserve_after, milliseconds(7));
+  EXPECT_EQ(scheduler.preempting_priority, 1'000);
+  EXPECT_EQ(scheduler.epoch, 8);
+  EXPECT_EQ(SchedulerOptionsOf(ServerOptions(), 8).preempting_priority, std::nullopt)
+      << "nobody, unless it is asked for";
 }
 
 }  // namespace

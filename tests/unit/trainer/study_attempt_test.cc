@@ -1,5 +1,7 @@
 #include "worker/trainer/study_attempt.h"
 
+#include <algorithm>
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -10,6 +12,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/unit/trainer/bits.h"
+#include "tests/unit/trainer/ticking_clock.h"
 #include "tests/unit/trainer/trainer_fixture.h"
 #include "worker/trainer/machine/host.h"
 
@@ -101,6 +104,38 @@ TEST_F(StudyAttemptTest, EachCaseIsAnEventThatCountsOn) {
     EXPECT_EQ(cases[i].severity(), v1::JobEvent::INFO);
   }
   EXPECT_THAT(cases.at(0).message(), HasSubstr("FP32, seed 0, iteration 25 of 50: loss "));
+  for (const v1::JobEvent& event : seen.events()) EXPECT_NE(event.reason(), "STUDY_GOES_ON") << "none is long";
+}
+
+TEST_F(StudyAttemptTest, InALongCaseItIsNeverSilentForAsLongAsAStall) {
+  v1::RunAttempt run = Comparison();
+  run.mutable_spec()->mutable_timeouts()->mutable_stall()->set_seconds(15);
+  Conversation conversation;
+  const TickingClock clock(std::chrono::seconds(1));  // so that 25 iterations, a case, take longer
+  FakeControl never;
+  const AttemptEnvironment environment{.device_name = "cpu",
+                                       .roots = folder_.roots(),
+                                       .checkpoint_storage_id = "",
+                                       .version = "",
+                                       .channel = conversation.channel(),
+                                       .control = never,
+                                       .clock = clock};
+  RunAttempt(run, environment);
+  std::vector<v1::JobEvent> events;
+  for (const v1::TrainerReport& report : conversation.agent().ReadAll(conversation.channel())) {
+    for (const v1::Segment& segment : report.telemetry().segments()) {
+      if (segment.has_event()) events.push_back(segment.event());
+    }
+  }
+  ASSERT_THAT(events, SizeIs(::testing::Gt(9u))) << "the start, eight cases, and more";
+  std::int64_t longest = 0;
+  for (std::size_t i = 1; i < events.size(); ++i) {
+    longest = std::max(longest, events[i].time().seconds() - events[i - 1].time().seconds());
+  }
+  EXPECT_LT(longest, 15);
+  EXPECT_EQ(events.at(1).reason(), "STUDY_GOES_ON");
+  EXPECT_EQ(events.at(1).message(), "0 of 8 cases are done; the next one takes its time");
+  EXPECT_EQ(events.at(1).iteration(), 0);
 }
 
 TEST_F(StudyAttemptTest, HeartbeatsMoveWithTheCases) {

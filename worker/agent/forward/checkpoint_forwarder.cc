@@ -1,6 +1,7 @@
 #include "worker/agent/forward/checkpoint_forwarder.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace mantissa::agent {
@@ -22,6 +23,19 @@ void CheckpointForwarder::Commit(const v1::AttemptRef& ref, const v1::Checkpoint
   Queue& queue = queues_[KeyOf(ref)];
   queue.ref = ref;
   queue.waiting.push_back(checkpoint);
+  if (queue.away) GiveUpOlder(KeyOf(ref), queue);
+}
+
+// See Note [Uncommitted].
+void CheckpointForwarder::GiveUpOlder(const AttemptKey& key, Queue& queue) {
+  while (queue.waiting.size() > 2) {
+    const auto older = std::next(queue.waiting.begin());
+    CommitAnswered given_up{.key = key, .committed = {}, .given_up = true};
+    given_up.committed.set_name(older->name());
+    given_up.committed.add_deletions(older->path());
+    answers_.push_back(std::move(given_up));
+    queue.waiting.erase(older);
+  }
 }
 
 void CheckpointForwarder::Tick(SteadyTime now) {
@@ -57,10 +71,11 @@ void CheckpointForwarder::OnAnswer(const AttemptKey& key, std::uint64_t call,
   queue.call = 0;
   if (IsPassing(answer.status())) {
     ++counts_.retries;
-    queue.failed = true;
-    return;
+    queue.failed = queue.away = true;
+    return GiveUpOlder(key, queue);
   }
-  CommitAnswered done{key, {}};
+  queue.away = false;
+  CommitAnswered done{.key = key, .committed = {}};
   done.committed.set_name(queue.waiting.front().name());
   if (answer.ok()) {
     ++counts_.committed;
