@@ -13,7 +13,8 @@ installed into a folder of its own and packed, each image with an SPDX list of w
   --tag TAG         [the version]
   --tree DIR        keep the installed trees there [build/images]
 
-worker-cuda wants a build with the CUDA plug-in and deploy/setup.sh --cuda.
+worker-cuda wants a build with the CUDA plug-in and deploy/setup.sh --cuda. It takes 3.9 GB, most of it CUDA's libraries, and
+three minutes on two cores; the server takes 0.15 GB.
 END_OF_USAGE
 }
 
