@@ -98,5 +98,5 @@ def test_it_is_what_the_gpu_overlay_asks_for_and_lists_what_is_in_it(daemon, ima
     assert config["Labels"]["org.opencontainers.image.title"] == "mantissa-worker-cuda"
     assert config["User"] == "10001:10001" and config["Entrypoint"] == ["mantissa-worker"]
     assert "NVIDIA_VISIBLE_DEVICES=all" in config["Env"]
-    packages = {package["name"] for package in json.loads((images / "worker-cuda.spdx.json").read_text())["packages"]}
+    packages = {package["name"].replace("_", "-") for package in json.loads((images / "worker-cuda.spdx.json").read_text())["packages"]}
     assert {"torch", "nvidia-cublas", "nvidia-cudnn-cu13", "nvidia-nccl-cu13"} <= packages
