@@ -270,7 +270,7 @@ set_up_libtorch() {
       fetch_wheels "$requirements/libtorch-cuda.txt" "$scratch/cuda_wheels"
       say "CUDA libraries: checksums match; unpacking"
       unpack_wheels "$scratch/cuda_wheels" "$scratch/cuda"
-      cp -rl --remove-destination "$scratch/cuda/nvidia" "$deps/libtorch/"
+      cp -rl --remove-destination "$scratch"/cuda/nvidia* "$deps/libtorch/"  # licences, too
       cp "$requirements/libtorch-cuda.txt" "$deps/libtorch/cuda.txt"
     fi
     check_loads "$deps/libtorch/torch" libtorch_cuda.so "Remove $deps/libtorch and run this again."

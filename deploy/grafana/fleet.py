@@ -117,10 +117,11 @@ def make():
                           [Query(grown("mantissa_refused_calls_total", "reason"), "{{reason}}"),
                            Query(grown("mantissa_ended_connections_total"), "connections ended")], bars=True, stacked=True,
                           floor=0))
-    made.with_panel(graph("When does the certificate end?", "What is left of the API's TLS certificate; nothing where "
-                          "there is no TLS. The server takes up a new one without a restart.", "s",
-                          [Query("min(mantissa_server_certificate_expiry_timestamp_seconds) - time()", "left")], floor=0,
-                          empty="no TLS"))
+    made.with_panel(graph("When do certificates end?", "What is left of the API's TLS certificate, and of the worker's "
+                          "whose ends first; nothing where there is no TLS. New ones are taken up without a restart.", "s",
+                          [Query("min(mantissa_server_certificate_expiry_timestamp_seconds) - time()", "a server's"),
+                           Query("min(mantissa_worker_certificate_expiry_timestamp_seconds) - time()", "a worker's")],
+                          floor=0, empty="no TLS"))
     made.with_panel(graph("Which calls are slow?", "What 99 of 100 calls of a method take less than; calls that hang "
                           "on purpose (Synchronize, watches) are left out.", "s",
                           [Query(quantile(0.99, "mantissa_rpc_seconds", "le, method"), "{{method}}")], floor=0))

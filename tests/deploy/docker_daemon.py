@@ -1,4 +1,5 @@
 """A Docker daemon of our own, which leaves the machine as it was: its socket, images and containers lie in one folder."""
+import contextlib
 import os
 import pathlib
 import re
@@ -6,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import time
+
+import pytest
 
 DEBIAN_SOURCES = pathlib.Path("/etc/apt/sources.list.d/debian.sources")
 CERTIFICATES = pathlib.Path("/usr/local/share/ca-certificates")
@@ -18,6 +21,16 @@ def run(*command, **options):
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, **options)
     assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
     return done.stdout
+
+
+def until(condition, what, seconds=120):
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.1)
 
 
 def reason_to_skip():
@@ -148,6 +161,24 @@ def base_archive(cache):
 def base_image(daemon, cache):
     daemon.docker("import", "-c", 'CMD ["bash"]', "-c",
                   "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", base_archive(cache), "debian:bookworm-slim")
+
+
+@contextlib.contextmanager
+def with_base(folder, cache):
+    """A Daemon that has debian:bookworm-slim; where none may be started the whole run is skipped, and says why."""
+    # For ctest, which would call a test that pytest skipped a success.
+    why_not = reason_to_skip()
+    if why_not:
+        pytest.exit(f"SKIPPED: {why_not}", returncode=77)
+    try:
+        started = Daemon(folder)
+    except CannotStart as why_not:
+        pytest.exit(f"SKIPPED: {why_not}", returncode=77)
+    try:
+        base_image(started, cache)
+        yield started
+    finally:
+        started.close()
 
 
 def prometheus_image(daemon, folder, name):

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import urllib.parse
 import urllib.request
 
@@ -18,6 +17,7 @@ import yaml
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import docker_daemon  # noqa: E402
+from docker_daemon import until  # noqa: E402
 
 ROOT = pathlib.Path(os.environ.get("MANTISSA_SOURCE_DIR", pathlib.Path(__file__).resolve().parents[2]))
 BUILD = pathlib.Path(os.environ.get("MANTISSA_BUILD_DIR", ROOT / "build/release"))
@@ -28,16 +28,6 @@ SERVICES = ("server", "worker", "prometheus")
 VERSION = re.search(r"^project\(mantissa VERSION ([0-9.]+)", (ROOT / "CMakeLists.txt").read_text(), re.MULTILINE)[1]
 USER = "10001:10001"
 MEGABYTE = 1_000_000
-
-
-def until(condition, what, seconds=120):
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.1)
 
 
 class Stack:
@@ -91,19 +81,8 @@ class Stack:
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory):
-    why_not = docker_daemon.reason_to_skip()
-    if why_not:
-        # For ctest, which would call a test that pytest skipped a success.
-        pytest.exit(f"SKIPPED: {why_not}", returncode=77)
-    try:
-        started = docker_daemon.Daemon(tmp_path_factory.mktemp("docker"))
-    except docker_daemon.CannotStart as why_not:
-        pytest.exit(f"SKIPPED: {why_not}", returncode=77)
-    try:
-        docker_daemon.base_image(started, DEPS / "debian-bookworm-slim.tar")
+    with docker_daemon.with_base(tmp_path_factory.mktemp("docker"), DEPS / "debian-bookworm-slim.tar") as started:
         yield started
-    finally:
-        started.close()
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,10 @@ ROOT = pathlib.Path(os.environ.get("MANTISSA_SOURCE_DIR", pathlib.Path(__file__)
 BIN = pathlib.Path(os.environ.get("MANTISSA_BIN_DIR", ROOT / "build/release/bin"))
 DEPS = pathlib.Path(os.environ.get("MANTISSA_DEPS_DIR", ROOT / "build/deps"))
 FILE, DOCKERFILE = ROOT / "docker-compose.yml", ROOT / "deploy/docker/Dockerfile"
-OVERLAYS = sorted((ROOT / "deploy/compose").glob("*.yaml"))
+# Those that are documented, by the names of their overlays in the order in which they are given.
+PAIR, TLS = ("postgres",), ("tls",)
+TLS_PAIR = ("postgres", "tls", "postgres-tls")
+COMBINATIONS = [(), ("gpu",), PAIR, TLS, TLS_PAIR, *((*files, "gpu") for files in (PAIR, TLS, TLS_PAIR))]
 VERSION = re.search(r"^project\(mantissa VERSION ([0-9.]+)", (ROOT / "CMakeLists.txt").read_text(), re.MULTILINE)[1]
 # What overlays ask of whoever uses them.
 GIVEN = {"POSTGRES_PASSWORD": "canary", "MANTISSA_CERTIFICATES": "/nowhere"}
@@ -29,13 +32,21 @@ def composed(program, *files, **variables):
     return subprocess.run([program, *named, "config"], capture_output=True, text=True, cwd=ROOT, env=environment)
 
 
+def files_of(overlays):
+    return [FILE, *(ROOT / f"deploy/compose/{overlay}.yaml" for overlay in overlays)]
+
+
+def named(overlays):
+    return "+".join(overlays) or "base"
+
+
 @functools.lru_cache(maxsize=None)
-def services(*files):
-    """Of the files together, as docker-compose 1.29 merges them."""
+def services(*overlays):
+    """Of docker-compose.yml with these, as docker-compose 1.29 merges them."""
     program = COMPOSES["docker-compose 1.29"]
     if program is None:
         pytest.fail("docker-compose is not installed: deploy/setup.sh --tests installs it")
-    done = composed(program, *files, **GIVEN)
+    done = composed(program, *files_of(overlays), **GIVEN)
     assert done.returncode == 0, done.stderr
     return yaml.safe_load(done.stdout)["services"]
 
@@ -45,15 +56,25 @@ def environment_of(service):
 
 
 @pytest.mark.parametrize("compose", COMPOSES)
-@pytest.mark.parametrize("overlay", [None, *OVERLAYS], ids=lambda path: path.stem if path else "base")
-def test_both_composes_take_the_files(compose, overlay):
+@pytest.mark.parametrize("overlays", COMBINATIONS, ids=named)
+def test_both_composes_take_every_combination(compose, overlays):
     program = COMPOSES[compose]
     if program is None or not pathlib.Path(program).exists():
         pytest.skip(f"SKIPPED: {compose} is not here; run deploy/setup.sh --tests")
-    done = composed(program, FILE, *([overlay] if overlay else []), **GIVEN)
+    done = composed(program, *files_of(overlays), **GIVEN)
     assert done.returncode == 0, done.stderr
     assert "warn" not in done.stderr.lower(), done.stderr
     assert "${" not in done.stdout, "a variable that was not replaced"
+
+
+def test_every_overlay_is_in_a_combination_and_says_its_command():
+    overlays = {path.stem for path in (ROOT / "deploy/compose").glob("*.yaml")}
+    assert overlays == {overlay for overlays in COMBINATIONS for overlay in overlays}
+    for overlay in overlays:
+        said = (ROOT / f"deploy/compose/{overlay}.yaml").read_text().split("services:")[0]
+        shown, = re.findall(r"docker compose ((?:-f \S+ (?:\\\n# +)?)+)up -d", said)
+        files = re.findall(r"-f (\S+)", shown)
+        assert [str(path.relative_to(ROOT)) for path in files_of(TLS_PAIR if overlay == "postgres-tls" else (overlay,))] == files
 
 
 def test_what_an_overlay_needs_is_asked_for_by_name():
@@ -64,9 +85,9 @@ def test_what_an_overlay_needs_is_asked_for_by_name():
 
 
 def test_every_service_is_held_in():
-    for overlay in [None, *OVERLAYS]:
-        for name, service in services(FILE, *([overlay] if overlay else [])).items():
-            where = f"{name} with {overlay.name if overlay else 'the base alone'}"
+    for overlays in COMBINATIONS:
+        for name, service in services(*overlays).items():
+            where = f"{name} of {named(overlays)}"
             assert service["restart"] == "unless-stopped", where
             assert service["security_opt"] == ["no-new-privileges:true"], where
             assert service["healthcheck"]["test"][0] == "CMD", f"{where}: a program, not a shell"
@@ -79,7 +100,7 @@ def test_every_service_is_held_in():
 
 
 def test_services_start_when_what_they_need_is_healthy():
-    base, postgres = services(FILE), services(FILE, ROOT / "deploy/compose/postgres.yaml")
+    base, postgres = services(), services("postgres")
     healthy = {"condition": "service_healthy"}
     assert base["worker"]["depends_on"] == {"server": healthy}
     assert base["prometheus"]["depends_on"] == {"server": healthy}
@@ -89,7 +110,7 @@ def test_services_start_when_what_they_need_is_healthy():
 
 
 def test_workers_share_checkpoints_and_servers_share_files():
-    base, postgres = services(FILE), services(FILE, ROOT / "deploy/compose/postgres.yaml")
+    base, postgres = services(), services("postgres")
     assert "checkpoints:/checkpoints:rw" in base["worker"]["volumes"]
     assert postgres["server"]["volumes"] == postgres["server-b"]["volumes"] == ["server:/var/lib/mantissa:rw"]
     for service in ("server", "server-b"):
@@ -100,15 +121,16 @@ def test_workers_share_checkpoints_and_servers_share_files():
         assert postgres[service]["networks"]["default"]["aliases"] == ["servers"]
 
 
-def test_the_second_server_is_what_the_first_is():
-    merged = services(FILE, ROOT / "deploy/compose/postgres.yaml")
+@pytest.mark.parametrize("overlays", [PAIR, TLS_PAIR], ids=named)
+def test_the_second_server_is_what_the_first_is(overlays):
+    merged = services(*overlays)
     first, second = merged["server"], dict(merged["server-b"])  # what is cached stays as it is
     assert second.pop("ports") != first["ports"]
     assert second == {key: value for key, value in first.items() if key not in ("build", "ports")}
 
 
 def test_tls_is_given_whole_and_only_from_the_folder_that_is_named():
-    tls = services(FILE, ROOT / "deploy/compose/tls.yaml")
+    tls = services("tls")
     for service, settings in [("server", ("TLS_CERTIFICATE", "TLS_KEY", "TLS_CLIENT_CA", "TOKENS", "TLS_CA")),
                               ("worker", ("TLS_CERTIFICATE", "TLS_KEY", "TLS_CA"))]:
         given = environment_of(tls[service])
@@ -119,8 +141,26 @@ def test_tls_is_given_whole_and_only_from_the_folder_that_is_named():
     assert worker["MANTISSA_TLS_CERTIFICATE"] == f"/certificates/worker-{worker['MANTISSA_WORKER_ID']}.pem"
 
 
-def test_the_gpu_is_reserved_for_the_worker():
-    worker = services(FILE, ROOT / "deploy/compose/gpu.yaml")["worker"]
+def test_two_servers_with_tls_have_all_of_both():
+    merged = services(*TLS_PAIR)
+    for service in ("server", "server-b"):
+        given = environment_of(merged[service])
+        assert given["MANTISSA_POSTGRES"].startswith("postgresql://mantissa@postgres/"), service
+        for setting in ("TLS_CERTIFICATE", "TLS_KEY", "TLS_CLIENT_CA", "TOKENS", "TLS_CA"):
+            assert given[f"MANTISSA_{setting}"].startswith("/certificates/"), (service, setting)
+        assert f"{GIVEN['MANTISSA_CERTIFICATES']}:/certificates:ro" in merged[service]["volumes"], service
+        check = merged[service]["healthcheck"]["test"]
+        assert "--live" in check and "--unset=MANTISSA_TLS_CERTIFICATE" in check, service
+    worker = environment_of(merged["worker"])
+    assert worker["MANTISSA_SERVER"] == "dns:servers:50051" and worker["MANTISSA_TLS_CERTIFICATE"]
+    # That name is what the certificate is held against.
+    made, = re.findall(r"certs.sh certs server (.*)", (ROOT / "deploy/compose/tls.yaml").read_text())
+    assert "servers" in made.split()
+
+
+@pytest.mark.parametrize("overlays", [files for files in COMBINATIONS if "gpu" in files], ids=named)
+def test_the_gpu_is_reserved_for_the_worker(overlays):
+    worker = services(*overlays)["worker"]
     device, = worker["deploy"]["resources"]["reservations"]["devices"]
     assert device["driver"] == "nvidia" and "gpu" in device["capabilities"]
     assert worker["image"].startswith("mantissa/worker-cuda:")
@@ -128,8 +168,8 @@ def test_the_gpu_is_reserved_for_the_worker():
 
 
 def test_images_of_ours_have_the_version_of_the_project():
-    for overlay in [None, *OVERLAYS]:
-        for service in services(FILE, *([overlay] if overlay else [])).values():
+    for overlays in COMBINATIONS:
+        for service in services(*overlays).values():
             if service["image"].startswith("mantissa/"):
                 assert service["image"].endswith(f":{VERSION}"), "the default of MANTISSA_TAG"
             else:
@@ -137,7 +177,7 @@ def test_images_of_ours_have_the_version_of_the_project():
 
 
 def test_every_file_that_is_mounted_is_there():
-    base = services(FILE)
+    base = services()
     bound = [volume.split(":")[0] for service in base.values() for volume in service.get("volumes", [])
              if volume.startswith("/")]
     assert len(bound) == 4
@@ -150,7 +190,7 @@ def test_prometheus_scrapes_what_the_file_starts():
     users = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
     assert config["global"] == users["global"] and config["rule_files"] == users["rule_files"]
     assert [job["job_name"] for job in config["scrape_configs"]] == [job["job_name"] for job in users["scrape_configs"]]
-    base = services(FILE)
+    base = services()
     names = {name: service for name, service in base.items()}
     for name, service in base.items():
         networks = service.get("networks") or {}
@@ -167,7 +207,7 @@ def test_prometheus_scrapes_what_the_file_starts():
 
 def test_grafana_finds_its_dashboards_and_its_data_source():
     """Grafana itself is run nowhere offline; what it reads at its start is held to what is mounted."""
-    base = services(FILE)
+    base = services()
     mounts = {}
     for volume in base["grafana"]["volumes"]:
         source, target = volume.split(":")[:2]
@@ -189,9 +229,9 @@ def output(*command):
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("overlay", [None, "gpu", "postgres", "tls"])
-def test_every_setting_of_ours_is_one_that_its_program_knows(overlay):
-    for service in services(FILE, *([ROOT / f"deploy/compose/{overlay}.yaml"] if overlay else [])).values():
+@pytest.mark.parametrize("overlays", COMBINATIONS, ids=named)
+def test_every_setting_of_ours_is_one_that_its_program_knows(overlays):
+    for service in services(*overlays).values():
         program = re.match(r"mantissa/(server|worker)", service["image"])
         if program:
             # The health check of a server is the command line beside it.

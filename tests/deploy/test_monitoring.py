@@ -16,7 +16,7 @@ RULES = PROMETHEUS / "rules/mantissa.yml"
 CASES = ROOT / "tests/deploy/alerts.yml"
 DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in sorted((GRAFANA / "dashboards").glob("*.json"))}
 DECLARED = ("server/metrics/server_metrics.cc", "worker/agent/worker_metrics.cc",
-            "worker/agent/devices/device_metrics.cc")
+            "worker/agent/certificate_metrics.cc", "worker/agent/devices/device_metrics.cc")
 METRIC = re.compile(r"\bmantissa_[a-z0-9_]+")
 
 

@@ -15,6 +15,12 @@ FOR_EVER = 50_000_000
 FAKE_DRIVER = pathlib.Path(os.environ.get("MANTISSA_BUILD_DIR", BIN.parent)) / "fake-nvml"
 
 
+def metrics_of(worker):
+    """The address, once the worker has said it."""
+    return "127.0.0.1:" + until(
+        lambda: re.search(r'"metrics_port":"?(\d+)', worker.log_text()), "the worker says its port").group(1)
+
+
 class Observed(Cluster):
     """A server and a worker that Prometheus scrapes, from before the first job on."""
 
@@ -29,8 +35,7 @@ class Observed(Cluster):
                                 "--threads", 1, "--root", f"data={self.data}", "--root",
                                 f"checkpoints={self.checkpoints}"], self.folder, **variables)
         self.workers[name] = worker
-        self.worker_metrics = "127.0.0.1:" + until(
-            lambda: re.search(r'"metrics_port":"?(\d+)', worker.log_text()), "the worker says its port").group(1)
+        self.worker_metrics = metrics_of(worker)
         until(lambda: any(w.connected for w in self.admin().ListWorkers(
             self.pb("admin_service").ListWorkersRequest()).workers), "the worker is connected")
 

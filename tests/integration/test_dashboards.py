@@ -50,9 +50,12 @@ def test_every_query_of_every_dashboard_returns_data(observed):
                "job": Viewer(prometheus, DASHBOARDS["job"], begin, name="overflows", job_id=scaled.id)}
     assert set(viewers) == set(DASHBOARDS), "each is looked at"
     of_a_gpu = without_a_driver(observed)
+    of_tls = {query for _, query, _ in viewers["fleet"].queries() if "worker_certificate" in query}
+    missing = {"devices": of_a_gpu, "fleet": of_tls}
     for name, viewer in viewers.items():
-        nothing_empty(viewer, but=of_a_gpu if name == "devices" else frozenset())
+        nothing_empty(viewer, but=missing.get(name, frozenset()))
     assert {query for _, query in viewers["devices"].empty()} == of_a_gpu, "these, and only where there is no GPU"
+    assert {query for _, query in viewers["fleet"].empty()} == of_tls != set(), "this worker shows no certificate"
     # One worker rather than all of them.
     nothing_empty(Viewer(prometheus, DASHBOARDS["devices"], begin, worker=observed.worker_metrics), but=of_a_gpu)
     # A job without a loss scale lacks what is about it, and nothing else.

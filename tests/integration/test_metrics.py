@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from conftest import ROOT, until
-from observed import observed_with_a_driver, text_of, value_in  # noqa: F401 (fixture)
+from observed import metrics_of, observed_with_a_driver, text_of, value_in  # noqa: F401 (fixture)
 
 PAGE = ROOT / "deploy/prometheus/README.md"
 SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? ", re.MULTILINE)
@@ -51,8 +51,23 @@ def busy(observed_with_a_driver):
     return it
 
 
+def with_a_certificate(cluster):
+    """What a worker shows that has a certificate to show. (A server without TLS lets it in nowhere.)"""
+    certs = cluster.folder / "certs"
+    subprocess.run([ROOT / "deploy/certs.sh", certs, "worker", "ws-2"], check=True, stdout=subprocess.DEVNULL,
+                   env={"PATH": "/usr/bin:/bin"})
+    worker = cluster.launch_worker("ws-2", MANTISSA_TLS_CA=str(certs / "ca.pem"),
+                                   MANTISSA_TLS_CERTIFICATE=str(certs / "worker-ws-2.pem"),
+                                   MANTISSA_TLS_KEY=str(certs / "worker-ws-2-key.pem"))
+    return text_of(metrics_of(worker))
+
+
 def test_the_page_lists_every_family_that_is_shown_with_its_labels_and_meaning(busy):
     server, worker = families_of(text_of(busy.metrics)), families_of(text_of(busy.worker_metrics))
+    shows = families_of(with_a_certificate(busy))
+    only_with_tls = "mantissa_worker_certificate_expiry_timestamp_seconds"
+    assert only_with_tls not in worker, "absent where no certificate is shown"
+    worker[only_with_tls] = shows[only_with_tls]
     both = server.keys() & worker.keys()
     for heading, shown in [("Of both", {name: server[name] for name in both}),
                            ("Of the server", {name: server[name] for name in server.keys() - both}),

@@ -2,10 +2,12 @@
 import shutil
 import ssl
 import subprocess
+import time
 
 import pytest
 
 from conftest import BIN, until
+from observed import metrics_of, text_of, value_in
 from secured import refusal, secured  # noqa: F401 (a fixture)
 from test_access import jobs_of
 
@@ -229,8 +231,20 @@ def test_certificates_are_replaced_while_streams_are_open(secured):  # noqa: F81
             return now
 
     until(lambda: shown() != now, "new connections are shown the newest certificate")
-    # The worker's: it goes on, and so does its connection after it was made anew.
+    # The worker's: it goes on, and so does its connection after it was made anew. It shows when its new one ends, and of
+    # one that has expired goes on to show when.
+    def worker_ends():
+        return value_in(text_of(metrics_of(worker)), "mantissa_worker_certificate_expiry_timestamp_seconds")
+
+    day = 86_400
+    assert 364 * day < worker_ends() - time.time() <= 365 * day
+    secured.make_certificate("worker", "ws-1", days=2)
+    until(lambda: day < worker_ends() - time.time() <= 2 * day, "its metric is that of the new one")
+    ends = worker_ends()
+    secured.make_certificate("worker", "ws-1", days=-1)
+    assert worker_ends() == ends, "what was right last"
     secured.make_certificate("worker", "ws-1")
+    assert worker_ends() > ends + 362 * day
     for _ in range(3):
         frame = next(stream)
         assert not frame.end

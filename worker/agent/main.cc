@@ -4,9 +4,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <unistd.h>
 #include <utility>
@@ -24,6 +26,7 @@
 #include "process/settings_flags.h"
 #include "process/stop_signal.h"
 #include "worker/agent/agent.h"
+#include "worker/agent/certificate_metrics.h"
 #include "worker/agent/devices/device_metrics.h"
 #include "worker/agent/devices/gpu_poller.h"
 #include "worker/agent/devices/nvml.h"
@@ -46,6 +49,16 @@ constexpr std::chrono::milliseconds kTellGrace{2'000};
 
 // Nothing can be found where no driver is; a trainer that tries would only write about it.
 bool MayHaveCuda() { return ::access("/dev/nvidiactl", F_OK) == 0 || ::access("/dev/dxg", F_OK) == 0; }
+
+// Said where a plug-in for GPUs has no GPU: in a container that was given none, most likely.
+void SayWhyNoGpu(const std::string& trainer) {
+  std::error_code error;
+  const std::filesystem::path program = std::filesystem::canonical(trainer, error);
+  if (error || MayHaveCuda() || !std::filesystem::exists(program.parent_path() / "libmantissa_cuda.so", error)) return;
+  Log(Level::kWarning,
+      "no NVIDIA driver is here, so no GPU is offered and jobs run on the CPU; a container is given GPUs by "
+      "NVIDIA's container toolkit (docker run --gpus all)");
+}
 
 AgentOptions MakeOptions(const WorkerSettings& settings, const WorkerSetup& setup, const process::Roots& roots,
                          const std::string& worker_id) {
@@ -148,19 +161,21 @@ int Run(const WorkerSettings& settings, const WorkerSetup& setup, const ExportSe
   const std::string visible_gpus = visible == nullptr ? "" : visible;
   const auto device_metrics = std::make_shared<DeviceMetrics>(gpus, visible_gpus);
   const auto process_metrics = std::make_shared<ProcessMetrics>();
+  const process::RealClock clock;
+  const auto certificate_metrics = std::make_shared<CertificateMetrics>(setup.tls, clock);
   std::optional<prometheus::Exposer> exposer;
   try {
     exposer.emplace(settings.metrics_listen, 1);
     exposer->RegisterCollectable(registry);
     exposer->RegisterCollectable(device_metrics);
     exposer->RegisterCollectable(process_metrics);
+    exposer->RegisterCollectable(certificate_metrics);
   } catch (const std::exception& error) {
     Log(Level::kError, "--metrics-listen: can't listen there; is another worker running? name another port, or 0",
         {{"address", settings.metrics_listen}, {"error", error.what()}});
     return 1;
   }
 
-  const process::RealClock clock;
   Inbox inbox;
   GrpcServerLink link(settings.server, setup.tls, settings.tls_server_name);
   ExportHub exports(clock, metrics);
@@ -175,6 +190,7 @@ int Run(const WorkerSettings& settings, const WorkerSetup& setup, const ExportSe
        {"server", settings.server},
        {"version", MANTISSA_VERSION},
        {"metrics_port", exposer->GetListeningPorts().front()}});
+  SayWhyNoGpu(setup.trainer);
   agent.Start();
   std::thread waiter([&stop, &agent] {
     stop.Wait();
