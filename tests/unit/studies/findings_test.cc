@@ -2,9 +2,9 @@
 #include <string>
 
 #include <gmock/gmock.h>
-#include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
+#include "tests/unit/studies/study_place.h"
 #include "worker/studies/report/format_finding.h"
 #include "worker/studies/report/gradient_finding.h"
 #include "worker/studies/report/number_text.h"
@@ -16,13 +16,6 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-template <class Message>
-Message From(const std::string& text) {
-  Message message;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &message)) << text;
-  return message;
-}
 
 TEST(FindingsTest, NumbersReadAsPeopleWriteThem) {
   EXPECT_EQ(PercentText(0.125), "12.5 %");
