@@ -73,11 +73,11 @@ TEST(JudgeTest, WhereOnlyMoreIsWorseLessIsNone) {
 
 TEST(FailureRowTest, SentencesFollowTheNumbers) {
   const v1::FailureRow failed = RowOf(Numbers(0, 1, 0.05));
-  EXPECT_EQ(failed.what_happened(), "A sum: error is 0 in FP32 and 1 in FP16: it stops.");
+  EXPECT_EQ(failed.what_happened(), "A sum; error: 0 in FP32, 1 in FP16. Why: it stops.");
   EXPECT_EQ(failed.remedy(), "With more bits: 0.05, as good as FP32.");
   EXPECT_EQ(failed.low(), 1);
   const v1::FailureRow fine = RowOf(Numbers(0, 0.01, 0));
-  EXPECT_EQ(fine.what_happened(), "A sum: error is 0 in FP32 and 0.01 in FP16: it did not fail here.");
+  EXPECT_EQ(fine.what_happened(), "A sum; error: 0 in FP32, 0.01 in FP16. It did not fail here.");
   EXPECT_EQ(fine.remedy(), "With more bits: 0; it was not needed.");
   EXPECT_THAT(RowOf(Numbers(0, 1, 2)).remedy(), HasSubstr("2, which does not put it right"));
 }
@@ -178,6 +178,7 @@ TEST(FailureModesTest, ASmallModelThatIsAsFastDoesNotFail) {
   EXPECT_DOUBLE_EQ((*overhead)->low, 1);
   EXPECT_DOUBLE_EQ((*overhead)->remedied, 1);
   EXPECT_EQ(Judge(**overhead), Outcome::NOT_SHOWN);
+  EXPECT_THAT((*overhead)->cause, HasSubstr("cost more than products of this size save"));
 }
 
 TEST(FailureModesTest, AStopWithinAnExperimentLeavesItOut) {

@@ -118,7 +118,7 @@ TEST(FindingsTest, FormatsSayTheirRangeAndWhatTheyLose) {
                     10, 65536);
   EXPECT_THAT(finding,
               AllOf(HasSubstr("widest range is that of BF16 (79 decades"), HasSubstr("narrowest that of FP16"),
-                    HasSubstr("FP16 1 and 1."), HasSubstr("gradients after 10 iterations"),
+                    HasSubstr("1 and 1 in FP16."), HasSubstr("gradients that are not 0, after 10 iterations"),
                     HasSubstr("FP16 25 %, times 2^16 1 % (and 12.5 % beyond it)"), HasSubstr("None do in BF16.")));
 }
 

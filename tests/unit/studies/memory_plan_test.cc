@@ -177,10 +177,20 @@ TEST(MemoryFindingTest, FollowsTheRows) {
                                    "measured_bytes: 99 saved_share: -0.1 largest_batch: 0 }"),
                             1 << 20),
               AllOf(HasSubstr("No low precision saves memory here: BF16 with MASTER_FP32, the best, takes 10.0 % more"),
-                    HasSubstr("within 10.0 % of the estimates (1 rows)"), HasSubstr("Not even one sample fits")));
+                    HasSubstr("within 10.0 % of the estimates, in 1 row."), HasSubstr("Not even one sample fits")));
   EXPECT_THAT(MemoryFinding(Report("totals { precision: FP32 estimated_bytes: 1 saved_share: 0 }"), 1),
               AllOf(HasSubstr("No low precision was planned"), Not(HasSubstr("batch"))));
   EXPECT_EQ(MemoryFinding({}, 1), "Nothing was planned.");
+}
+
+TEST(MemoryFindingTest, PrecisionsThatDoEquallyWellAreAllNamed) {
+  const v1::MemoryPlanReport report = Report(
+      "totals { precision: FP32 estimated_bytes: 100 saved_share: 0 largest_batch: 32 } "
+      "totals { precision: BF16 estimated_bytes: 75 saved_share: 0.25 largest_batch: 64 } "
+      "totals { precision: BF16 storage: MASTER_FP32 estimated_bytes: 80 saved_share: 0.2 largest_batch: 64 } "
+      "totals { precision: FP16 estimated_bytes: 75 saved_share: 0.25 largest_batch: 16 }");
+  EXPECT_THAT(MemoryFinding(report, 1 << 20), AllOf(HasSubstr("BF16, FP16 save most, 25.0 %"),
+                                                    HasSubstr("at once is 64, in BF16, BF16 with MASTER_FP32.")));
 }
 
 TEST(RunMemoryPlanTest, OnACpuEveryRowSaysThatItIsEstimated) {

@@ -26,7 +26,7 @@ namespace {
 
 constexpr std::int64_t kIterations = 3;
 constexpr char kTraining[] = "study.memory_plan.training";
-constexpr char kEstimated[] = "ESTIMATED: a CPU does not say what is allocated";
+constexpr char kEstimated[] = "ESTIMATED";  // as a limit of the report explains
 
 struct Trial {
   std::optional<std::int64_t> peak_bytes;
@@ -156,7 +156,7 @@ class MemoryStudy {
       return true;
     }
     if (!total.note().empty()) {
-      AddNote("ESTIMATED", *total.mutable_note());
+      AddNote(kEstimated, *total.mutable_note());
       return true;
     }
     Trial trial = PeakOf(planned, *data_.train, environment_, observer_);
