@@ -183,6 +183,16 @@ TEST(LayoutBenchmarkTest, AStoppedStudyKeepsWhatItHas) {
   EXPECT_THAT(report.limits(), testing::Contains(HasSubstr("stopped after 1 of 3")));
 }
 
+TEST(LayoutBenchmarkTest, HowALowProductIsMadeIsSaidOnlyWhereOneIs) {
+  StudyPlace place;
+  place.precisions = {v1::PrecisionSpec::FP32};
+  FakeObserver observer;
+  v1::Report report;
+  const auto spec = From<v1::LayoutBenchmark>("shapes { m: 8 n: 8 k: 8 } precisions: [FP32, BF16] rounds: 3");
+  ASSERT_TRUE(RunLayoutBenchmark(spec, place.environment(), observer, report).ok());
+  EXPECT_THAT(report.limits(), Not(testing::Contains(HasSubstr("linear op"))));
+}
+
 TEST(LayoutBenchmarkTest, WithoutShapesItHasItsOwn) {
   const StudyPlace place;
   FakeObserver observer(1);
