@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include "worker/data/data_size.h"
 #include "worker/data/feature_dataset.h"
@@ -21,11 +22,16 @@ constexpr std::uint64_t kTaskKey = 0x6d616e7469737361;  // "mantissa"
 
 enum Stream : std::uint64_t { kFeatures = 1, kTeacher = 2, kFirstToken = 3, kDraws = 4, kSuccessors = 5 };
 
+constexpr std::int64_t kDrawGrain = 1 << 12;  // draws of four, some 0.3 ms
+
+// Each draw stands by itself, so that the threads that share them change no bit.
 void FillNormal(std::uint64_t key, std::uint64_t stream, float* out, std::int64_t count) {
-  for (std::int64_t i = 0; i < count; i += 4) {
-    const auto normal = DrawNormal(key, {static_cast<std::uint64_t>(i / 4), stream});
-    std::copy_n(normal.begin(), std::min<std::int64_t>(4, count - i), out + i);
-  }
+  at::parallel_for(0, (count + 3) / 4, kDrawGrain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const auto normal = DrawNormal(key, {static_cast<std::uint64_t>(i), stream});
+      std::copy_n(normal.begin(), std::min<std::int64_t>(4, count - 4 * i), out + 4 * i);
+    }
+  });
 }
 
 // In [0, limit), by the upper half of a 64-bit product: even to 2^-32.

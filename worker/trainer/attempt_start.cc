@@ -80,6 +80,9 @@ v1::TrainingStarted AttemptStart::Describe() {
 absl::Status AttemptStart::ReadData() {
   if (absl::Status can = CheckArithmetic(training_.precision(), env_.precisions, env_.device_name); !can.ok())
     return can;
+  // Data may be drawn, by all threads that the attempt may use, and not by those that another one left.
+  const std::int32_t asked = spec_.resources().cpu_threads();
+  ResetProcess({.threads = asked > 0 ? asked : env_.threads});
   auto data = LoadTrainingData(training_, env_.roots, AvailableMemory(env_.memory_limit_bytes));
   if (!data.ok()) return DataError(data.status());
   data_ = *std::move(data);

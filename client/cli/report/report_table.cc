@@ -72,16 +72,27 @@ double NumberOf(const Message& row, const FieldDescriptor& field) {
   }
 }
 
-// The middle one of what the column has, without signs and zeros: what a prefix has to suit.
-double TypicalOf(const Rows& rows, const FieldDescriptor& field) {
+// The middle one of what the columns have, without signs and zeros: what a prefix has to suit.
+double TypicalOf(const Rows& rows, const std::vector<const FieldDescriptor*>& fields) {
   std::vector<double> values;
   for (const Message* row : rows) {
-    const double value = HasValue(*row, field) ? std::abs(NumberOf(*row, field)) : 0;
-    if (value > 0 && std::isfinite(value)) values.push_back(value);
+    for (const FieldDescriptor* field : fields) {
+      const double value = HasValue(*row, *field) ? std::abs(NumberOf(*row, *field)) : 0;
+      if (value > 0 && std::isfinite(value)) values.push_back(value);
+    }
   }
   if (values.empty()) return 0;
   std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
   return values[values.size() / 2];
+}
+
+// Bytes stand beside bytes, to be added up and compared: one prefix suits all of a table.
+std::vector<const FieldDescriptor*> BytesIn(const Descriptor& type) {
+  std::vector<const FieldDescriptor*> fields;
+  for (int i = 0; i < type.field_count(); ++i) {
+    if (absl::EndsWith(type.field(i)->name(), "_bytes")) fields.push_back(type.field(i));
+  }
+  return fields;
 }
 
 Unit SecondsUnit(double typical) {
@@ -104,12 +115,13 @@ Named NameOf(const FieldDescriptor& field, const Rows& rows) {
   const std::string& name = field.name();
   const auto without = [&name](std::size_t suffix) { return name.substr(0, name.size() - suffix); };
   if (name == "bytes_per_second") {
-    const Unit unit = BytesUnit(TypicalOf(rows, field));
+    const Unit unit = BytesUnit(TypicalOf(rows, {&field}));
     return {"memory", {unit.name + "/s", unit.factor}};
   }
   if (absl::EndsWith(name, "_per_second")) return {without(11), {"/s", 1}};
-  if (absl::EndsWith(name, "_seconds")) return {without(8), SecondsUnit(TypicalOf(rows, field))};
-  if (absl::EndsWith(name, "_bytes")) return {without(6), BytesUnit(TypicalOf(rows, field))};
+  if (absl::EndsWith(name, "_seconds")) return {without(8), SecondsUnit(TypicalOf(rows, {&field}))};
+  if (absl::EndsWith(name, "_bytes"))
+    return {without(6), BytesUnit(TypicalOf(rows, BytesIn(*field.containing_type())))};
   if (absl::EndsWith(name, "_share")) return {without(6), {"%", 100}};
   if (absl::EndsWith(name, "_log2")) return {without(5), {"log2", 1}};
   return {name, {}};
@@ -126,7 +138,7 @@ std::string PowerText(double scale) {
 
 std::string NumberText(const Message& row, const FieldDescriptor& field, const Unit& unit) {
   const double value = NumberOf(row, field);
-  if (IsScale(field)) return PowerText(value);
+  if (IsScale(field)) return value == 0 ? "-" : PowerText(value);  // 0 is that of a run without one
   if (IsReal(field) || unit.factor != 1) return ShortNumber(value * unit.factor, unit.name.empty() ? kDigits : 3);
   if (field.cpp_type() == FieldDescriptor::CPPTYPE_UINT64) {
     return std::to_string(row.GetReflection()->GetUInt64(row, &field));

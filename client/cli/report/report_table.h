@@ -32,9 +32,9 @@ struct ReportColumn {
   bool prose = false;                // sentences
 };
 
-// The first `most` rows as people read them: units in the heading, with the prefix that fits the column; shares as
-// percent, scales as powers of two, ends of an interval beside what they are the ends of. An absent value is `-`;
-// columns that say nothing in any row are left out, but for the first.
+// The first `most` rows as people read them: units in the heading, with the prefix that fits the column, or all that
+// are bytes; shares as percent, scales as powers of two, ends of an interval beside what they are the ends of. An
+// absent value is `-`; columns that say nothing in any row are left out, but for the first.
 std::vector<ReportColumn> ColumnsOf(const ReportSection& section, std::size_t most);
 
 // `best loss scale` and `2^14`: what the result says of the whole, in the order of its fields.

@@ -58,8 +58,10 @@ void AppendSection(const ReportSection& section, const ReportView& view, std::st
   const bool whole = !view.section.empty();
   const std::size_t shown = whole ? section.rows.size() : std::min(kMostRows, section.rows.size());
   absl::StrAppend(&text, "\n", section.name, "\n", LayOut(ColumnsOf(section, shown), view.width));
-  if (shown == section.rows.size()) return;
-  AppendWrapped("", absl::StrCat("and ", section.rows.size() - shown, " rows more: ", view.command, " ", section.name),
+  const std::size_t more = section.rows.size() - shown;
+  if (more == 0) return;
+  AppendWrapped("",
+                absl::StrCat("and ", more, more == 1 ? " row" : " rows", " more: ", view.command, " ", section.name),
                 view.width, text);
 }
 

@@ -76,9 +76,9 @@ FP16       DIFFERENT      0.07660 [0.05000, 0.1000]  4.80e-3       -     4.20
 
                            PEAK
                          MEMORY  PARAMETER  GRADIENT  OPTIMIZER  ACTIVATION
-PRECISION  VERDICT          MiB        KiB       KiB        KiB         KiB
-FP32       REFERENCE       12.0       77.0      77.0        154        64.0
-BF16       WITHIN_NOISE    11.0       77.0      77.0        154        32.0
+PRECISION  VERDICT          KiB        KiB       KiB        KiB         KiB
+FP32       REFERENCE      12288       77.0      77.0        154        64.0
+BF16       WITHIN_NOISE   11264       77.0      77.0        154        32.0
 TF32       UNSUPPORTED        -          0         0          0           0
 FP16       DIFFERENT          -       77.0      77.0        154        32.0
 
@@ -131,9 +131,9 @@ reasons      it is the fastest precision that is WITHIN_NOISE
 precisions
                                                                                                                                       PEAK
                          MEDIAN   P95  SAMPLES                                                                       EVAL  SKIPPED  MEMORY  PARAMETER  GRADIENT
-PRECISION  VERDICT           ms    ms       /s               SPEEDUP    LOSS                    DISTANCE    NOISE    LOSS        %     MiB        KiB       KiB
-FP32       REFERENCE       2.13  2.50    30046                     -  0.1234                           -  4.80e-3  0.2000        0    12.0       77.0      77.0
-BF16       WITHIN_NOISE    1.50  1.71    42666  1.420 [1.380, 1.450]  0.1255  2.10e-3 [1.20e-3, 3.00e-3]  4.80e-3  0.2100        0    11.0       77.0      77.0
+PRECISION  VERDICT           ms    ms       /s               SPEEDUP    LOSS                    DISTANCE    NOISE    LOSS        %     KiB        KiB       KiB
+FP32       REFERENCE       2.13  2.50    30046                     -  0.1234                           -  4.80e-3  0.2000        0   12288       77.0      77.0
+BF16       WITHIN_NOISE    1.50  1.71    42666  1.420 [1.380, 1.450]  0.1255  2.10e-3 [1.20e-3, 3.00e-3]  4.80e-3  0.2100        0   11264       77.0      77.0
 TF32       UNSUPPORTED        -     -        -                     -       -                           -        -       -        -       -          0         0
 FP16       DIFFERENT       1.90  2.00    33684  1.120 [1.100, 1.140]  0.2000   0.07660 [0.05000, 0.1000]  4.80e-3       -     4.20       -       77.0      77.0
 
@@ -222,7 +222,7 @@ SCALE          %        %         %        %  BEST
 checks
  LOSS     SKIPPED
 SCALE  ITERATIONS    LOSS  NOTE
-    0           0  0.3100  FP32
+    -           0  0.3100  FP32
  2^14           0  0.3101
  2^-1           3       -
 )");
@@ -242,6 +242,14 @@ TEST(ReportText, ATableThatIsAskedForIsWhole) {
   const std::string text = Text(ComparisonReport(), 80, "curves");
   EXPECT_THAT(text, AllOf(HasSubstr("0.1000\n"), Not(HasSubstr("rows more")), Not(HasSubstr("VERDICT"))));
   EXPECT_THAT(text, HasSubstr("BF16 trains this model")) << "what is said of the whole stays";
+}
+
+TEST(ReportText, OneRowThatIsCutIsOne) {
+  v1::Report report = ComparisonReport();
+  auto& curves = *report.mutable_precision_comparison()->mutable_curves();
+  ASSERT_GT(curves.size(), 21);
+  curves.DeleteSubrange(21, curves.size() - 21);
+  EXPECT_THAT(Text(report, 80), HasSubstr("and 1 row more: "));
 }
 
 TEST(ReportText, NothingIsMadeUpOfAnEmptyReport) {

@@ -8,14 +8,13 @@
 #include <c10/core/Allocator.h>
 #include <c10/util/ThreadLocalDebugInfo.h>
 #include <gmock/gmock.h>
-#include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
-#include "proto/spec/defaults.h"
 #include "proto/spec/model_shape.h"
 #include "tests/unit/studies/study_place.h"
 #include "worker/data/load_data.h"
-#include "worker/studies/memory/trial_run.h"
+#include "worker/studies/run/study_training.h"
+#include "worker/studies/run/trial_run.h"
 
 namespace mantissa::trainer {
 namespace {
@@ -78,11 +77,8 @@ constexpr Case kCases[] = {
 };
 
 v1::TrainingSpec Training(const Case& one, const std::string& precision) {
-  v1::JobSpec job;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(
-      absl::StrCat("training { ", one.training, " iterations: 1 precision { mode: ", precision, " } }"), &job))
-      << one.name;
-  return spec::ResolveDefaults(job).training();
+  return WithDefaults(
+      From<v1::TrainingSpec>(absl::StrCat(one.training, " iterations: 1 precision { mode: ", precision, " }")));
 }
 
 class ActivationBytesTest : public ::testing::TestWithParam<Case> {
@@ -93,12 +89,12 @@ class ActivationBytesTest : public ::testing::TestWithParam<Case> {
     const StudyEnvironment environment = place.environment();
     const v1::TrainingSpec training = Training(GetParam(), precision);
     const TrainingData data = *LoadTrainingData(training, environment.roots, std::int64_t{1} << 30);
-    StudyWatcher watcher;
+    FakeObserver observer;
     TrialRun run(training, *data.train, environment);
     const auto memory = std::make_shared<CountedMemory>();
     {
       const c10::DebugInfoGuard counting(c10::DebugInfoKind::PROFILER_STATE, memory);
-      run.Step(watcher);
+      run.Step(observer);
     }
     const spec::ModelBytes bytes = spec::EstimateModelBytes(training, data.train->shape().sample);
     return static_cast<double>(memory->peak()) / static_cast<double>(bytes.activations);

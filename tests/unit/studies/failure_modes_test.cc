@@ -73,11 +73,11 @@ TEST(JudgeTest, WhereOnlyMoreIsWorseLessIsNone) {
 
 TEST(FailureRowTest, SentencesFollowTheNumbers) {
   const v1::FailureRow failed = RowOf(Numbers(0, 1, 0.05));
-  EXPECT_EQ(failed.what_happened(), "A sum: error is 0 in FP32 and 1 in FP16: it stops.");
+  EXPECT_EQ(failed.what_happened(), "A sum; error: 0 in FP32, 1 in FP16. Why: it stops.");
   EXPECT_EQ(failed.remedy(), "With more bits: 0.05, as good as FP32.");
   EXPECT_EQ(failed.low(), 1);
   const v1::FailureRow fine = RowOf(Numbers(0, 0.01, 0));
-  EXPECT_EQ(fine.what_happened(), "A sum: error is 0 in FP32 and 0.01 in FP16: it did not fail here.");
+  EXPECT_EQ(fine.what_happened(), "A sum; error: 0 in FP32, 0.01 in FP16. It did not fail here.");
   EXPECT_EQ(fine.remedy(), "With more bits: 0; it was not needed.");
   EXPECT_THAT(RowOf(Numbers(0, 1, 2)).remedy(), HasSubstr("2, which does not put it right"));
 }
@@ -112,9 +112,9 @@ TEST(FailingModelsTest, APathologicalModelLosesGradientsToUnderflowUnlessTheLoss
 
 TEST(FailureModesTest, EveryModeIsARowWithItsNumbersAndSentences) {
   const StudyPlace place;
-  StudyWatcher watcher;
+  FakeObserver observer;
   v1::Report report;
-  ASSERT_TRUE(RunFailureModes({}, place.environment(), watcher, report).ok());
+  ASSERT_TRUE(RunFailureModes({}, place.environment(), observer, report).ok());
   const Outcome& result = report.failure_modes();
   ASSERT_EQ(result.modes_size(), 7);
   for (int i = 0; i < result.modes_size(); ++i) {
@@ -133,19 +133,19 @@ TEST(FailureModesTest, EveryModeIsARowWithItsNumbersAndSentences) {
   }
   EXPECT_EQ(report.finding(), FailureFinding(result));
   EXPECT_FALSE(report.partial());
-  EXPECT_EQ(watcher.announced, 7);
-  EXPECT_THAT(watcher.dones, ElementsAre(1, 2, 3, 4, 5, 6, 7));
+  EXPECT_EQ(observer.total, 7);
+  EXPECT_EQ(observer.said.size(), 7U);
 }
 
 TEST(FailureModesTest, OnlyTheModesThatAreAskedForAndTheDeviceHas) {
   StudyPlace place;
   place.precisions = {v1::PrecisionSpec::FP32, v1::PrecisionSpec::BF16};
-  StudyWatcher watcher;
+  FakeObserver observer;
   v1::Report report;
   Modes spec;
   spec.add_modes(Modes::LOST_UPDATES);
   spec.add_modes(Modes::SMALL_EPSILON);
-  ASSERT_TRUE(RunFailureModes(spec, place.environment(), watcher, report).ok());
+  ASSERT_TRUE(RunFailureModes(spec, place.environment(), observer, report).ok());
   ASSERT_EQ(report.failure_modes().modes_size(), 2);
   EXPECT_EQ(report.failure_modes().modes(0).outcome(), Outcome::REMEDIED);
   const v1::FailureRow& lacks = report.failure_modes().modes(1);
@@ -156,12 +156,12 @@ TEST(FailureModesTest, OnlyTheModesThatAreAskedForAndTheDeviceHas) {
 
 TEST(FailureModesTest, AStoppedStudyKeepsWhatItHas) {
   const StudyPlace place;
-  StudyWatcher watcher(1);
+  FakeObserver observer(1);
   v1::Report report;
   Modes spec;
   spec.add_modes(Modes::LOST_UPDATES);
   spec.add_modes(Modes::SMALL_EPSILON);
-  ASSERT_TRUE(RunFailureModes(spec, place.environment(), watcher, report).ok());
+  ASSERT_TRUE(RunFailureModes(spec, place.environment(), observer, report).ok());
   EXPECT_TRUE(report.partial());
   EXPECT_EQ(report.failure_modes().modes_size(), 1);
   EXPECT_THAT(report.limits(), testing::Contains(HasSubstr("stopped after 1 of 2")));
@@ -172,17 +172,18 @@ TEST(FailureModesTest, ASmallModelThatIsAsFastDoesNotFail) {
   const TickingClock clock(std::chrono::seconds(1));
   StudyPlace place;
   place.clock = &clock;
-  StudyWatcher watcher;
-  const auto overhead = SmallModelOverhead(0, place.environment(), watcher);
+  FakeObserver observer;
+  const auto overhead = SmallModelOverhead(0, place.environment(), observer);
   ASSERT_TRUE(overhead.ok() && overhead->has_value());
   EXPECT_DOUBLE_EQ((*overhead)->low, 1);
   EXPECT_DOUBLE_EQ((*overhead)->remedied, 1);
   EXPECT_EQ(Judge(**overhead), Outcome::NOT_SHOWN);
+  EXPECT_THAT((*overhead)->cause, HasSubstr("cost more than products of this size save"));
 }
 
 TEST(FailureModesTest, AStopWithinAnExperimentLeavesItOut) {
   const StudyPlace place;
-  StudyWatcher stopped(0);
+  FakeObserver stopped(0);
   const auto overhead = SmallModelOverhead(0, place.environment(), stopped);
   ASSERT_TRUE(overhead.ok());
   EXPECT_FALSE(overhead->has_value());

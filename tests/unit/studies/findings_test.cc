@@ -2,9 +2,9 @@
 #include <string>
 
 #include <gmock/gmock.h>
-#include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
+#include "tests/unit/studies/study_place.h"
 #include "worker/studies/report/format_finding.h"
 #include "worker/studies/report/gradient_finding.h"
 #include "worker/studies/report/number_text.h"
@@ -16,13 +16,6 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-template <class Message>
-Message From(const std::string& text) {
-  Message message;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &message)) << text;
-  return message;
-}
 
 TEST(FindingsTest, NumbersReadAsPeopleWriteThem) {
   EXPECT_EQ(PercentText(0.125), "12.5 %");
@@ -125,7 +118,7 @@ TEST(FindingsTest, FormatsSayTheirRangeAndWhatTheyLose) {
                     10, 65536);
   EXPECT_THAT(finding,
               AllOf(HasSubstr("widest range is that of BF16 (79 decades"), HasSubstr("narrowest that of FP16"),
-                    HasSubstr("FP16 1 and 1."), HasSubstr("gradients after 10 iterations"),
+                    HasSubstr("1 and 1 in FP16."), HasSubstr("gradients that are not 0, after 10 iterations"),
                     HasSubstr("FP16 25 %, times 2^16 1 % (and 12.5 % beyond it)"), HasSubstr("None do in BF16.")));
 }
 

@@ -4,8 +4,8 @@
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
-#include "proto/spec/defaults.h"
 #include "tests/unit/studies/study_place.h"
+#include "worker/studies/run/study_training.h"
 #include "worker/trainer/attempt_checks.h"
 
 namespace mantissa::trainer {
@@ -17,11 +17,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using Precision = v1::PrecisionSpec;
 
-v1::TrainingSpec Training(const std::string& text) {
-  v1::JobSpec job;
-  *job.mutable_training() = From<v1::TrainingSpec>(text);
-  return spec::ResolveDefaults(job).training();
-}
+v1::TrainingSpec Training(const std::string& text) { return WithDefaults(From<v1::TrainingSpec>(text)); }
 
 // 64 x 128 + 128 and 128 x 10 + 10 parameters; weights alone are 9472.
 constexpr char kMlp[] = "model { mlp { hidden: 128 } } data { train { synthetic {} } } batch_size: 16 ";
@@ -181,15 +177,25 @@ TEST(MemoryFindingTest, FollowsTheRows) {
                                    "measured_bytes: 99 saved_share: -0.1 largest_batch: 0 }"),
                             1 << 20),
               AllOf(HasSubstr("No low precision saves memory here: BF16 with MASTER_FP32, the best, takes 10.0 % more"),
-                    HasSubstr("within 10.0 % of the estimates (1 rows)"), HasSubstr("Not even one sample fits")));
+                    HasSubstr("within 10.0 % of the estimates, in 1 row."), HasSubstr("Not even one sample fits")));
   EXPECT_THAT(MemoryFinding(Report("totals { precision: FP32 estimated_bytes: 1 saved_share: 0 }"), 1),
               AllOf(HasSubstr("No low precision was planned"), Not(HasSubstr("batch"))));
   EXPECT_EQ(MemoryFinding({}, 1), "Nothing was planned.");
 }
 
+TEST(MemoryFindingTest, PrecisionsThatDoEquallyWellAreAllNamed) {
+  const v1::MemoryPlanReport report = Report(
+      "totals { precision: FP32 estimated_bytes: 100 saved_share: 0 largest_batch: 32 } "
+      "totals { precision: BF16 estimated_bytes: 75 saved_share: 0.25 largest_batch: 64 } "
+      "totals { precision: BF16 storage: MASTER_FP32 estimated_bytes: 80 saved_share: 0.2 largest_batch: 64 } "
+      "totals { precision: FP16 estimated_bytes: 75 saved_share: 0.25 largest_batch: 16 }");
+  EXPECT_THAT(MemoryFinding(report, 1 << 20), AllOf(HasSubstr("BF16, FP16 save most, 25.0 %"),
+                                                    HasSubstr("at once is 64, in BF16, BF16 with MASTER_FP32.")));
+}
+
 TEST(RunMemoryPlanTest, OnACpuEveryRowSaysThatItIsEstimated) {
   const StudyPlace place;
-  StudyWatcher watcher;
+  FakeObserver observer;
   v1::Report report;
   v1::MemoryPlan plan;
   *plan.mutable_training() = From<v1::TrainingSpec>(kMlp);
@@ -197,7 +203,7 @@ TEST(RunMemoryPlanTest, OnACpuEveryRowSaysThatItIsEstimated) {
   plan.add_precisions(Precision::FP32);
   plan.add_precisions(Precision::TF32);
   plan.add_precisions(Precision::BF16);
-  ASSERT_TRUE(RunMemoryPlan(plan, place.environment(), watcher, report).ok());
+  ASSERT_TRUE(RunMemoryPlan(plan, place.environment(), observer, report).ok());
   const v1::MemoryPlanReport& result = report.memory_plan();
   ASSERT_EQ(result.totals_size(), 4);
   for (const v1::MemoryTotal& total : result.totals()) {
@@ -209,48 +215,50 @@ TEST(RunMemoryPlanTest, OnACpuEveryRowSaysThatItIsEstimated) {
   EXPECT_THAT(result.totals(1).note(), HasSubstr("UNSUPPORTED: cpu"));
   EXPECT_THAT(report.limits(), testing::Contains(HasSubstr("does not say what is allocated")));
   EXPECT_EQ(report.finding(), MemoryFinding(result, 1 << 20));
-  EXPECT_EQ(watcher.announced, 4);
-  EXPECT_THAT(watcher.dones, ElementsAre(1, 2, 3, 4));
+  EXPECT_EQ(observer.total, 4);
+  EXPECT_EQ(observer.said.size(), 4U);
 }
 
 TEST(RunMemoryPlanTest, OfConvolutionsItSaysWhatIsNotCounted) {
   const StudyPlace place;
-  StudyWatcher watcher;
+  FakeObserver observer;
   v1::MemoryPlan plan;
   plan.add_precisions(Precision::FP32);
   *plan.mutable_training() = From<v1::TrainingSpec>(
       "model { convnet {} } data { train { synthetic { shape: [8, 8] } } } optimizer { adam {} } batch_size: 4");
   v1::Report convolutions, linear;
-  ASSERT_TRUE(RunMemoryPlan(plan, place.environment(), watcher, convolutions).ok());
+  ASSERT_TRUE(RunMemoryPlan(plan, place.environment(), observer, convolutions).ok());
   EXPECT_THAT(convolutions.limits(), testing::Contains(HasSubstr("workspace of convolutions")));
   *plan.mutable_training() = From<v1::TrainingSpec>(kMlp);
-  ASSERT_TRUE(RunMemoryPlan(plan, place.environment(), watcher, linear).ok());
+  FakeObserver again;
+  ASSERT_TRUE(RunMemoryPlan(plan, place.environment(), again, linear).ok());
   EXPECT_THAT(linear.limits(), Not(testing::Contains(HasSubstr("workspace of convolutions"))));
 }
 
 TEST(RunMemoryPlanTest, WithoutADeviceToPlanForItIsTheOneItRunsOn) {
   StudyPlace place;
-  StudyWatcher watcher;
+  FakeObserver observer;
   v1::MemoryPlan plan;
   *plan.mutable_training() = From<v1::TrainingSpec>(kMlp);
   plan.add_precisions(Precision::FP32);
   v1::Report of_limit, whole;
   place.memory_limit_bytes = 1 << 20;
-  ASSERT_TRUE(RunMemoryPlan(plan, place.environment(), watcher, of_limit).ok());
+  ASSERT_TRUE(RunMemoryPlan(plan, place.environment(), observer, of_limit).ok());
   EXPECT_THAT(of_limit.finding(), HasSubstr("1.0 MiB"));
   place.memory_limit_bytes = 0;
-  ASSERT_TRUE(RunMemoryPlan(plan, place.environment(), watcher, whole).ok());
+  FakeObserver again;
+  ASSERT_TRUE(RunMemoryPlan(plan, place.environment(), again, whole).ok());
   EXPECT_GT(whole.memory_plan().totals(0).largest_batch(), of_limit.memory_plan().totals(0).largest_batch());
 }
 
 TEST(RunMemoryPlanTest, SharesAreAgainstFp32WhereItIsNotPlannedToo) {
   const StudyPlace place;
-  StudyWatcher watcher;
+  FakeObserver observer;
   v1::Report report;
   v1::MemoryPlan plan;
   *plan.mutable_training() = From<v1::TrainingSpec>(kMlp);
   plan.add_precisions(Precision::BF16);
-  ASSERT_TRUE(RunMemoryPlan(plan, place.environment(), watcher, report).ok());
+  ASSERT_TRUE(RunMemoryPlan(plan, place.environment(), observer, report).ok());
   const double full = static_cast<double>(PlanOf(kMlp, Precision::FP32).total.estimated_bytes());
   const v1::MemoryTotal& low = report.memory_plan().totals(0);
   EXPECT_DOUBLE_EQ(low.saved_share(), 1 - static_cast<double>(low.estimated_bytes()) / full);
@@ -258,12 +266,12 @@ TEST(RunMemoryPlanTest, SharesAreAgainstFp32WhereItIsNotPlannedToo) {
 
 TEST(RunMemoryPlanTest, DataThatCannotBeReadIsAnErrorWithItsReason) {
   const StudyPlace place;
-  StudyWatcher watcher;
+  FakeObserver observer;
   v1::Report report;
   v1::MemoryPlan plan;
   *plan.mutable_training() =
       From<v1::TrainingSpec>("model { mlp {} } data { train { idx { images: 'images.idx' labels: 'labels.idx' } } }");
-  const absl::Status failed = RunMemoryPlan(plan, place.environment(), watcher, report);
+  const absl::Status failed = RunMemoryPlan(plan, place.environment(), observer, report);
   EXPECT_FALSE(failed.ok());
   EXPECT_EQ(ReasonOf(failed), v1::Reason::BAD_DATA);
   EXPECT_THAT(std::string(failed.message()), HasSubstr("study.memory_plan.training.data.train.idx"));
@@ -271,23 +279,23 @@ TEST(RunMemoryPlanTest, DataThatCannotBeReadIsAnErrorWithItsReason) {
 
 TEST(RunMemoryPlanTest, AGroupThatCoversNothingIsAnErrorThatNamesIt) {
   const StudyPlace place;
-  StudyWatcher watcher;
+  FakeObserver observer;
   v1::Report report;
   v1::MemoryPlan plan;
   *plan.mutable_training() =
       From<v1::TrainingSpec>(std::string(kMlp) + "parameter_groups { match: 'tail' learning_rate: 1 }");
-  const absl::Status failed = RunMemoryPlan(plan, place.environment(), watcher, report);
+  const absl::Status failed = RunMemoryPlan(plan, place.environment(), observer, report);
   EXPECT_EQ(ReasonOf(failed), v1::Reason::BAD_SPEC);
   EXPECT_THAT(std::string(failed.message()), HasSubstr("study.memory_plan.training.parameter_groups"));
 }
 
 TEST(RunMemoryPlanTest, AStoppedStudyKeepsWhatItHas) {
   const StudyPlace place;
-  StudyWatcher watcher(1);
+  FakeObserver observer(1);
   v1::Report report;
   v1::MemoryPlan plan;
   *plan.mutable_training() = From<v1::TrainingSpec>(kMlp);
-  ASSERT_TRUE(RunMemoryPlan(plan, place.environment(), watcher, report).ok());
+  ASSERT_TRUE(RunMemoryPlan(plan, place.environment(), observer, report).ok());
   EXPECT_TRUE(report.partial());
   EXPECT_EQ(report.memory_plan().totals_size(), 1);
   EXPECT_THAT(report.limits(), testing::Contains(HasSubstr("stopped after 1 of 4")));

@@ -69,8 +69,7 @@ class CrowdedObserver final : public StudyObserver {
 };
 
 TEST(PrecisionComparisonTest, APrecisionThatUsesUpTheMemoryIsARowAndTheOthersGoOn) {
-  v1::StudySpec study;
-  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(kTwoSeeds, &study));
+  auto study = From<v1::StudySpec>(kTwoSeeds);
   *study.mutable_precision_comparison()->mutable_training() = SmallSpec(kHidden).training();
   const StudyPlace place;
   CrowdedObserver observer;
@@ -206,8 +205,8 @@ TEST(PrecisionComparisonTest, WhatTheDeviceDoesNotHoldAtOnceIsRunOneAfterAnother
   EXPECT_THAT(apart.report.limits(), Contains(HasSubstr("one after another")));
   EXPECT_THAT(together.report.limits(), Not(Contains(HasSubstr("one after another"))));
   EXPECT_EQ(CurveOf(apart.report, Mode::FP16, 0), CurveOf(together.report, Mode::FP16, 0));
-  EXPECT_THAT(apart.observer.said.at(2), HasSubstr("FP32, seed 0, iteration 50"));
-  EXPECT_THAT(together.observer.said.at(2), HasSubstr("BF16, seed 0, iteration 25"));
+  EXPECT_THAT(apart.observer.said.at(1), HasSubstr("FP32, seed 0, iteration 50"));
+  EXPECT_THAT(together.observer.said.at(1), HasSubstr("BF16, seed 0, iteration 25"));
 }
 
 TEST(PrecisionComparisonTest, CurvesOfLongRunsAreThinnedEvenly) {

@@ -136,8 +136,8 @@ TEST(ProductTest, WhatDoesNotFitIsNotRun) {
 
 TEST(DevicePeaksTest, PeaksAreMeasuredForTheModesThatTheDeviceHas) {
   const StudyPlace place;
-  StudyWatcher watcher;
-  const auto peaks = MeasurePeaks(place.environment(), {Precision::FP32, Precision::TF32}, watcher);
+  FakeObserver observer;
+  const auto peaks = MeasurePeaks(place.environment(), {Precision::FP32, Precision::TF32}, observer);
   ASSERT_TRUE(peaks);
   ASSERT_EQ(peaks->size(), 2);
   EXPECT_GT((*peaks)[0].tflops(), 0);
@@ -149,14 +149,14 @@ TEST(DevicePeaksTest, PeaksAreMeasuredForTheModesThatTheDeviceHas) {
 TEST(DevicePeaksTest, WithoutRoomThereIsNoPeakAndAStopLeavesNone) {
   StudyPlace place;
   place.memory_limit_bytes = 1;
-  StudyWatcher watcher;
-  const auto peaks = MeasurePeaks(place.environment(), {Precision::FP32}, watcher);
+  FakeObserver observer;
+  const auto peaks = MeasurePeaks(place.environment(), {Precision::FP32}, observer);
   ASSERT_TRUE(peaks);
   EXPECT_FALSE((*peaks)[0].has_tflops());
   EXPECT_FALSE((*peaks)[0].has_bytes_per_second());
   EXPECT_THAT((*peaks)[0].note(), HasSubstr("not run"));
   place.memory_limit_bytes = 0;
-  StudyWatcher stopped(0);
+  FakeObserver stopped(0);
   EXPECT_FALSE(MeasurePeaks(place.environment(), {Precision::FP32}, stopped));
 }
 

@@ -20,11 +20,11 @@ bool AsGood(const Experiment& experiment, double number) {
 
 std::string WhatHappened(const Experiment& experiment, Outcome::Outcome outcome) {
   const std::string& mode = v1::PrecisionSpec::Mode_Name(experiment.precision);
-  const std::string numbers = absl::StrFormat("%s: %s is %.3g in FP32 and %.3g in %s", experiment.setting,
+  const std::string numbers = absl::StrFormat("%s; %s: %.3g in FP32, %.3g in %s", experiment.setting,
                                               experiment.quantity, experiment.reference, experiment.low, mode);
-  if (!std::isfinite(experiment.reference)) return numbers + ": FP32 fails, too, so that nothing is told apart.";
-  if (outcome == Outcome::NOT_SHOWN) return numbers + ": it did not fail here.";
-  return absl::StrCat(numbers, ": ", experiment.cause, ".");
+  if (!std::isfinite(experiment.reference)) return numbers + ". FP32 fails, too, so that nothing is told apart.";
+  if (outcome == Outcome::NOT_SHOWN) return numbers + ". It did not fail here.";
+  return absl::StrCat(numbers, ". Why: ", experiment.cause, ".");
 }
 
 std::string RemedyText(const Experiment& experiment, Outcome::Outcome outcome) {

@@ -8,9 +8,10 @@
 #include "absl/strings/str_format.h"
 #include <ATen/ATen.h>
 
-#include "worker/studies/machine/device_peaks.h"
 #include "worker/studies/machine/product.h"
+#include "worker/studies/machine/product_study.h"
 #include "worker/studies/machine/timing.h"
+#include "worker/studies/report/number_text.h"
 #include "worker/studies/study.h"
 
 namespace mantissa::trainer {
@@ -20,24 +21,15 @@ using Mode = v1::PrecisionSpec::Mode;
 using Report = v1::LayoutBenchmarkReport;
 
 constexpr Report::Layout kLayouts[] = {Report::CONTIGUOUS, Report::TRANSPOSED, Report::STRIDED};
-constexpr int kDefaultRounds = 30;
 // Slower than this is a cost, less is noise.
 constexpr double kCost = 1.1;
 // A tail this many times the median is not the product's own.
 constexpr double kDisturbed = 3;
 
-v1::MatrixShape Shape(std::int32_t m, std::int32_t n, std::int32_t k) {
-  v1::MatrixShape shape;
-  shape.set_m(m);
-  shape.set_n(n);
-  shape.set_k(k);
-  return shape;
-}
-
 std::vector<v1::MatrixShape> ShapesOf(const v1::LayoutBenchmark& spec, c10::Device device) {
   if (spec.shapes_size() > 0) return {spec.shapes().begin(), spec.shapes().end()};
-  if (device.is_cpu()) return {Shape(32, 128, 128), Shape(128, 256, 256), Shape(256, 512, 512)};
-  return {Shape(128, 512, 512), Shape(1024, 1024, 1024), Shape(4096, 1024, 1024)};
+  if (device.is_cpu()) return {ShapeOf(32, 128, 128), ShapeOf(128, 256, 256), ShapeOf(256, 512, 512)};
+  return {ShapeOf(128, 512, 512), ShapeOf(1024, 1024, 1024), ShapeOf(4096, 1024, 1024)};
 }
 
 std::vector<Mode> ModesOf(const v1::LayoutBenchmark& spec) {
@@ -63,7 +55,6 @@ class LayoutRows {
       row.set_k(shape.k());
       row.set_precision(mode);
       row.set_layout(layout);
-      AddNote(HowMultiplied(environment_, mode), *row.mutable_note());
     }
     std::optional<std::string> why = WhyNoProduct(environment_, mode);
     // Operands in three layouts, one of them with gaps, and what the FP64 check adds.
@@ -136,10 +127,6 @@ void SetRoofline(const v1::DevicePeak& peak, v1::LayoutRow& row) {
 
 bool MeasuresLaunch(const v1::LayoutRow& row) { return row.median_seconds() < kLaunchSeconds; }
 
-std::string RowText(const v1::LayoutRow& row) {
-  return absl::StrCat(ProductText(row.m(), row.n(), row.k()), " in ", v1::PrecisionSpec::Mode_Name(row.precision()));
-}
-
 // What a layout cost at worst.
 std::string LayoutText(Report::Layout layout, const Report& report) {
   const v1::LayoutRow* worst = nullptr;
@@ -150,10 +137,10 @@ std::string LayoutText(Report::Layout layout, const Report& report) {
   const std::string& name = Report::Layout_Name(layout);
   if (worst == nullptr) return absl::StrCat(name, " was not told apart from a call");
   if (worst->slowdown() <= kCost) {
-    return absl::StrFormat("%s costs nothing here (at most %.2f times the contiguous time, %s)", name,
+    return absl::StrFormat("%s costs nothing here: at most %.2f times the contiguous time for %s", name,
                            worst->slowdown(), RowText(*worst));
   }
-  return absl::StrFormat("%s takes up to %.2f times the contiguous time (%s)", name, worst->slowdown(),
+  return absl::StrFormat("%s takes up to %.2f times the contiguous time for %s", name, worst->slowdown(),
                          RowText(*worst));
 }
 
@@ -166,7 +153,7 @@ void CompleteLayouts(Report& report) {
     RaisePeak(row.precision(), row.tflops(), *report.mutable_peaks());
     if (MeasuresLaunch(row)) AddNote(LaunchNote(), *row.mutable_note());
     if (row.p95_seconds() > kDisturbed * row.median_seconds()) {
-      AddNote("times differ widely: something else ran on the device", *row.mutable_note());
+      AddNote("times differ widely: something else may have run on the device", *row.mutable_note());
     }
   }
   // Once every peak is known.
@@ -201,47 +188,25 @@ std::string LayoutFinding(const Report& report) {
   } else {
     finding = absl::StrCat("Against a contiguous second operand, ", LayoutText(Report::TRANSPOSED, report), ", and ",
                            LayoutText(Report::STRIDED, report), ".");
-    if (launches > 0) absl::StrAppend(&finding, " ", launches, " of ", timed, " rows measure launches.");
+    if (launches > 0) absl::StrAppend(&finding, " Of ", CountText(timed, "row"), ", ", launches, " measure launches.");
   }
   if (nearest != nullptr) {
-    absl::StrAppendFormat(&finding, " The best use of the device is %.0f %% of its roofline (%s, %s).",
+    absl::StrAppendFormat(&finding, " The best use of the device is %.0f %% of its roofline, for %s, %s.",
                           100 * nearest->roofline_share(), RowText(*nearest), Report::Layout_Name(nearest->layout()));
   }
-  if (disturbed > 0) absl::StrAppend(&finding, " In ", disturbed, " of ", timed, " rows something else disturbed.");
-  if (wrong > 0) absl::StrAppend(&finding, " ", wrong, " rows were wrong and are not timed.");
+  if (disturbed > 0) absl::StrAppend(&finding, " In ", disturbed, " of ", timed, " rows times differ widely.");
+  if (wrong > 0) absl::StrAppend(&finding, " Wrong, and not timed: ", CountText(wrong, "row"), ".");
   return finding;
 }
 
 absl::Status RunLayoutBenchmark(const v1::LayoutBenchmark& spec, const StudyEnvironment& environment,
                                 StudyObserver& observer, v1::Report& report) {
-  const std::vector<v1::MatrixShape> shapes = ShapesOf(spec, environment.device);
-  const std::vector<Mode> modes = ModesOf(spec);
-  const std::int32_t total = static_cast<std::int32_t>(shapes.size() * modes.size()) + 1;
-  observer.Done(0, total, "");
+  const ProductCases cases = {ShapesOf(spec, environment.device), ModesOf(spec)};
   Report& result = *report.mutable_layout_benchmark();
-  report.add_limits("Peaks are what this device reached in this run, with whatever else ran on it.");
-  report.add_limits("Products are repeated on the same operands: small ones find them in a cache.");
-  if (auto peaks = MeasurePeaks(environment, modes, observer)) *result.mutable_peaks() = *std::move(peaks);
-  std::int32_t done = 0;
-  observer.Done(++done, total, "peaks of the device");
-
   LayoutRows rows(spec.has_rounds() ? spec.rounds() : kDefaultRounds, environment, observer);
-  for (const v1::MatrixShape& shape : shapes) {
-    for (const Mode mode : modes) {
-      if (observer.stop_requested() || !rows.Add(shape, mode, result)) {
-        report.set_partial(true);
-        break;
-      }
-      observer.Done(
-          ++done, total,
-          absl::StrCat(ProductText(shape.m(), shape.n(), shape.k()), " in ", v1::PrecisionSpec::Mode_Name(mode)));
-    }
-    if (report.partial()) break;
-  }
-  if (report.partial()) {
-    report.add_limits(absl::StrCat("The study was stopped after ", done - 1, " of ", total - 1, " products."));
-  }
-  PrepareProducts(environment, v1::PrecisionSpec::FP32);
+  const auto add = [&](const v1::MatrixShape& shape, Mode mode) { return rows.Add(shape, mode, result); };
+  RunProducts(cases, add, environment, observer, *result.mutable_peaks(), report);
+  report.add_limits("Products are repeated on the same operands: small ones find them in a cache.");
   CompleteLayouts(result);
   report.set_finding(LayoutFinding(result));
   return absl::OkStatus();

@@ -75,14 +75,14 @@ at::Tensor Multiply(Mode mode, const Operands& operands) {
 
 std::string HowMultiplied(const StudyEnvironment& environment, Mode mode) {
   if (!environment.device.is_cpu() || !IsLow(mode)) return "";
-  return "by the trainer's own linear op, as a CPU trains: it reads the second operand as (n, k), and copies every "
-         "other layout first";
+  return "Products in a low precision are by the trainer's own linear op, as a CPU trains: it reads the second operand "
+         "as (n, k), and copies every other layout first.";
 }
 
 std::optional<std::string> ProductError(Mode mode, const Operands& operands, const at::Tensor& product) {
   const std::int64_t m = operands.a.size(0), k = operands.a.size(1), n = operands.b.size(1);
   if (product.dim() != 2 || product.size(0) != m || product.size(1) != n) {
-    return absl::StrFormat("the product of %s has another shape than (%d, %d)", ProductText(m, n, k), m, n);
+    return absl::StrFormat("%s has another shape than (%d, %d)", ProductText(m, n, k, mode), m, n);
   }
   const at::Tensor rows = SpreadOver(m, product.device());
   const at::Tensor columns = SpreadOver(n, product.device());
@@ -96,8 +96,8 @@ std::optional<std::string> ProductError(Mode mode, const Operands& operands, con
   const at::Tensor allowed = at::mm(a.abs(), b.abs()) * epsilon;
   const double worst = ((found - at::mm(a, b)).abs() / allowed).max().item<double>();
   if (worst <= 1) return std::nullopt;  // not of a NaN
-  return absl::StrFormat("an element of %s is off by %.3g times what %s allows", ProductText(m, n, k), worst,
-                         v1::PrecisionSpec::Mode_Name(mode));
+  return absl::StrFormat("an element of %s is off by %.3g times what the precision allows", ProductText(m, n, k, mode),
+                         worst);
 }
 
 double OperationsOf(std::int64_t m, std::int64_t n, std::int64_t k) {
@@ -113,8 +113,8 @@ double BytesMoved(std::int64_t m, std::int64_t n, std::int64_t k, Mode mode) {
   return numbers * static_cast<double>(BytesOfElement(mode));
 }
 
-std::string ProductText(std::int64_t m, std::int64_t n, std::int64_t k) {
-  return absl::StrFormat("(%d, %d) x (%d, %d)", m, k, k, n);
+std::string ProductText(std::int64_t m, std::int64_t n, std::int64_t k, Mode mode) {
+  return absl::StrFormat("(%d, %d) x (%d, %d) in %s", m, k, k, n, v1::PrecisionSpec::Mode_Name(mode));
 }
 
 std::optional<std::string> WhyNoRoom(double bytes, const StudyEnvironment& environment) {

@@ -33,7 +33,7 @@ Operands MakeOperands(const v1::MatrixShape& shape, v1::PrecisionSpec::Mode mode
 // (m, n) in the operands' type. A low format on a CPU goes through the trainer's own op of a linear layer, which reads
 // the second operand as (n, k) and copies every other layout first.
 at::Tensor Multiply(v1::PrecisionSpec::Mode mode, const Operands& operands);
-// What a row says of that; empty elsewhere.
+// What a report says of that; empty elsewhere.
 std::string HowMultiplied(const StudyEnvironment& environment, v1::PrecisionSpec::Mode mode);
 
 // Nothing when `product` is the operands' product to the mode's precision, else what is wrong: compared with the one in
@@ -49,8 +49,13 @@ std::int64_t BytesOfElement(v1::PrecisionSpec::Mode mode);
 // That a product reads and writes, each number once.
 double BytesMoved(std::int64_t m, std::int64_t n, std::int64_t k, v1::PrecisionSpec::Mode mode);
 
-// `(128, 512) x (512, 256)`.
-std::string ProductText(std::int64_t m, std::int64_t n, std::int64_t k);
+// `(128, 512) x (512, 256) in FP16`.
+std::string ProductText(std::int64_t m, std::int64_t n, std::int64_t k, v1::PrecisionSpec::Mode mode);
+// Of a row of a report.
+template <class Row>
+std::string RowText(const Row& row) {
+  return ProductText(row.m(), row.n(), row.k(), row.precision());
+}
 
 // Nothing when the device has this much memory free, else that it has not.
 std::optional<std::string> WhyNoRoom(double bytes, const StudyEnvironment& environment);

@@ -9,8 +9,8 @@
 #include "absl/strings/str_format.h"
 #include <ATen/ATen.h>
 
-#include "worker/studies/machine/device_peaks.h"
 #include "worker/studies/machine/product.h"
+#include "worker/studies/machine/product_study.h"
 #include "worker/studies/machine/timing.h"
 #include "worker/studies/study.h"
 
@@ -19,22 +19,15 @@ namespace {
 
 using Mode = v1::PrecisionSpec::Mode;
 
-constexpr int kDefaultRounds = 30;
 // Padding that gains less than this is noise.
 constexpr double kGain = 1.05;
 
-v1::MatrixShape Cube(std::int32_t rows, std::int32_t side) {
-  v1::MatrixShape shape;
-  shape.set_m(rows);
-  shape.set_n(side);
-  shape.set_k(side);
-  return shape;
-}
+v1::MatrixShape Cube(std::int32_t side) { return ShapeOf(side, side, side); }
 
 std::vector<v1::MatrixShape> ShapesOf(const v1::TensorCore& spec, c10::Device device) {
   if (spec.shapes_size() > 0) return {spec.shapes().begin(), spec.shapes().end()};
-  if (device.is_cpu()) return {Cube(128, 128), Cube(127, 127), Cube(512, 512), Cube(511, 511)};
-  return {Cube(1024, 1024), Cube(1023, 1023), Cube(4096, 4096), Cube(4095, 4095)};
+  if (device.is_cpu()) return {Cube(128), Cube(127), Cube(512), Cube(511)};
+  return {Cube(1024), Cube(1023), Cube(4096), Cube(4095)};
 }
 
 std::vector<Mode> ModesOf(const v1::TensorCore& spec, c10::Device device) {
@@ -73,7 +66,6 @@ class ShapeRows {
     row.set_k(shape.k());
     row.set_precision(mode);
     row.set_aligned(aligned.m() == shape.m() && aligned.n() == shape.n() && aligned.k() == shape.k());
-    AddNote(HowMultiplied(environment_, mode), *row.mutable_note());
     std::optional<std::string> why = WhyNoProduct(environment_, mode);
     if (!why) why = WhyNoRoom(4 * BytesMoved(aligned.m(), aligned.n(), aligned.k(), mode), environment_);
     if (why) {
@@ -122,10 +114,6 @@ bool IsMeasured(const v1::TensorCoreRow& row) {
   return row.has_median_seconds() && row.median_seconds() >= kLaunchSeconds;
 }
 
-std::string RowText(const v1::TensorCoreRow& row) {
-  return absl::StrCat(ProductText(row.m(), row.n(), row.k()), " in ", v1::PrecisionSpec::Mode_Name(row.precision()));
-}
-
 std::string PaddingText(const v1::TensorCoreReport& report) {
   int unaligned = 0, pays = 0;
   const v1::TensorCoreRow* best = nullptr;
@@ -138,13 +126,12 @@ std::string PaddingText(const v1::TensorCoreReport& report) {
   if (best == nullptr) return "No unaligned product was measured, so nothing can be said of padding.";
   if (pays == 0) {
     return absl::StrFormat(
-        "Padding does not pay in any of %d unaligned products, its copies included: at best %.2f times as fast (%s).",
+        "Padding does not pay in any of %d unaligned products, its copies included: at best %.2f times as fast, in %s.",
         unaligned, best->padding_gain(), RowText(*best));
   }
   return absl::StrFormat(
-      "Padding pays in %d of %d unaligned products, its copies included: up to %.2f times as fast "
-      "(%s).",
-      pays, unaligned, best->padding_gain(), RowText(*best));
+      "Padding pays in %d of %d unaligned products, its copies included: up to %.2f times as fast, in %s.", pays,
+      unaligned, best->padding_gain(), RowText(*best));
 }
 
 }  // namespace
@@ -156,11 +143,7 @@ std::int32_t AlignmentOf(Mode mode) {
 
 v1::MatrixShape AlignedShape(const v1::MatrixShape& shape, Mode mode) {
   const std::int32_t multiple = AlignmentOf(mode);
-  v1::MatrixShape aligned;
-  aligned.set_m(RoundUp(shape.m(), multiple));
-  aligned.set_n(RoundUp(shape.n(), multiple));
-  aligned.set_k(RoundUp(shape.k(), multiple));
-  return aligned;
+  return ShapeOf(RoundUp(shape.m(), multiple), RoundUp(shape.n(), multiple), RoundUp(shape.k(), multiple));
 }
 
 void CompleteTensorCores(v1::TensorCoreReport& report) {
@@ -201,38 +184,16 @@ std::string TensorCoreFinding(const v1::TensorCoreReport& report, bool has_tenso
 
 absl::Status RunTensorCore(const v1::TensorCore& spec, const StudyEnvironment& environment, StudyObserver& observer,
                            v1::Report& report) {
-  const std::vector<v1::MatrixShape> shapes = ShapesOf(spec, environment.device);
-  const std::vector<Mode> modes = ModesOf(spec, environment.device);
-  const std::int32_t total = static_cast<std::int32_t>(shapes.size() * modes.size()) + 1;
-  observer.Done(0, total, "");
+  const ProductCases cases = {ShapesOf(spec, environment.device), ModesOf(spec, environment.device)};
   v1::TensorCoreReport& result = *report.mutable_tensor_core();
-  report.add_limits("Peaks are what this device reached in this run, with whatever else ran on it.");
+  ShapeRows rows(spec.has_rounds() ? spec.rounds() : kDefaultRounds, environment, observer);
+  const auto add = [&](const v1::MatrixShape& shape, Mode mode) { return rows.Add(shape, mode, result); };
+  RunProducts(cases, add, environment, observer, *result.mutable_peaks(), report);
   if (environment.device.is_cpu()) {
     report.add_limits(
         "A CPU has no tensor cores: whether a shape fits those of a GPU, and what padding gains there, cannot be told "
         "from this run.");
   }
-  if (auto peaks = MeasurePeaks(environment, modes, observer)) *result.mutable_peaks() = *std::move(peaks);
-  std::int32_t done = 0;
-  observer.Done(++done, total, "peaks of the device");
-
-  ShapeRows rows(spec.has_rounds() ? spec.rounds() : kDefaultRounds, environment, observer);
-  for (const v1::MatrixShape& shape : shapes) {
-    for (const Mode mode : modes) {
-      if (observer.stop_requested() || !rows.Add(shape, mode, result)) {
-        report.set_partial(true);
-        break;
-      }
-      observer.Done(
-          ++done, total,
-          absl::StrCat(ProductText(shape.m(), shape.n(), shape.k()), " in ", v1::PrecisionSpec::Mode_Name(mode)));
-    }
-    if (report.partial()) break;
-  }
-  if (report.partial()) {
-    report.add_limits(absl::StrCat("The study was stopped after ", done - 1, " of ", total - 1, " products."));
-  }
-  PrepareProducts(environment, v1::PrecisionSpec::FP32);
   CompleteTensorCores(result);
   report.set_finding(TensorCoreFinding(result, !environment.device.is_cpu()));
   return absl::OkStatus();

@@ -6,10 +6,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 
 #include "proto/spec/module_precision.h"
 #include "worker/amp/precision_policy.h"
 #include "worker/data/data_size.h"
+#include "worker/studies/report/number_text.h"
 
 namespace mantissa::trainer {
 namespace {
@@ -61,21 +63,39 @@ std::int64_t BytesOf(const v1::MemoryTotal& total) {
   return total.has_measured_bytes() ? total.measured_bytes() : total.estimated_bytes();
 }
 
+std::string NamesOf(const std::vector<const v1::MemoryTotal*>& totals) {
+  return absl::StrJoin(totals, ", ",
+                       [](std::string* out, const v1::MemoryTotal* total) { absl::StrAppend(out, NameOf(*total)); });
+}
+
+// Those that have the most of it: estimates of several are often equal.
+template <class Of>
+std::vector<const v1::MemoryTotal*> MostOf(const std::vector<const v1::MemoryTotal*>& totals, Of of) {
+  std::vector<const v1::MemoryTotal*> most;
+  for (const v1::MemoryTotal* total : totals) {
+    if (!most.empty() && of(*total) < of(*most.front())) continue;
+    if (!most.empty() && of(*total) > of(*most.front())) most.clear();
+    most.push_back(total);
+  }
+  return most;
+}
+
 std::string SavingText(const v1::MemoryPlanReport& report) {
-  const v1::MemoryTotal* best = nullptr;
+  std::vector<const v1::MemoryTotal*> low;
   for (const v1::MemoryTotal& total : report.totals()) {
-    if (!total.has_saved_share() || !IsLow(total.precision())) continue;
-    if (best == nullptr || total.saved_share() > best->saved_share()) best = &total;
+    if (total.has_saved_share() && IsLow(total.precision())) low.push_back(&total);
   }
-  if (best == nullptr) return "No low precision was planned, so nothing can be said of what one saves.";
-  if (best->saved_share() <= 0) {
+  const std::vector<const v1::MemoryTotal*> best = MostOf(low, [](const auto& total) { return total.saved_share(); });
+  if (best.empty()) return "No low precision was planned, so nothing can be said of what one saves.";
+  const double saved = best.front()->saved_share();
+  if (saved <= 0) {
     return absl::StrFormat(
-        "No low precision saves memory here: %s, the best, takes %.1f %% more than FP32, masters, "
+        "No low precision saves memory here: %s, the best, %s %.1f %% more than FP32, masters, "
         "gradients and moments included.",
-        NameOf(*best), -100 * best->saved_share());
+        NamesOf(best), best.size() == 1 ? "takes" : "take", -100 * saved);
   }
-  return absl::StrFormat("%s saves most, %.1f %% of what FP32 takes, masters, gradients and moments included.",
-                         NameOf(*best), 100 * best->saved_share());
+  return absl::StrFormat("%s %s most, %.1f %% of what FP32 takes, masters, gradients and moments included.",
+                         NamesOf(best), best.size() == 1 ? "saves" : "save", 100 * saved);
 }
 
 // How far the estimates are from what was measured.
@@ -89,24 +109,23 @@ std::string MeasuredText(const v1::MemoryPlanReport& report) {
     if (std::abs(off) > std::abs(farthest)) farthest = off;
   }
   if (measured == 0) return " Activations are estimated: nothing was measured.";
-  return absl::StrFormat(" What was measured is within %.1f %% of the estimates (%d rows).", 100 * std::abs(farthest),
-                         measured);
+  return absl::StrFormat(" What was measured is within %.1f %% of the estimates, in %s.", 100 * std::abs(farthest),
+                         CountText(measured, "row"));
 }
 
 std::string BatchText(const v1::MemoryPlanReport& report, std::int64_t memory_bytes) {
-  const v1::MemoryTotal* largest = nullptr;
-  bool any = false;
+  std::vector<const v1::MemoryTotal*> planned;
   for (const v1::MemoryTotal& total : report.totals()) {
-    if (!total.has_largest_batch()) continue;
-    any = true;
-    if (largest == nullptr || total.largest_batch() > largest->largest_batch()) largest = &total;
+    if (total.has_largest_batch()) planned.push_back(&total);
   }
-  if (!any) return "";
-  if (largest->largest_batch() == 0) {
+  const std::vector<const v1::MemoryTotal*> largest =
+      MostOf(planned, [](const auto& total) { return total.largest_batch(); });
+  if (largest.empty()) return "";
+  if (largest.front()->largest_batch() == 0) {
     return absl::StrCat(" Not even one sample fits ", BytesText(memory_bytes), " in any of them.");
   }
   return absl::StrCat(" The largest batch that fits ", BytesText(memory_bytes), " at once is ",
-                      largest->largest_batch(), ", in ", NameOf(*largest), ".");
+                      largest.front()->largest_batch(), ", in ", NamesOf(largest), ".");
 }
 
 }  // namespace

@@ -5,17 +5,16 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include <ATen/DeviceAccelerator.h>
 #include <c10/util/Exception.h>
 
-#include "proto/spec/defaults.h"
 #include "worker/data/data_size.h"
 #include "worker/data/load_data.h"
 #include "worker/studies/machine/product.h"
 #include "worker/studies/memory/memory_plan.h"
-#include "worker/studies/memory/trial_run.h"
+#include "worker/studies/run/study_training.h"
+#include "worker/studies/run/trial_run.h"
 #include "worker/studies/study.h"
 #include "worker/trainer/attempt_checks.h"
 #include "worker/trainer/machine/host.h"
@@ -26,7 +25,8 @@ namespace mantissa::trainer {
 namespace {
 
 constexpr std::int64_t kIterations = 3;
-constexpr char kEstimated[] = "ESTIMATED: a CPU does not say what is allocated";
+constexpr char kTraining[] = "study.memory_plan.training";
+constexpr char kEstimated[] = "ESTIMATED";  // as a limit of the report explains
 
 struct Trial {
   std::optional<std::int64_t> peak_bytes;
@@ -45,7 +45,6 @@ Trial PeakOf(const v1::TrainingSpec& training, const Dataset& data, const StudyE
       const std::int64_t before = MemoryInUse(environment.device);
       ResetPeakMemory(environment.device);
       TrialRun run(training, data, environment);
-      run.state().model().parameters().CastWeights();
       if (!run.TrainTo(kIterations, control) && control.stop_requested()) {
         trial.stopped = true;
         return trial;
@@ -58,13 +57,6 @@ Trial PeakOf(const v1::TrainingSpec& training, const Dataset& data, const StudyE
   }
   ReleaseMemory(environment.device);
   return trial;
-}
-
-// What checks a training names its fields as those of a job's.
-absl::Status OfStudy(const absl::Status& status) {
-  absl::Status named(status.code(), absl::StrCat("study.memory_plan.", status.message()));
-  status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) { named.SetPayload(url, payload); });
-  return named;
 }
 
 std::int64_t MemoryOf(const StudyEnvironment& environment) {
@@ -122,20 +114,18 @@ class MemoryStudy {
  private:
   // The data, where the spec alone does not say what a sample looks like, or a trial needs it.
   absl::Status Read() {
-    v1::JobSpec job;
-    *job.mutable_training() = training_;
-    training_ = spec::ResolveDefaults(job).training();
+    training_ = WithDefaults(training_);
     const std::optional<spec::SampleShape> known = spec::SampleShapeOf(training_);
     if (!known || !environment_.device.is_cpu()) {
       auto data = LoadTrainingData(training_, environment_.roots, AvailableMemory(environment_.memory_limit_bytes));
-      if (!data.ok()) return OfStudy(DataError(data.status()));
+      if (!data.ok()) return Below(kTraining, DataError(data.status()));
       data_ = *std::move(data);
       data_.eval = nullptr;
       if (!environment_.device.is_cpu()) data_.train->MoveTo(environment_.device);
     }
     sample_ = known ? *known : data_.train->shape().sample;
     absl::Status fits = CheckAgainstData(training_, sample_);
-    return fits.ok() ? fits : OfStudy(fits);
+    return fits.ok() ? fits : Below(kTraining, fits);
   }
 
   bool HasConvolutions() const {
@@ -166,7 +156,7 @@ class MemoryStudy {
       return true;
     }
     if (!total.note().empty()) {
-      AddNote("ESTIMATED", *total.mutable_note());
+      AddNote(kEstimated, *total.mutable_note());
       return true;
     }
     Trial trial = PeakOf(planned, *data_.train, environment_, observer_);

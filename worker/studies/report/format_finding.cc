@@ -38,7 +38,7 @@ std::string ValueSentence(const v1::FormatTableReport& report) {
       if (out) ++beyond;
     }
     if (zero + beyond > 0) {
-      losing.push_back(absl::StrCat(NameOf(format.format()), " ", zero, " and ", beyond));
+      losing.push_back(absl::StrCat(zero, " and ", beyond, " in ", NameOf(format.format())));
     }
   }
   if (report.values_size() == 0) return "";
@@ -66,7 +66,7 @@ std::string GradientSentence(const v1::FormatTableReport& report, std::int64_t i
   }
   if (report.gradients_size() == 0) return "";
   const std::string after = CountText(static_cast<long>(iterations), "iteration");
-  std::string sentence = absl::StrCat(" Of this model's gradients after ", after, ", ");
+  std::string sentence = absl::StrCat(" Of this model's gradients that are not 0, after ", after, ", ");
   if (losing.empty()) return absl::StrCat(sentence, "no format loses any to 0 or beyond its range.");
   absl::StrAppend(&sentence, "so many become 0: ", absl::StrJoin(losing, "; "), ".");
   if (!keeping.empty()) absl::StrAppend(&sentence, " None do in ", absl::StrJoin(keeping, ", "), ".");

@@ -151,6 +151,8 @@ std::string WhyNot(const v1::PrecisionRow& row, const v1::PrecisionRow& chosen) 
   const std::string name = NameOf(row.precision());
   switch (row.verdict()) {
     case Report::DIFFERENT:
+      // Else it is its mean loss that lies apart, and the note says so.
+      if (row.distance() <= row.noise()) return absl::StrCat(name, " trains to another loss: ", row.note());
       return absl::StrFormat("%s trains to another loss: %.3g from FP32's, where FP32's seeds are %.3g from each other",
                              name, row.distance(), row.noise());
     case Report::FAILED:
@@ -160,8 +162,7 @@ std::string WhyNot(const v1::PrecisionRow& row, const v1::PrecisionRow& chosen) 
       if (!row.has_speedup()) return absl::StrCat(name, " was not timed");
       if (NeedsScale(row) && !spec::AreToldApart(row, chosen)) {
         return absl::StrFormat(
-            "FP16's speed is not told apart from %s's (%s against %.3g), and it needs a loss scale where %s has the "
-            "range of FP32",
+            "FP16 is not told apart in speed from %s, %s against %.3g, and needs a loss scale, which %s does not",
             NameOf(chosen.precision()), SpeedText(row), chosen.speedup(), NameOf(chosen.precision()));
       }
       return absl::StrFormat("%s is slower: %s against %.3g", name, SpeedText(row), chosen.speedup());
@@ -280,6 +281,7 @@ std::string ComparisonFinding(const Report& report, std::int64_t seeds) {
     if (row.precision() == v1::PrecisionSpec::FP32) continue;
     std::string text = absl::StrCat(NameOf(row.precision()), " ", Report::Verdict_Name(row.verdict()));
     if (row.has_distance()) absl::StrAppendFormat(&text, " at a distance of %.3g", row.distance());
+    if (row.has_distance() && row.has_noise()) absl::StrAppendFormat(&text, " (noise %.3g)", row.noise());
     if (row.has_speedup()) absl::StrAppendFormat(&text, ", %.3g times as fast", row.speedup());
     rows.push_back(std::move(text));
   }

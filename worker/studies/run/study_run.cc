@@ -7,7 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
-#include "worker/amp/loss_scaler.h"
 #include "worker/trainer/attempt_checks.h"
 #include "worker/trainer/evaluate.h"
 #include "worker/trainer/micro_batch.h"
@@ -17,24 +16,6 @@ namespace {
 
 constexpr std::int64_t kLeastPart = 25;  // iterations
 constexpr std::int64_t kMostParts = 8;
-
-RunStateOptions StateOptions(const StudyTraining& training, const v1::TrainingSpec& spec) {
-  RunStateOptions options;
-  options.optimizer = spec.optimizer();
-  options.schedule = spec.schedule();
-  options.horizon = training.iterations;
-  options.scaler = ScalerSettingsFrom(spec.precision(), spec.max_grad_norm());
-  options.groups = spec.parameter_groups();
-  options.stored_weights = WeightStorageOf(spec.precision(), spec::ModelParameters(spec.model(), training.sample()));
-  return options;
-}
-
-BatchPlan PlanOf(const StudyTraining& training, const v1::TrainingSpec& spec) {
-  return BatchPlan({.samples = training.data.train->size(),
-                    .batch_size = spec.batch_size(),
-                    .accumulation = spec.accumulation(),
-                    .seed = spec.seed()});
-}
 
 std::string FailureOf(const IterationRecord& record) {
   switch (record.halt) {
@@ -60,25 +41,15 @@ StudyRun::StudyRun(const StudyTraining& training, const v1::TrainingSpec& spec, 
     : training_(training),
       spec_(spec),
       emulated_(!LackingModes(spec.precision(), environment.precisions).empty()),
-      globals_{.threads = training.threads,
-               .deterministic = spec.execution().deterministic(),
-               .tf32 = spec.precision().mode() == v1::PrecisionSpec::TF32},
-      policy_(spec.precision(), spec::ModelParameters(spec.model(), training.sample()),
-              LackingModes(spec.precision(), environment.precisions)),
-      state_(BuildModel(spec.model(), training.sample(), spec.seed(), environment.device), StateOptions(training, spec),
-             environment.device),
-      program_(state_, {*training.data.train, PlanOf(training, spec), policy_, spec.seed()}),
-      engine_(state_, program_, environment.clock) {
-  state_.model().parameters().CastWeights();
-}
+      setup_({spec_, *training.data.train, training.iterations, training.threads}, environment) {}
 
 bool StudyRun::Advance(std::int64_t iteration, Control& control) {
-  ResetProcess(globals_);  // another run may have had it
+  setup_.TakeProcess();  // another run may have had it
   const Boundary goal{iteration, std::numeric_limits<std::int64_t>::max()};
   bool first = true;
   while (failure_.empty()) {
-    const bool reached = engine_.RunUntil(goal, control);
-    for (const IterationReport& report : engine_.Poll()) {
+    const bool reached = setup_.engine().RunUntil(goal, control);
+    for (const IterationReport& report : setup_.engine().Poll()) {
       Note(report.record, first);
       first = false;
     }
@@ -98,12 +69,12 @@ void StudyRun::Note(const IterationRecord& record, bool first) {
 
 std::optional<double> StudyRun::EvalLoss(Control& control) {
   if (training_.data.eval == nullptr) return std::nullopt;
-  ResetProcess(globals_);
+  setup_.TakeProcess();
   // As an attempt does it: in the micro-batches that were chosen, else by the window.
   const std::int32_t pieces = spec_.micro_batch() == v1::MicroBatch::AUTO ? spec_.accumulation() : 1;
   const EvaluationOptions options{MicroBatchOf(spec_.batch_size(), pieces),
                                   std::int64_t{spec_.evaluation().max_batches()} * pieces};
-  const auto result = Evaluate(state_.model(), *training_.data.eval, policy_, options, control);
+  const auto result = Evaluate(state().model(), *training_.data.eval, setup_.policy(), options, control);
   return result ? std::optional(result->loss()) : std::nullopt;
 }
 

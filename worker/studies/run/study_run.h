@@ -1,4 +1,4 @@
-// One training of a study, with a model, an optimizer and an engine of its own.
+// One training of a study from its beginning to its end, and how it went.
 #pragma once
 
 #include <cstdint>
@@ -10,12 +10,9 @@
 #include "mantissa/v1/training.pb.h"
 #include "worker/amp/iteration_record.h"
 #include "worker/studies/run/run_history.h"
+#include "worker/studies/run/run_setup.h"
 #include "worker/studies/run/study_training.h"
 #include "worker/studies/study.h"
-#include "worker/trainer/eager_engine.h"
-#include "worker/trainer/machine/process_globals.h"
-#include "worker/trainer/run_state.h"
-#include "worker/trainer/step_program.h"
 
 namespace mantissa::trainer {
 
@@ -43,7 +40,7 @@ class StudyRun {
   bool emulated() const { return emulated_; }
 
   // The gradients of the last iteration, one view per parameter; times the loss scale that it ran with.
-  RunState& state() { return state_; }
+  RunState& state() { return setup_.state(); }
 
   // On the spec's held-out data; nothing where it has none, or a stop came in the middle.
   std::optional<double> EvalLoss(Control& control);
@@ -54,11 +51,7 @@ class StudyRun {
   const StudyTraining& training_;
   const v1::TrainingSpec spec_;
   const bool emulated_;
-  const ProcessGlobals globals_;
-  const PrecisionPolicy policy_;
-  RunState state_;
-  StepProgram program_;
-  EagerEngine engine_;
+  RunSetup setup_;
   std::function<void(const IterationRecord&)> listener_;
   RunHistory history_;
   IterationRecord last_;

@@ -18,15 +18,6 @@ namespace {
 
 constexpr char kField[] = "training";
 
-// What checks a training calls its fields as those of a job's; here they lie below `path`.
-absl::Status Below(std::string_view path, const absl::Status& status) {
-  const std::string message(status.message());
-  if (!absl::StartsWith(message, kField)) return status;
-  absl::Status named(status.code(), absl::StrCat(std::string(path), message.substr(sizeof(kField) - 1)));
-  status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) { named.SetPayload(url, payload); });
-  return named;
-}
-
 absl::Status FitMemory(const StudyEnvironment& environment, StudyTraining& training) {
   const std::int64_t free_bytes = FreeMemory(environment.device, environment.memory_limit_bytes);
   const v1::TrainingSpec full = InPrecision(training.spec, v1::PrecisionSpec::FP32);
@@ -70,12 +61,26 @@ bool IsFull(v1::PrecisionSpec::Mode mode) { return mode == v1::PrecisionSpec::FP
 
 }  // namespace
 
+absl::Status Below(std::string_view path, const absl::Status& status) {
+  const std::string message(status.message());
+  if (!absl::StartsWith(message, kField)) return status;
+  absl::Status named(status.code(), absl::StrCat(std::string(path), message.substr(sizeof(kField) - 1)));
+  status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) { named.SetPayload(url, payload); });
+  return named;
+}
+
 absl::StatusOr<StudyTraining> PrepareTraining(const v1::TrainingSpec& spec, std::string_view path,
                                               const StudyEnvironment& environment) {
   StudyTraining training;
   training.spec = spec;
   if (absl::Status prepared = Prepare(environment, training); !prepared.ok()) return Below(path, prepared);
   return training;
+}
+
+v1::TrainingSpec WithDefaults(const v1::TrainingSpec& training) {
+  v1::JobSpec job;
+  *job.mutable_training() = training;
+  return spec::ResolveDefaults(job).training();
 }
 
 v1::TrainingSpec InPrecision(const v1::TrainingSpec& spec, v1::PrecisionSpec::Mode mode) {

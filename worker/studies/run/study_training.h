@@ -22,10 +22,17 @@ struct StudyTraining {
   const spec::SampleShape& sample() const { return data.train->shape().sample; }
 };
 
+// What checks a training calls its fields as those of a job's, `training.batch_size`: the same status with them below
+// `path`, its reason kept.
+absl::Status Below(std::string_view path, const absl::Status& status);
+
 // `spec` is valid, with its defaults. Errors name its field below `path` (`study.scaler_study.training`) and carry
 // their reason. Waits for the files; what does not fit the device in FP32 is refused.
 absl::StatusOr<StudyTraining> PrepareTraining(const v1::TrainingSpec& spec, std::string_view path,
                                               const StudyEnvironment& environment);
+
+// With its defaults, as a job of its own has them.
+v1::TrainingSpec WithDefaults(const v1::TrainingSpec& training);
 
 // The same training in another precision. In FP32 it is FP32 throughout: overrides and low storage are not read.
 v1::TrainingSpec InPrecision(const v1::TrainingSpec& spec, v1::PrecisionSpec::Mode mode);

@@ -1,14 +1,12 @@
-// A training that a study runs for a few iterations, to see what it takes: its own model, optimizer and engine.
+// A training that a study runs for a few iterations, to see what it takes.
 #pragma once
 
 #include <cstdint>
 
 #include "mantissa/v1/training.pb.h"
 #include "worker/data/dataset.h"
+#include "worker/studies/run/run_setup.h"
 #include "worker/studies/study.h"
-#include "worker/trainer/eager_engine.h"
-#include "worker/trainer/run_state.h"
-#include "worker/trainer/step_program.h"
 
 namespace mantissa::trainer {
 
@@ -28,12 +26,10 @@ class TrialRun {
   // The gradients of the first micro-batch, times the loss scale, are the parameters' .grad.
   void FirstGradients();
 
-  RunState& state() { return state_; }
+  RunState& state() { return setup_.state(); }
 
  private:
-  RunState state_;
-  StepProgram program_;
-  EagerEngine engine_;
+  RunSetup setup_;
   std::int64_t steps_ = 0;
 };
 
