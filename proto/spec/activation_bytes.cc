@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "proto/spec/head_rows.h"
 #include "proto/spec/layer_plan.h"
 #include "proto/spec/saturating.h"
 
@@ -121,6 +122,18 @@ class Steps {
     Result(low_, true);
   }
 
+  // A head whose logits are there for some rows at a time: of all samples together, for which the rest is taken as
+  // often as there are of them. It keeps what it reads, and gives that a gradient; the logits' gradient takes their
+  // place.
+  std::int64_t FinishInPieces(std::int64_t in, std::int64_t rows, std::int64_t classes, std::int64_t samples) {
+    Add(SaturatingAdd(KeptAs(low_, in), Times(rows, kFullBytes)), Gradients(in, 0, low_));
+    const std::int64_t row_bytes = Times(classes, low_);
+    const std::int64_t logits = Times(RowsAtOnce(Times(samples, rows), row_bytes), row_bytes);
+    std::int64_t at_the_head = steps_.back().moving;
+    for (const Step& step : steps_) at_the_head = SaturatingAdd(at_the_head, step.kept);
+    return std::max(Times(samples, PeakOf(steps_)), SaturatingAdd(Times(samples, at_the_head), logits));
+  }
+
   // The loss reads the logits, and gives their gradient in their format; the logits stay until all of backward is over.
   std::int64_t Finish(std::int64_t rows, std::int64_t classes) {
     const std::int64_t logits = Times(rows, Times(classes, type_));
@@ -226,7 +239,7 @@ std::int64_t TransformerEncoderBytes(const v1::TransformerEncoder& model, const 
   return steps.Finish(1, sample.classes);
 }
 
-std::int64_t GptBytes(const v1::Gpt& model, std::int64_t low) {
+std::int64_t GptBytes(const v1::Gpt& model, std::int64_t low, std::int64_t samples) {
   const std::int64_t time = model.context();
   const TransformerLayer layer = {time, model.d_model(), 4 * std::int64_t{model.d_model()}, model.heads(),
                                   v1::Activation::GELU};
@@ -241,8 +254,7 @@ std::int64_t GptBytes(const v1::Gpt& model, std::int64_t low) {
     FeedForwardBranch(layer, steps);
   }
   steps.Full(all, all);
-  steps.Product(all, Times(time, model.vocabulary()));
-  return steps.Finish(time, model.vocabulary());
+  return steps.FinishInPieces(all, time, model.vocabulary(), samples);
 }
 
 void Layers(const std::vector<LayerPlan>& plans, Steps& steps);
@@ -316,11 +328,14 @@ std::int64_t LayeredBytes(const v1::Model& model, const SampleShape& sample, std
 
 }  // namespace
 
-std::int64_t ActivationBytes(const v1::Model& model, const SampleShape& sample, std::int64_t low) {
-  if (model.has_mlp()) return MlpBytes(model.mlp(), sample, low);
-  if (model.has_transformer_encoder()) return TransformerEncoderBytes(model.transformer_encoder(), sample, low);
-  if (IsLayered(model)) return LayeredBytes(model, sample, low);
-  return model.has_gpt() ? GptBytes(model.gpt(), low) : 0;
+std::int64_t ActivationBytes(const v1::Model& model, const SampleShape& sample, std::int64_t low,
+                             std::int64_t samples) {
+  if (model.has_gpt()) return GptBytes(model.gpt(), low, samples);
+  std::int64_t of_one = 0;
+  if (model.has_mlp()) of_one = MlpBytes(model.mlp(), sample, low);
+  if (model.has_transformer_encoder()) of_one = TransformerEncoderBytes(model.transformer_encoder(), sample, low);
+  if (IsLayered(model)) of_one = LayeredBytes(model, sample, low);
+  return Times(samples, of_one);
 }
 
 }  // namespace mantissa::spec

@@ -9,9 +9,9 @@
 
 namespace mantissa::spec {
 
-// Bytes of one sample at the moment that takes most: what the modules keep from forward to backward, as far as backward
-// has not given it back, and the gradients under way. `low` is the bytes of the compute format; overrides are not
-// looked at. Saturates. `model` has its defaults resolved and is valid.
-std::int64_t ActivationBytes(const v1::Model& model, const SampleShape& sample, std::int64_t low);
+// Bytes of `samples` at once at the moment that takes most: what the modules keep from forward to backward, as far as
+// backward has not given it back, and the gradients under way. `low` is the bytes of the compute format; overrides are
+// not looked at. Saturates. `model` has its defaults resolved and is valid.
+std::int64_t ActivationBytes(const v1::Model& model, const SampleShape& sample, std::int64_t low, std::int64_t samples);
 
 }  // namespace mantissa::spec

@@ -56,7 +56,7 @@ ModelBytes EstimateModelBytes(const v1::TrainingSpec& training, const SampleShap
   bytes.optimizer_state = SaturatingMultiply(bytes.parameters, MomentsOf(training.optimizer()));
   bytes.buffers = SaturatingMultiply(ParameterCount(ModelBuffers(training.model(), sample)), 2 * kFullBytes);
   bytes.casts = CastBytes(training.precision(), parameters);
-  bytes.activations = SaturatingMultiply(micro_batch, ActivationBytes(training.model(), sample, low));
+  bytes.activations = ActivationBytes(training.model(), sample, low, micro_batch);
   return bytes;
 }
 

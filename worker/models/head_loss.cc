@@ -9,20 +9,6 @@
 #include "worker/amp/loss_gradient.h"
 
 namespace mantissa::trainer {
-namespace {
-
-constexpr std::int64_t kRowsOfATile = 128;  // of a GPU's products
-
-}  // namespace
-
-std::int64_t RowsAtOnce(std::int64_t rows, std::int64_t row_bytes, std::int64_t most_bytes) {
-  const std::int64_t most_rows = std::max<std::int64_t>(1, most_bytes / std::max<std::int64_t>(1, row_bytes));
-  if (rows <= most_rows) return rows;
-  const std::int64_t pieces = (rows + most_rows - 1) / most_rows;
-  const std::int64_t even = (rows + pieces - 1) / pieces;
-  return (even + kRowsOfATile - 1) / kRowsOfATile * kRowsOfATile;
-}
-
 HeadLoss RunHead(const HeadInput& input, const at::Tensor& targets, const at::Tensor& seed,
                  const ForwardContext& context, std::int64_t most_bytes) {
   const std::int64_t rows = input.features.size(0);
@@ -30,7 +16,7 @@ HeadLoss RunHead(const HeadInput& input, const at::Tensor& targets, const at::Te
   const auto logit_bytes =
       static_cast<std::int64_t>(c10::elementSize(context.policy.Of(input.head.path).compute_type()));
   const bool probed = context.probe != nullptr;
-  const std::int64_t at_once = probed ? rows : RowsAtOnce(rows, classes * logit_bytes, most_bytes);
+  const std::int64_t at_once = probed ? rows : spec::RowsAtOnce(rows, classes * logit_bytes, most_bytes);
   const at::Tensor features = input.features.detach();
   std::vector<at::Tensor> losses;
   std::vector<at::Tensor> gradients;

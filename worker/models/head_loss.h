@@ -6,6 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "proto/spec/head_rows.h"
 #include "worker/models/forward_context.h"
 
 namespace mantissa::trainer {
@@ -21,17 +22,9 @@ struct HeadLoss {
   at::Tensor gradient;  // of seed x loss_sum by the features, in their type: the backward pass goes on with it
 };
 
-// More rows at a time would take more memory, fewer leave processors of a large GPU idle: of GPT-2's 32 x 1024 rows the
-// product that gives the features' gradient has, in three pieces, two tiles of 128 x 256 for each of 132 processors.
-inline constexpr std::int64_t kMostLogitsBytes = std::int64_t{5} << 28;
-
-// Rows of logits at a time, `row_bytes` each: all, or pieces of one size but for the last, a multiple of 128 rows, of
-// about `most_bytes` where that are so many.
-std::int64_t RowsAtOnce(std::int64_t rows, std::int64_t row_bytes, std::int64_t most_bytes);
-
 // Adds to the gradients of the layer's parameters. `seed` is one FP32 number on the features' device; targets (N) as in
 // PrecisionPolicy::CrossEntropy. A probe sees all logits at once.
 HeadLoss RunHead(const HeadInput& input, const at::Tensor& targets, const at::Tensor& seed,
-                 const ForwardContext& context, std::int64_t most_bytes = kMostLogitsBytes);
+                 const ForwardContext& context, std::int64_t most_bytes = spec::kMostLogitsBytes);
 
 }  // namespace mantissa::trainer

@@ -145,7 +145,9 @@ TEST(CrossEntropyAndGradientTest, IsLossAndBackwardPassAtOnce) {
     const at::Tensor loss = OpCrossEntropy(leaf, targets);
     loss.backward(incoming);
     for (const bool overwrite : {false, true}) {
-      const auto [sum, gradient] = OpCrossEntropyAndGradient(logits.clone(), targets, incoming, overwrite);
+      const at::Tensor given = logits.clone();
+      const auto [sum, gradient] = OpCrossEntropyAndGradient(given, targets, incoming, overwrite);
+      EXPECT_EQ(gradient.data_ptr() == given.data_ptr(), overwrite);
       EXPECT_TRUE(at::equal(sum, loss.detach()));
       EXPECT_TRUE(at::equal(gradient, leaf.grad()));
     }

@@ -17,22 +17,6 @@ constexpr std::int64_t kWidth = 16;
 constexpr std::int64_t kInOnePiece = std::numeric_limits<std::int64_t>::max();
 constexpr std::int64_t kInPieces = 1;  // of 128, 128 and 44 rows
 
-TEST(RowsAtOnceTest, AreAllWhereAllMayBe) {
-  EXPECT_EQ(RowsAtOnce(1000, 10, 10'000), 1000);
-  EXPECT_EQ(RowsAtOnce(1, 10, 1), 1);
-}
-
-TEST(RowsAtOnceTest, AreElsePiecesOfOneSizeInWholeTiles) {
-  EXPECT_EQ(RowsAtOnce(1000, 10, 9'999), 512) << "two of 500";
-  EXPECT_EQ(RowsAtOnce(1000, 10, 2'560), 256) << "four of 250";
-  EXPECT_EQ(RowsAtOnce(32 * 1024, 50'304 * 2, kMostLogitsBytes), 11'008) << "GPT-2 in three";
-}
-
-TEST(RowsAtOnceTest, AreNeverLessThanATile) {
-  EXPECT_EQ(RowsAtOnce(1000, 1 << 20, 1), 128);
-  EXPECT_EQ(RowsAtOnce(100, 1 << 20, 1), 128) << "more than there are";
-}
-
 class CountingProbe : public ActivationProbe {
  public:
   at::Tensor Pass(const std::string& module, const at::Tensor& output) override {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "proto/spec/defaults.h"
+#include "proto/spec/head_rows.h"
 #include "proto/spec/model_shape.h"
 #include "tests/unit/spec/spec_text.h"
 
@@ -79,6 +80,21 @@ TEST(ModelBytesTest, LowerPrecisionAndShorterSequencesTakeLess) {
   }
   const std::string gpt = "data { train { text { files: 'a' } } } model { gpt { context: ";
   EXPECT_EQ(BytesOf(gpt + "256 } }").activations, 2 * BytesOf(gpt + "128 } }").activations);
+}
+
+TEST(ModelBytesTest, OfALargeVocabularysLogitsOnlySomeRowsAreThereAtATime) {
+  const std::string gpt =
+      "data { train { tokens { files: 'a' } } } precision { mode: BF16 } "
+      "model { gpt { layers: 1 d_model: 8 heads: 1 context: 1024 vocabulary: 50304 } } batch_size: ";
+  const std::int64_t logits = std::int64_t{64} * 1024 * 50304 * 2;
+  const std::int64_t of_64 = BytesOf(gpt + "64").activations;
+  EXPECT_GT(of_64, kMostLogitsBytes / 2);
+  EXPECT_LT(of_64, logits / 4);
+  EXPECT_LT(BytesOf(gpt + "128").activations - of_64, logits / 20) << "of the model alone";
+  // Few enough are there at once, and their gradient takes their place.
+  const std::int64_t of_8 = BytesOf(gpt + "8").activations;
+  EXPECT_GT(of_8, logits / 8);
+  EXPECT_LT(of_8, logits / 8 + logits / 40);
 }
 
 TEST(ModelBytesTest, WhatDropoutLeavesIsKeptBesideWhatItRead) {

@@ -33,10 +33,13 @@ at::Tensor BackwardCpu(const at::Tensor& gradient, const at::Tensor& logits, con
 }
 
 std::tuple<at::Tensor, at::Tensor> WithGradientCpu(const at::Tensor& logits, const at::Tensor& targets,
-                                                   const at::Tensor& incoming, bool /*overwrite*/) {
+                                                   const at::Tensor& incoming, bool overwrite) {
   CheckIncoming(incoming);
   const auto [sum, normalizers] = ForwardCpu(logits, targets);
-  return {sum, BackwardCpu(incoming, logits, targets, normalizers)};
+  const at::Tensor read = logits.contiguous();
+  const at::Tensor gradient = overwrite ? read : at::empty_like(read);
+  cpu::CrossEntropyBackward(incoming, read, targets.contiguous(), normalizers, gradient);
+  return {sum, gradient};
 }
 
 std::tuple<at::Tensor, at::Tensor> CallForward(const at::Tensor& logits, const at::Tensor& targets) {
@@ -98,8 +101,8 @@ TORCH_LIBRARY_FRAGMENT(mantissa, library) {
   library.def("cross_entropy_forward(Tensor logits, Tensor targets) -> (Tensor, Tensor)");
   library.def("cross_entropy_backward(Tensor gradient, Tensor logits, Tensor targets, Tensor normalizers) -> Tensor");
   // -> (sum, the gradient of incoming x sum), both at once where the incoming gradient is known before the loss is:
-  // with one pass over the logits less, and in their place where `overwrite` says that nobody else wants them. (An op
-  // may not need their room; then the logits stay.) No part of the autograd graph.
+  // with one pass over the logits less, and in their place where `overwrite` says that nobody else wants them. No part
+  // of the autograd graph.
   library.def(
       "cross_entropy_and_gradient(Tensor logits, Tensor targets, Tensor incoming, bool overwrite) -> (Tensor, "
       "Tensor)");
