@@ -98,7 +98,7 @@ def test_libtorch_is_linked_to_or_laid_beside(tree, whole):
 
 
 def settings_of(program):
-    return set(re.findall(r"\[(MANTISSA_\w+)\]", run(BUILD / "bin" / program, "--help")))
+    return set(re.findall(r"\[(MANTISSA_\w+)[];]", run(BUILD / "bin" / program, "--help")))
 
 
 @pytest.mark.parametrize("service", ["mantissa-server", "mantissa-worker"])
