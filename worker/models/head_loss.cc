@@ -9,6 +9,7 @@
 #include "worker/amp/loss_gradient.h"
 
 namespace mantissa::trainer {
+
 HeadLoss RunHead(const HeadInput& input, const at::Tensor& targets, const at::Tensor& seed,
                  const ForwardContext& context, std::int64_t most_bytes) {
   const std::int64_t rows = input.features.size(0);
