@@ -9,6 +9,7 @@
 
 #include "tests/unit/studies/study_place.h"
 #include "worker/studies/machine/device_peaks.h"
+#include "worker/studies/machine/product_study.h"
 
 namespace mantissa::trainer {
 namespace {
@@ -18,19 +19,11 @@ using ::testing::Optional;
 using Layout = v1::LayoutBenchmarkReport;
 using Precision = v1::PrecisionSpec;
 
-v1::MatrixShape Shape(std::int32_t m, std::int32_t n, std::int32_t k) {
-  v1::MatrixShape shape;
-  shape.set_m(m);
-  shape.set_n(n);
-  shape.set_k(k);
-  return shape;
-}
-
 constexpr Layout::Layout kLayouts[] = {Layout::CONTIGUOUS, Layout::TRANSPOSED, Layout::STRIDED};
 constexpr Precision::Mode kModes[] = {Precision::FP32, Precision::FP16, Precision::BF16};
 
 TEST(ProductTest, EveryLayoutHoldsTheSameSecondOperandInTheRightShape) {
-  const v1::MatrixShape shape = Shape(5, 3, 7);
+  const v1::MatrixShape shape = ShapeOf(5, 3, 7);
   const Operands plain = MakeOperands(shape, Precision::FP32, Layout::CONTIGUOUS, at::kCPU);
   for (const Layout::Layout layout : kLayouts) {
     const Operands operands = MakeOperands(shape, Precision::FP32, layout, at::kCPU);
@@ -41,7 +34,7 @@ TEST(ProductTest, EveryLayoutHoldsTheSameSecondOperandInTheRightShape) {
 }
 
 TEST(ProductTest, LayoutsAreWhatTheyAreCalled) {
-  const v1::MatrixShape shape = Shape(5, 3, 7);
+  const v1::MatrixShape shape = ShapeOf(5, 3, 7);
   const auto strides = [&](Layout::Layout layout) {
     return MakeOperands(shape, Precision::BF16, layout, at::kCPU).b.strides().vec();
   };
@@ -52,7 +45,7 @@ TEST(ProductTest, LayoutsAreWhatTheyAreCalled) {
 
 TEST(ProductTest, OperandsAreInTheModesFormat) {
   const auto type = [](Precision::Mode mode) {
-    return MakeOperands(Shape(2, 2, 2), mode, Layout::CONTIGUOUS, at::kCPU).b.scalar_type();
+    return MakeOperands(ShapeOf(2, 2, 2), mode, Layout::CONTIGUOUS, at::kCPU).b.scalar_type();
   };
   EXPECT_EQ(type(Precision::FP32), at::kFloat);
   EXPECT_EQ(type(Precision::TF32), at::kFloat);
@@ -61,7 +54,7 @@ TEST(ProductTest, OperandsAreInTheModesFormat) {
 }
 
 TEST(ProductTest, EveryModeAndLayoutGivesTheProduct) {
-  for (const v1::MatrixShape& shape : {Shape(1, 1, 1), Shape(17, 33, 65), Shape(300, 40, 128)}) {
+  for (const v1::MatrixShape& shape : {ShapeOf(1, 1, 1), ShapeOf(17, 33, 65), ShapeOf(300, 40, 128)}) {
     for (const Precision::Mode mode : kModes) {
       for (const Layout::Layout layout : kLayouts) {
         const Operands operands = MakeOperands(shape, mode, layout, at::kCPU);
@@ -76,19 +69,19 @@ TEST(ProductTest, EveryModeAndLayoutGivesTheProduct) {
 
 TEST(ProductTest, AProductWithTheWrongOperandIsNotTakenForOne) {
   // The square is what hides a transposition in the shapes.
-  const Operands operands = MakeOperands(Shape(64, 64, 64), Precision::BF16, Layout::CONTIGUOUS, at::kCPU);
+  const Operands operands = MakeOperands(ShapeOf(64, 64, 64), Precision::BF16, Layout::CONTIGUOUS, at::kCPU);
   const at::Tensor transposed = Multiply(Precision::BF16, {operands.a, operands.b.t()});
   EXPECT_THAT(ProductError(Precision::BF16, operands, transposed), Optional(HasSubstr("off by")));
 }
 
 TEST(ProductTest, AProductOfAnotherShapeIsNotTakenForOne) {
-  const Operands operands = MakeOperands(Shape(4, 6, 8), Precision::FP32, Layout::CONTIGUOUS, at::kCPU);
+  const Operands operands = MakeOperands(ShapeOf(4, 6, 8), Precision::FP32, Layout::CONTIGUOUS, at::kCPU);
   EXPECT_THAT(ProductError(Precision::FP32, operands, at::zeros({6, 4})), Optional(HasSubstr("another shape")));
   EXPECT_THAT(ProductError(Precision::FP32, operands, at::zeros({4})), Optional(HasSubstr("another shape")));
 }
 
 TEST(ProductTest, OneWrongElementOrANanIsFound) {
-  const Operands operands = MakeOperands(Shape(8, 8, 8), Precision::FP32, Layout::CONTIGUOUS, at::kCPU);
+  const Operands operands = MakeOperands(ShapeOf(8, 8, 8), Precision::FP32, Layout::CONTIGUOUS, at::kCPU);
   for (const double wrong : {1e-3, std::numeric_limits<double>::quiet_NaN()}) {
     const at::Tensor product = Multiply(Precision::FP32, operands);
     product[3][5] += wrong;
@@ -97,7 +90,7 @@ TEST(ProductTest, OneWrongElementOrANanIsFound) {
 }
 
 TEST(ProductTest, OfALargeProductTheLastRowAndColumnAreLookedAtToo) {
-  const Operands operands = MakeOperands(Shape(600, 700, 16), Precision::FP32, Layout::STRIDED, at::kCPU);
+  const Operands operands = MakeOperands(ShapeOf(600, 700, 16), Precision::FP32, Layout::STRIDED, at::kCPU);
   const at::Tensor product = Multiply(Precision::FP32, operands);
   EXPECT_EQ(ProductError(Precision::FP32, operands, product), std::nullopt);
   product[599][699] += 1;
@@ -105,7 +98,7 @@ TEST(ProductTest, OfALargeProductTheLastRowAndColumnAreLookedAtToo) {
 }
 
 TEST(ProductTest, APrecisionThatIsRoundedTooOftenIsFound) {
-  const Operands operands = MakeOperands(Shape(64, 64, 64), Precision::FP32, Layout::CONTIGUOUS, at::kCPU);
+  const Operands operands = MakeOperands(ShapeOf(64, 64, 64), Precision::FP32, Layout::CONTIGUOUS, at::kCPU);
   const at::Tensor rounded = Multiply(Precision::FP32, operands).to(at::kBFloat16).to(at::kFloat);
   EXPECT_NE(ProductError(Precision::FP32, operands, rounded), std::nullopt);
   EXPECT_EQ(ProductError(Precision::BF16, operands, rounded), std::nullopt);

@@ -64,6 +64,21 @@ class StudyAttemptTest : public ::testing::Test {
     return RunIn(folder_, run, conditions);
   }
 
+  // All that the agent is told, in order.
+  std::vector<v1::TrainerReport> ReportsOf(const v1::RunAttempt& run, const process::Clock& clock) {
+    Conversation conversation;
+    FakeControl never;
+    const AttemptEnvironment environment{.device_name = "cpu",
+                                         .roots = folder_.roots(),
+                                         .checkpoint_storage_id = "",
+                                         .version = "",
+                                         .channel = conversation.channel(),
+                                         .control = never,
+                                         .clock = clock};
+    RunAttempt(run, environment);
+    return conversation.agent().ReadAll(conversation.channel());
+  }
+
   RunFolder folder_;
 };
 
@@ -110,19 +125,9 @@ TEST_F(StudyAttemptTest, EachCaseIsAnEventThatCountsOn) {
 TEST_F(StudyAttemptTest, InALongCaseItIsNeverSilentForAsLongAsAStall) {
   v1::RunAttempt run = Comparison();
   run.mutable_spec()->mutable_timeouts()->mutable_stall()->set_seconds(15);
-  Conversation conversation;
   const TickingClock clock(std::chrono::seconds(1));  // so that 25 iterations, a case, take longer
-  FakeControl never;
-  const AttemptEnvironment environment{.device_name = "cpu",
-                                       .roots = folder_.roots(),
-                                       .checkpoint_storage_id = "",
-                                       .version = "",
-                                       .channel = conversation.channel(),
-                                       .control = never,
-                                       .clock = clock};
-  RunAttempt(run, environment);
   std::vector<v1::JobEvent> events;
-  for (const v1::TrainerReport& report : conversation.agent().ReadAll(conversation.channel())) {
+  for (const v1::TrainerReport& report : ReportsOf(run, clock)) {
     for (const v1::Segment& segment : report.telemetry().segments()) {
       if (segment.has_event()) events.push_back(segment.event());
     }
@@ -139,19 +144,9 @@ TEST_F(StudyAttemptTest, InALongCaseItIsNeverSilentForAsLongAsAStall) {
 }
 
 TEST_F(StudyAttemptTest, HeartbeatsMoveWithTheCases) {
-  Conversation conversation;
   const process::FakeClock clock;
-  FakeControl never;
-  const AttemptEnvironment environment{.device_name = "cpu",
-                                       .roots = folder_.roots(),
-                                       .checkpoint_storage_id = "",
-                                       .version = "",
-                                       .channel = conversation.channel(),
-                                       .control = never,
-                                       .clock = clock};
-  RunAttempt(Comparison(), environment);
   std::vector<std::int32_t> iterations;
-  for (const v1::TrainerReport& report : conversation.agent().ReadAll(conversation.channel())) {
+  for (const v1::TrainerReport& report : ReportsOf(Comparison(), clock)) {
     if (report.has_heartbeat() && report.heartbeat().iteration() > 0)
       iterations.push_back(report.heartbeat().iteration());
   }
