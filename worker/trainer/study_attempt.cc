@@ -7,8 +7,10 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include <google/protobuf/util/time_util.h>
 #include <torch/headeronly/version.h>
 
+#include "proto/spec/defaults.h"
 #include "worker/amp/cpu_arithmetic.h"
 #include "worker/studies/study.h"
 #include "worker/trainer/attempt_checks.h"
@@ -25,11 +27,9 @@ constexpr std::chrono::milliseconds kTick(50);
 
 // A case may take longer than timeouts.stall, and only what is written tells the server that a study goes on. So that
 // nothing but a study that hangs is silent for that long, three words fit in it.
-std::chrono::milliseconds LongestSilence(const v1::TimeoutSpec& timeouts) {
-  constexpr std::chrono::milliseconds kDefaultStall(300'000);
-  const std::chrono::milliseconds stall = std::chrono::seconds(timeouts.stall().seconds()) +
-                                          std::chrono::milliseconds(timeouts.stall().nanos() / 1'000'000);
-  return (stall.count() > 0 ? stall : kDefaultStall) / 3;
+std::chrono::milliseconds LongestSilence(const v1::JobSpec& spec) {
+  const v1::TimeoutSpec timeouts = spec::ResolveDefaults(spec).timeouts();
+  return std::chrono::milliseconds(google::protobuf::util::TimeUtil::DurationToMilliseconds(timeouts.stall())) / 3;
 }
 
 // Tells the agent of each case, and the study of a stop. Lives as long as one attempt.
@@ -40,7 +40,7 @@ class AttemptObserver final : public StudyObserver {
         threads_(threads),
         env_(env),
         sink_(sink),
-        longest_silence_(LongestSilence(run.spec().timeouts())),
+        longest_silence_(LongestSilence(run.spec())),
         spoke_at_(env.clock.Now()) {}
 
   bool stop_requested() override {
