@@ -111,9 +111,10 @@ class GpuResidualNormTest : public testing::TestWithParam<at::ScalarType> {
 
 // Around the widths of a thread's four, a warp's turns, a block's, and what falls to LibTorch's ops.
 TEST_P(GpuResidualNormTest, AgreesWithTheCpuForEveryWidth) {
-  // Not 2: of two numbers only the signs are left, and the gradient of their sum is what rounding has left.
+  // Not 2 or 3: of so few numbers little but the signs is left, and the gradient of their sum is what rounding has
+  // left.
   for (const std::int64_t width :
-       {3, 4, 7, 8, 100, 128, 132, 512, 516, 768, 772, 1000, 1024, 1028, 1027, 2048, 2052, 4096, 4100}) {
+       {4, 7, 8, 100, 128, 132, 512, 516, 768, 772, 1000, 1024, 1028, 1027, 2048, 2052, 4096, 4100}) {
     for (const bool wants_norm : {false, true}) {
       ExpectTwins({GetParam(), true, wants_norm}, Random(13, width, GetParam()));
     }
@@ -153,6 +154,24 @@ TEST_P(GpuResidualNormTest, ReadsAnyLayoutAndAnyBegin) {
     const auto [sum, norm, low] = OpResidualNorm(call);
     EXPECT_TRUE(at::equal(sum.cpu(), want.sum));
     ExpectNear(low.cpu(), want.low, 64, "low");
+  }
+}
+
+// As a sum over a sequence sends its gradient back.
+TEST_P(GpuResidualNormTest, OneRowOfGradientMayStandForMany) {
+  for (const std::int64_t width : {96, 97, 768, 1024, 2048}) {
+    Values values = Random(6 * 7, width, GetParam());
+    values.x = values.x.view({6, 7, width});
+    values.branch = values.branch.view({6, 7, width});
+    const at::Tensor once = at::randn({6, 1, width}).to(kGpu), repeated = once.expand({6, 7, width});
+    const auto gradients = [&](const at::Tensor& of_norm) {
+      ResidualNormCall call = {Leaf(values.x, kGpu), Leaf(values.branch, kGpu), Leaf(values.weight, kGpu),
+                               Leaf(values.bias, kGpu)};
+      torch::autograd::backward({std::get<1>(OpResidualNorm(call))}, {of_norm});
+      return std::vector<at::Tensor>{call.x.grad(), call.branch.grad(), call.weight.grad(), call.bias.grad()};
+    };
+    const std::vector<at::Tensor> got = gradients(repeated), want = gradients(repeated.contiguous());
+    for (std::size_t i = 0; i < want.size(); ++i) EXPECT_TRUE(at::equal(got[i], want[i])) << i << " of " << width;
   }
 }
 

@@ -1,7 +1,7 @@
 #include "worker/models/transformer_encoder.h"
 
 #include "absl/strings/str_cat.h"
-#include <ATen/ops/mean.h>
+#include <ATen/ops/sum.h>
 
 #include "worker/models/linear_init.h"
 #include "worker/models/residual_stream.h"
@@ -33,7 +33,10 @@ at::Tensor TransformerEncoder::Forward(const at::Tensor& input, const ForwardCon
     stream.Add(layer.FeedForward(read, context, activation_));
     read = stream.BecomeNorm(layer.norm2, i + 1 < layers_.size() ? &layers_[i + 1].qkv : nullptr);
   }
-  return context.Linear(head_, at::mean(stream.x(), at::IntArrayRef({1})));
+  // The mean, divided after the sum: its gradient comes back as one row for all of a sequence, which the norm's
+  // backward pass reads as it is.
+  const at::Tensor& x_last = stream.x();
+  return context.Linear(head_, at::sum(x_last, at::IntArrayRef({1})) / x_last.size(1));
 }
 
 }  // namespace mantissa::trainer

@@ -107,26 +107,35 @@ __global__ void Backward(const float* gradient, const T* logits, const std::int6
   }
 }
 
-// exp to within 2^-22 x |x|, which is nothing beside one rounding to 16 bits.
 template <class T>
 __device__ float ExpFor(float x) {
   if constexpr (std::is_same_v<T, float>) {
     return expf(x);
   } else {
-    return __expf(x);
+    return QuickExp(x);
   }
 }
 
-// A row's logits are read three times, and but for the first time from the cache: see LaunchAndGradient.
-template <class T, int kLanes, int kBlock>
+// A row's logits are read three times: but for the first time from shared memory, where kKeeps (a block's row, in
+// vectors), or from the cache, see LaunchAndGradient.
+template <class T, int kLanes, int kBlock, bool kKeeps>
 __global__ void __launch_bounds__(kBlock)
     AndGradient(const float* incoming, const T* logits, const std::int64_t* targets, std::int64_t rows,
                 std::int64_t classes, bool vectors, float* losses, T* gradient) {
+  extern __shared__ __align__(16) unsigned char kept[];
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * (kBlock / kLanes) + threadIdx.x / kLanes;
   if (row >= rows) return;
   const std::int64_t target = targets[row];
   const bool is_class = target >= 0 && target < classes;
-  const T* const from = logits + row * classes;
+  const T* from = logits + row * classes;
+  if constexpr (kKeeps) {
+    // Each thread what it will read itself.
+#pragma unroll 4
+    for (std::int64_t i = threadIdx.x; i < classes / kVector<T>; i += kLanes) {
+      reinterpret_cast<Vector<T>*>(kept)[i] = reinterpret_cast<const Vector<T>*>(from)[i];
+    }
+    from = reinterpret_cast<const T*>(kept);
+  }
   float largest = -INFINITY;
   float total = 0;
   if (is_class) {
@@ -148,23 +157,29 @@ __global__ void __launch_bounds__(kBlock)
   } else {
     __syncwarp();
   }
-  const float scale = is_class ? *incoming / total : NAN;
-  const auto of = [&](T logit, std::int64_t i, T* to) {
-    const float softmax = ExpFor<T>(Wide(logit) - largest) * scale;
-    const float result = i == target ? softmax - *incoming : softmax;
-    Narrow(target == kIgnoredTarget ? 0.0f : result, to);
-  };
+  const bool ignored = target == kIgnoredTarget;
+  const float scale = ignored ? 0.0f : is_class ? *incoming / total : NAN;
+  const auto of = [&](T logit) { return ignored ? 0.0f : ExpFor<T>(Wide(logit) - largest) * scale; };
   T* const to = gradient + row * classes;
   if (vectors) {
+    const std::int64_t target_vector = is_class ? target / kVector<T> : -1;
     for (std::int64_t i = lane; i < classes / kVector<T>; i += kLanes) {
       const Vector<T> in = reinterpret_cast<const Vector<T>*>(from)[i];
       Vector<T> out;
 #pragma unroll
-      for (int j = 0; j < kVector<T>; ++j) of(in.value[j], i * kVector<T> + j, &out.value[j]);
+      for (int j = 0; j < kVector<T>; ++j) Narrow(of(in.value[j]), &out.value[j]);
+      if (i == target_vector) {
+#pragma unroll
+        for (int j = 0; j < kVector<T>; ++j) {
+          if (j == target % kVector<T>) Narrow(of(in.value[j]) - *incoming, &out.value[j]);
+        }
+      }
       reinterpret_cast<Vector<T>*>(to)[i] = out;
     }
   } else {
-    for (std::int64_t i = lane; i < classes; i += kLanes) of(from[i], i, to + i);
+    for (std::int64_t i = lane; i < classes; i += kLanes) {
+      Narrow(of(from[i]) - (i == target ? *incoming : 0.0f), to + i);
+    }
   }
 }
 
@@ -195,24 +210,35 @@ void LaunchBackward(const float* gradient, const LogitsView& logits, const std::
       ReadsVectors<T>(logits, result), static_cast<T*>(result));
 }
 
-// As few rows at once as fill the GPU, so that a row is still in the cache when it is read again: of GPT-2's
-// vocabulary, three or four rows of 100 KB on each of an H100's 132 processors, whose cache holds 50 MB.
+// A wide row that is not kept (FP32, or no vectors) finds its later readings in the cache: so few rows at once that
+// fill the GPU are there together.
 template <class T, int kLanes>
 void LaunchAndGradient(const float* incoming, const LogitsView& logits, const std::int64_t* targets, float* losses,
                        void* gradient, cudaStream_t stream) {
   constexpr int kWide = 512;
+  // Two rows on each of an H100's processors, which have 227 KiB to share out: of GPT-2's vocabulary 98 KiB each.
+  constexpr std::int64_t kMostKept = 112 << 10;
   const T* const from = static_cast<const T*>(logits.data);
   T* const to = static_cast<T*>(gradient);
   const bool vectors = ReadsVectors<T>(logits, gradient);
+  const auto launch = [&]<int kShare, int kBlock, bool kKeeps>(unsigned blocks, std::int64_t kept) {
+    const auto kernel = AndGradient<T, kShare, kBlock, kKeeps>;
+    if (kKeeps) cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kept));
+    kernel<<<blocks, kBlock, static_cast<unsigned>(kept), stream>>>(incoming, from, targets, logits.rows,
+                                                                    logits.classes, vectors, losses, to);
+  };
   if constexpr (kLanes == kWarp) {
-    AndGradient<T, kWarp, kThreads><<<Blocks(logits.rows, kWarp), kThreads, 0, stream>>>(
-        incoming, from, targets, logits.rows, logits.classes, vectors, losses, to);
+    launch.template operator()<kWarp, kThreads, false>(Blocks(logits.rows, kWarp), 0);
   } else if (logits.classes < kWide * 16) {
-    AndGradient<T, kThreads, kThreads><<<Blocks(logits.rows, kThreads), kThreads, 0, stream>>>(
-        incoming, from, targets, logits.rows, logits.classes, vectors, losses, to);
+    launch.template operator()<kThreads, kThreads, false>(Blocks(logits.rows, kThreads), 0);
   } else {
-    AndGradient<T, kWide, kWide><<<static_cast<unsigned>(logits.rows), kWide, 0, stream>>>(
-        incoming, from, targets, logits.rows, logits.classes, vectors, losses, to);
+    const std::int64_t bytes = logits.classes * static_cast<std::int64_t>(sizeof(T));
+    const auto blocks = static_cast<unsigned>(logits.rows);
+    if (vectors && bytes <= kMostKept) {
+      launch.template operator()<kWide, kWide, true>(blocks, bytes);
+    } else {
+      launch.template operator()<kWide, kWide, false>(blocks, 0);
+    }
   }
 }
 

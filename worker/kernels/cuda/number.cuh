@@ -14,6 +14,19 @@ __device__ inline void Narrow(float value, float* to) { *to = value; }
 __device__ inline void Narrow(float value, __half* to) { *to = __float2half_rn(value); }
 __device__ inline void Narrow(float value, __nv_bfloat16* to) { *to = __float2bfloat16_rn(value); }
 
+// e^x and 1/x to within a few units of FP32's last place, for results that are rounded to 16 bits: what is below FP32's
+// normal range becomes 0.
+__device__ inline float QuickExp(float x) {
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x * 1.4426950408889634f));
+  return result;
+}
+__device__ inline float QuickReciprocal(float x) {
+  float result;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+
 // Several numbers that are read or written at once.
 template <class T, int kCount>
 struct alignas(sizeof(T) * kCount) Pack {

@@ -3,7 +3,7 @@
 //
 // One autograd node instead of ATen's cast, transpose, product and accumulation nodes: the gradients of weight and
 // bias are added straight into their .grad, and an input that needs no gradient (the first layer's) gets none.
-#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/_addmm_activation.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/gelu_backward.h>
@@ -18,6 +18,7 @@
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/library.h>
 
+#include "worker/amp/op.h"
 #include "worker/kernels/linear/linear_cpu.h"
 #include "worker/kernels/linear/small_linear.h"
 #include "worker/kernels/parameter_gradient.h"
@@ -60,10 +61,8 @@ at::Tensor ActivationGradient(ActivationKind kind, const at::Tensor& gradient, c
 at::Tensor ProductGradient(ActivationKind kind, const at::Tensor& gradient, const at::Tensor& saved,
                            const at::Tensor& bias_gradient) {
   if (gradient.is_cuda()) {
-    static const auto op = c10::Dispatcher::singleton()
-                               .findSchemaOrThrow("mantissa::activation_backward", "")
-                               .typed<at::Tensor(const at::Tensor&, const std::optional<at::Tensor>&, std::int64_t,
-                                                 const std::optional<at::Tensor>&)>();
+    static const auto op = FindOp<at::Tensor(const at::Tensor&, const std::optional<at::Tensor>&, std::int64_t,
+                                             const std::optional<at::Tensor>&)>("mantissa::activation_backward");
     return op.call(gradient, kind == ActivationKind::kNone ? std::nullopt : std::optional(saved),
                    static_cast<std::int64_t>(kind),
                    bias_gradient.defined() ? std::optional(bias_gradient) : std::nullopt);
@@ -71,6 +70,28 @@ at::Tensor ProductGradient(ActivationKind kind, const at::Tensor& gradient, cons
   const at::Tensor result = ActivationGradient(kind, gradient, saved);
   if (bias_gradient.defined()) bias_gradient.add_(result.sum(0));
   return result;
+}
+
+// Adds what a product in the compute type left to the FP32 gradient.
+void AddGradient(const at::Tensor& gradient, const at::Tensor& part) {
+  if (!gradient.is_cuda()) {
+    gradient.add_(part);
+    return;
+  }
+  static const auto op = FindOp<void(const at::Tensor&, const at::Tensor&)>("mantissa::add_gradient");
+  op.call(gradient, part);
+}
+
+// activation(x w^T + b) of matrices in one type; `before` is what the activation was applied to, where that is saved.
+at::Tensor Product(ActivationKind kind, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                   at::Tensor* before) {
+  if (kind == ActivationKind::kRelu && x.is_cuda() && bias.defined()) {
+    // The product applies it as it writes its result: to the same bits, in one pass over it instead of three.
+    return at::_addmm_activation(bias, x, weight.t(), 1, 1, /*use_gelu=*/false);
+  }
+  const at::Tensor z = at::linear(x, weight, bias.defined() ? std::optional(bias) : std::nullopt);
+  if (!cpu::DerivativeFromResult(kind)) *before = z;
+  return ApplyActivation(kind, z);
 }
 
 // What forward leaves for backward. Tensors are without history, so that a node never keeps itself alive.
@@ -135,7 +156,7 @@ variable_list LinearNode::apply(variable_list&& gradients) {
     if (saved.compute == at::kFloat) {
       weight_gradient.addmm_(dz.t(), saved.x);
     } else {
-      weight_gradient.add_(at::mm(dz.t(), saved.x));
+      AddGradient(weight_gradient, at::mm(dz.t(), saved.x));
     }
   }
   if (wants_input) result[0] = at::mm(dz, saved.weight).to(input_type).view(input_sizes);
@@ -163,10 +184,8 @@ at::Tensor Forward(const at::Tensor& x, const at::Tensor& weight, const at::Tens
   } else {
     saved->x = x.to(saved->compute);
     saved->weight = weight.to(saved->compute);
-    const at::Tensor z =
-        at::linear(saved->x, saved->weight, bias.defined() ? std::optional(bias.to(saved->compute)) : std::nullopt);
-    result = ApplyActivation(saved->activation, z);
-    if (!cpu::DerivativeFromResult(saved->activation)) saved->activation_saved = z;
+    result = Product(saved->activation, saved->x, saved->weight, bias.defined() ? bias.to(saved->compute) : bias,
+                     &saved->activation_saved);
   }
   if (for_backward && saved->activation != ActivationKind::kNone && cpu::DerivativeFromResult(saved->activation)) {
     saved->activation_saved = result.variable_data();
@@ -231,6 +250,8 @@ TORCH_LIBRARY_FRAGMENT(mantissa, library) {
   // ProductGradient in one pass; of CUDA's only. `gradient` (rows, out), the same without an activation.
   library.def(
       "activation_backward(Tensor gradient, Tensor? saved, int activation, Tensor(a!)? bias_gradient) -> Tensor");
+  // AddGradient; of CUDA's only. The part in FP32, FP16 or BF16.
+  library.def("add_gradient(Tensor(a!) gradient, Tensor part) -> ()");
 }
 // One function for every device, which is its own autograd formula.
 TORCH_LIBRARY_IMPL(mantissa, CompositeImplicitAutograd, library) { library.impl("linear", Linear); }

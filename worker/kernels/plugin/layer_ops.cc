@@ -12,6 +12,7 @@
 
 #include "worker/kernels/dropout/dropout_check.h"
 #include "worker/kernels/linear/activation_backward_cuda.h"
+#include "worker/kernels/linear/add_gradient_cuda.h"
 #include "worker/kernels/plugin/device_check.h"
 #include "worker/kernels/plugin/number_type_of.h"
 #include "worker/kernels/residual_norm/residual_norm_check.h"
@@ -40,6 +41,12 @@ at::Tensor Contiguous(const Optional& tensor, const at::Tensor& like, at::Scalar
   TORCH_CHECK(tensor->numel() == like.numel() && tensor->scalar_type() == type, "a gradient must be ", like.numel(),
               " numbers of ", type);
   return tensor->contiguous();
+}
+
+// How many rows that follow each other are one row in memory, as a sum over them sends its gradient back.
+std::int64_t Repeats(const Optional& gradient) {
+  if (!Has(gradient) || gradient->dim() < 2 || gradient->numel() == 0) return 1;
+  return gradient->stride(-2) == 0 ? gradient->size(-2) : 1;
 }
 
 template <class T>
@@ -114,7 +121,10 @@ std::tuple<at::Tensor, at::Tensor> ResidualNormBackwardCuda(
   cuda::ResidualNormBackward work;
   work.of = RowsOf(sum, weight, MakeDropoutDraw(probability, seed, iteration, micro_batch, site), window, type);
   const at::Tensor of_sum = Contiguous(sum_gradient, sum, at::kFloat);
-  const at::Tensor of_norm = Contiguous(norm_gradient, sum, at::kFloat);
+  work.norm_gradient_repeats = Repeats(norm_gradient);
+  const at::Tensor of_norm = work.norm_gradient_repeats > 1
+                                 ? Contiguous(norm_gradient->narrow(-2, 0, 1), sum.narrow(-2, 0, 1), at::kFloat)
+                                 : Contiguous(norm_gradient, sum, at::kFloat);
   const at::Tensor of_low = Contiguous(low_gradient, sum, type.value_or(at::kFloat));
   work.sum_gradient = Data<float>(of_sum);
   work.norm_gradient = Data<float>(of_norm);
@@ -135,6 +145,17 @@ std::tuple<at::Tensor, at::Tensor> ResidualNormBackwardCuda(
   cuda::LaunchResidualNormBackward(work, c10::cuda::getCurrentCUDAStream());
   C10_CUDA_KERNEL_LAUNCH_CHECK();
   return {of_x, of_branch};
+}
+
+void AddGradientCuda(const at::Tensor& gradient, const at::Tensor& part_any) {
+  const c10::cuda::CUDAGuard guard(gradient.device());
+  CheckOnDevice(gradient.device(), {part_any});
+  TORCH_CHECK(part_any.sizes() == gradient.sizes(), "a part of a gradient must have its shape");
+  const at::Tensor part = part_any.contiguous();
+  cuda::LaunchAddGradient(Floats(gradient, gradient.numel(), gradient.device(), "gradient"), Data<void>(part),
+                          TypeOf(part.scalar_type(), "add_gradient"), gradient.numel(),
+                          c10::cuda::getCurrentCUDAStream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
 at::Tensor ActivationBackwardCuda(const at::Tensor& gradient_any, const Optional& saved_any, std::int64_t activation,
@@ -171,6 +192,7 @@ TORCH_LIBRARY_IMPL(mantissa, CUDA, library) {
   library.impl("residual_norm_forward", ResidualNormForwardCuda);
   library.impl("residual_norm_backward", ResidualNormBackwardCuda);
   library.impl("activation_backward", ActivationBackwardCuda);
+  library.impl("add_gradient", AddGradientCuda);
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 // residual_norm, see residual_norm.cc: a warp for each row of up to 1024 numbers, a block for a longer one; the row
 // stays in registers, four neighbouring numbers a thread and turn. Statistics in FP32. What is summed over rows is
 // summed by each block over its own first, always in the same order.
+#include <cuda_pipeline_primitives.h>
+
 #include "worker/kernels/cuda/block_reduce.cuh"
 #include "worker/kernels/cuda/column_sums.cuh"
 #include "worker/kernels/cuda/number.cuh"
@@ -12,9 +14,11 @@ namespace {
 using kernels::DropoutDraw;
 
 constexpr int kThreads = 128;
-// In backward, three on each of an H100's 132 processors: a thread's sums over rows take so many registers.
-constexpr int kBlocksOfProcessor = 3;
-constexpr std::int64_t kMostParts = 132 * kBlocksOfProcessor;
+// Of an H100.
+constexpr std::int64_t kProcessors = 132;
+
+// How many of backward's blocks a processor has at a time: a thread's sums over rows take so many registers.
+constexpr int BlocksOfProcessor(int turns) { return turns > 6 ? 2 : 3; }
 
 // How a row is shared out: by kLanes threads, each with kTurns x 4 of its numbers; by four at once where they are
 // aligned.
@@ -24,6 +28,7 @@ struct Share {
   static constexpr int kTurns = kTurns_;
   static constexpr bool kFours = kFours_;
   static constexpr int kRowsOfBlock = kThreads / kLanes;
+  static constexpr int kBlocksOfProcessor = BlocksOfProcessor(kTurns);
 
   static __device__ int Lane() { return threadIdx.x % kLanes; }
   // The first of the calling thread's four in this turn.
@@ -157,37 +162,125 @@ __device__ void SumRowsOfBlock(const float (&sums)[Share::kTurns][4], std::int64
   __syncthreads();  // before the next sums
 }
 
+// What backward reads of its rows. A warp that has a row to itself copies the next one into shared memory while it
+// computes with this one, in two places that take turns: each thread what it will read, so that nobody waits for
+// another.
 template <class T, class Share>
-__global__ void __launch_bounds__(kThreads, kBlocksOfProcessor) Backward(ResidualNormBackward work) {
-  extern __shared__ float shared[];
+class BackwardRows {
+ public:
+  static constexpr bool kCopies = Share::kFours && Share::kLanes == kWarp;
+
+  __device__ BackwardRows(const ResidualNormBackward& work, unsigned char* shared)
+      : work_(work),
+        place_bytes_(BytesOfPlace(work)),
+        place_(shared + threadIdx.x / Share::kLanes * 2 * place_bytes_) {}
+
+  // Of the copy of a row.
+  static __host__ __device__ std::int64_t BytesOfPlace(const ResidualNormBackward& work) {
+    if constexpr (!kCopies) return 0;
+    std::int64_t bytes = sizeof(float);
+    if (work.sum_gradient != nullptr) bytes += sizeof(float);
+    if (work.norm_gradient != nullptr) bytes += sizeof(float);
+    if (work.low_gradient != nullptr) bytes += sizeof(T);
+    return (bytes * work.of.width + 15) / 16 * 16;
+  }
+
+  // Begins to copy a row, if there is such a one.
+  __device__ void Fetch(std::int64_t row) {
+    if constexpr (kCopies) {
+      next_ = 1 - next_;
+      if (row < work_.of.rows) {
+        unsigned char* to = place_ + next_ * place_bytes_;
+        Copy(work_.sum, row, to);
+        Copy(work_.sum_gradient, row, to);
+        Copy(work_.norm_gradient, NormRow(row), to);
+        Copy(static_cast<const T*>(work_.low_gradient), row, to);
+      }
+      __pipeline_commit();
+    }
+  }
+
+  // The row of the last Fetch but one can be read.
+  __device__ void Wait() {
+    if constexpr (kCopies) __pipeline_wait_prior(1);
+  }
+
+  // sum, the gradient of the norm and that of what was added up, each where there is one.
+  __device__ void LoadSum(std::int64_t row, int turn, float* to) const { Load(work_.sum, row, 0, turn, to); }
+  __device__ void LoadSumGradient(std::int64_t row, int turn, float* to) const {
+    if (work_.sum_gradient != nullptr) Load(work_.sum_gradient, row, 1, turn, to);
+  }
+  __device__ void LoadNormGradient(std::int64_t row, int turn, float* to) const {
+    const int before = 1 + (work_.sum_gradient != nullptr);
+    if (work_.norm_gradient != nullptr) Load(work_.norm_gradient, NormRow(row), before, turn, to);
+    if (work_.low_gradient == nullptr) return;
+    float low[4];
+    Load(static_cast<const T*>(work_.low_gradient), row, before + (work_.norm_gradient != nullptr), turn, low);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) to[i] += low[i];
+  }
+
+ private:
+  __device__ std::int64_t NormRow(std::int64_t row) const { return row / work_.norm_gradient_repeats; }
+
+  template <class Number>
+  __device__ void Copy(const Number* matrix, std::int64_t row, unsigned char*& to) const {
+    if (matrix == nullptr) return;
+    const Number* const from = matrix + row * work_.of.width;
+#pragma unroll
+    for (int turn = 0; turn < Share::kTurns; ++turn) {
+      const std::int64_t at = Share::Place(turn);
+      if (at < work_.of.width) {
+        __pipeline_memcpy_async(reinterpret_cast<Number*>(to) + at, from + at, sizeof(Pack<Number, 4>));
+      }
+    }
+    to += work_.of.width * sizeof(Number);
+  }
+
+  // `floats`: how many rows of FP32 numbers lie before it in the copy.
+  template <class Number>
+  __device__ void Load(const Number* matrix, std::int64_t row, int floats, int turn, float* to) const {
+    const std::int64_t width = work_.of.width;
+    if constexpr (kCopies) {
+      const unsigned char* const copy = place_ + (1 - next_) * place_bytes_ + floats * width * sizeof(float);
+      Share::Load(reinterpret_cast<const Number*>(copy), Share::Place(turn), width, to);
+    } else {
+      Share::Load(matrix + row * width, Share::Place(turn), width, to);
+    }
+  }
+
+  const ResidualNormBackward& work_;
+  std::int64_t place_bytes_;
+  unsigned char* place_;  // the first of two
+  int next_ = 1;          // the place of the last Fetch
+};
+
+template <class T, class Share>
+__global__ void __launch_bounds__(kThreads, Share::kBlocksOfProcessor) Backward(ResidualNormBackward work) {
+  extern __shared__ __align__(16) unsigned char shared[];
   const std::int64_t width = work.of.width;
   const DropoutDraw draw = DrawOf(work.of);
+  BackwardRows<T, Share> rows(work, shared);
   float of_weight[Share::kTurns][4] = {}, of_bias[Share::kTurns][4] = {};
-  for (std::int64_t row = Share::FirstRow(); row < work.of.rows; row += gridDim.x * Share::kRowsOfBlock) {
+  const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * Share::kRowsOfBlock;
+  rows.Fetch(Share::FirstRow());
+  for (std::int64_t row = Share::FirstRow(); row < work.of.rows; row += stride) {
     const std::int64_t begin = row * width;
     const float mean = work.means[row];
     const float inverse_deviation = work.inverse_deviations[row];
     float normal[Share::kTurns][4], scaled[Share::kTurns][4];  // without weight and bias; the gradient x weight
-    // Read with the others where there are registers for it, so that it does not have to be waited for as well.
-    constexpr bool kReadsEarly = Share::kTurns <= 6;
-    float of_sum[Share::kTurns][4] = {};
     float mean_scaled = 0, mean_product = 0;
+    rows.Fetch(row + stride);
+    rows.Wait();
 #pragma unroll
     for (int turn = 0; turn < Share::kTurns; ++turn) {
       const std::int64_t at = Share::Place(turn);
-      float gradient[4] = {}, low[4] = {}, weight[4];
-      Share::Load(work.sum + begin, at, width, normal[turn]);
-      if (work.norm_gradient != nullptr) Share::Load(work.norm_gradient + begin, at, width, gradient);
-      if (work.low_gradient != nullptr) {
-        Share::Load(static_cast<const T*>(work.low_gradient) + begin, at, width, low);
-      }
-      if (kReadsEarly && work.sum_gradient != nullptr) {
-        Share::Load(work.sum_gradient + begin, at, width, of_sum[turn]);
-      }
+      float gradient[4] = {}, weight[4];
+      rows.LoadSum(row, turn, normal[turn]);
+      rows.LoadNormGradient(row, turn, gradient);
       Share::Load(work.of.weight, at, width, weight);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        gradient[i] += low[i];
         normal[turn][i] = at + i < width ? (normal[turn][i] - mean) * inverse_deviation : 0.0f;
         of_weight[turn][i] += gradient[i] * normal[turn][i];
         of_bias[turn][i] += gradient[i];
@@ -201,8 +294,8 @@ __global__ void __launch_bounds__(kThreads, kBlocksOfProcessor) Backward(Residua
 #pragma unroll
     for (int turn = 0; turn < Share::kTurns; ++turn) {
       const std::int64_t at = Share::Place(turn);
-      float(&result)[4] = of_sum[turn];
-      if (!kReadsEarly && work.sum_gradient != nullptr) Share::Load(work.sum_gradient + begin, at, width, result);
+      float result[4] = {};
+      rows.LoadSumGradient(row, turn, result);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         result[i] += inverse_deviation * (scaled[turn][i] - mean_scaled - normal[turn][i] * mean_product);
@@ -222,9 +315,11 @@ __global__ void __launch_bounds__(kThreads, kBlocksOfProcessor) Backward(Residua
       }
     }
   }
+  __syncthreads();  // the copies are read
+  float* const sums = reinterpret_cast<float*>(shared);
   float* const partial = work.partials + static_cast<std::int64_t>(blockIdx.x) * 2 * width;
-  SumRowsOfBlock<Share>(of_weight, width, shared, partial);
-  SumRowsOfBlock<Share>(of_bias, width, shared, partial + width);
+  SumRowsOfBlock<Share>(of_weight, width, sums, partial);
+  SumRowsOfBlock<Share>(of_bias, width, sums, partial + width);
 }
 
 template <class T>
@@ -258,9 +353,13 @@ void ChooseType(NumberType type, const Launch& launch) {
 }  // namespace
 
 std::int64_t ResidualNormParts(std::int64_t rows, std::int64_t width) {
-  const std::int64_t rows_of_block = width <= 1024 ? kThreads / kWarp : 1;
-  const std::int64_t blocks = (rows + rows_of_block - 1) / rows_of_block;
-  return blocks < 1 ? 1 : blocks < kMostParts ? blocks : kMostParts;
+  std::int64_t parts = 0;
+  ChooseShare<float>(width, /*fours=*/true, [&]<class, class Part>() {
+    const std::int64_t blocks = (rows + Part::kRowsOfBlock - 1) / Part::kRowsOfBlock;
+    const std::int64_t most = kProcessors * Part::kBlocksOfProcessor;
+    parts = blocks < 1 ? 1 : blocks < most ? blocks : most;
+  });
+  return parts;
 }
 
 void LaunchResidualNormForward(const ResidualNormForward& work, cudaStream_t stream) {
@@ -281,7 +380,6 @@ void LaunchResidualNormForward(const ResidualNormForward& work, cudaStream_t str
 void LaunchResidualNormBackward(const ResidualNormBackward& work, cudaStream_t stream) {
   if (work.of.rows == 0) return;
   const auto parts = static_cast<unsigned>(ResidualNormParts(work.of.rows, work.of.width));
-  const auto shared = static_cast<unsigned>(work.of.width * static_cast<std::int64_t>(sizeof(float)));
   ChooseType(work.of.type, [&]<class T>() {
     bool fours = work.of.width % 4 == 0 && IsInFours<T>(work.low_gradient) && IsInFours<T>(work.branch_gradient);
     for (const float* pointer : {work.sum_gradient, work.norm_gradient, work.sum, work.of.weight,
@@ -289,6 +387,11 @@ void LaunchResidualNormBackward(const ResidualNormBackward& work, cudaStream_t s
       fours = fours && IsInFours<float>(pointer);
     }
     ChooseShare<T>(work.of.width, fours, [&]<class Number, class Part>() {
+      const std::int64_t copies = Part::kRowsOfBlock * 2 * BackwardRows<Number, Part>::BytesOfPlace(work);
+      const std::int64_t sums = work.of.width * static_cast<std::int64_t>(sizeof(float));
+      const auto shared = static_cast<int>(copies > sums ? copies : sums);
+      // More than 48 KiB only where it is asked for.
+      cudaFuncSetAttribute(Backward<Number, Part>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared);
       Backward<Number, Part><<<parts, kThreads, shared, stream>>>(work);
     });
   });

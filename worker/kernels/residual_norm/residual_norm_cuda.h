@@ -36,6 +36,7 @@ struct ResidualNormBackward {
   NormRows of;
   const float* sum_gradient = nullptr;  // null: 0, as with the other two
   const float* norm_gradient = nullptr;
+  std::int64_t norm_gradient_repeats = 1;  // so many rows that follow each other have one row of norm_gradient
   const void* low_gradient = nullptr;
   const float* sum = nullptr;
   const float* means = nullptr;
