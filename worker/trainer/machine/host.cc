@@ -10,6 +10,7 @@
 #include <string>
 #include <unistd.h>
 
+#include <ATen/Context.h>
 #include <ATen/DeviceAccelerator.h>
 
 #include "process/file_descriptor.h"
@@ -72,6 +73,13 @@ Cgroup ReadCgroup() {
   return cgroup;
 }
 
+// The allocator's bytes. It knows no device before one has been used.
+c10::CachingAllocator::Stat Allocated(c10::Device device) {
+  at::globalContext().lazyInitDevice(device.type());
+  constexpr auto kAll = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+  return at::accelerator::getDeviceStats(device.index()).allocated_bytes[kAll];
+}
+
 }  // namespace
 
 std::int64_t AvailableMemory(std::int64_t limit_bytes) {
@@ -99,14 +107,12 @@ std::int64_t FreeMemory(c10::Device device, std::int64_t limit_bytes) {
 
 std::int64_t MemoryInUse(c10::Device device) {
   if (device.is_cpu()) return ResidentMemory();
-  constexpr auto kAll = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
-  return at::accelerator::getDeviceStats(device.index()).allocated_bytes[kAll].current;
+  return Allocated(device).current;
 }
 
 std::int64_t PeakMemory(c10::Device device) {
   if (device.is_cpu()) return std::max(StatusBytes("VmHWM"), ResidentMemory());
-  constexpr auto kAll = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
-  return at::accelerator::getDeviceStats(device.index()).allocated_bytes[kAll].peak;
+  return Allocated(device).peak;
 }
 
 void ResetPeakMemory(c10::Device device) {
@@ -116,6 +122,7 @@ void ResetPeakMemory(c10::Device device) {
     // "5": the high-water mark, and nothing else. Where it can't be set back, the peak is the process's.
     [[maybe_unused]] const ssize_t reset = ::pwrite(marks.get(), "5", 1, 0);
   } else {
+    at::globalContext().lazyInitDevice(device.type());
     at::accelerator::resetPeakStats(device.index());
   }
 }
