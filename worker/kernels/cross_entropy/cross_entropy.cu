@@ -7,6 +7,7 @@
 #include "worker/kernels/cross_entropy/cross_entropy_cuda.h"
 #include "worker/kernels/cuda/block_reduce.cuh"
 #include "worker/kernels/cuda/number.cuh"
+#include "worker/kernels/cuda/shared_memory.cuh"
 
 namespace mantissa::trainer::cuda {
 namespace {
@@ -223,7 +224,6 @@ void LaunchAndGradient(const float* incoming, const LogitsView& logits, const st
   const bool vectors = ReadsVectors<T>(logits, gradient);
   const auto launch = [&]<int kShare, int kBlock, bool kKeeps>(unsigned blocks, std::int64_t kept) {
     const auto kernel = AndGradient<T, kShare, kBlock, kKeeps>;
-    if (kKeeps) cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kept));
     kernel<<<blocks, kBlock, static_cast<unsigned>(kept), stream>>>(incoming, from, targets, logits.rows,
                                                                     logits.classes, vectors, losses, to);
   };
@@ -234,7 +234,7 @@ void LaunchAndGradient(const float* incoming, const LogitsView& logits, const st
   } else {
     const std::int64_t bytes = logits.classes * static_cast<std::int64_t>(sizeof(T));
     const auto blocks = static_cast<unsigned>(logits.rows);
-    if (vectors && bytes <= kMostKept) {
+    if (vectors && bytes <= kMostKept && MayShare(AndGradient<T, kWide, kWide, true>, bytes)) {
       launch.template operator()<kWide, kWide, true>(blocks, bytes);
     } else {
       launch.template operator()<kWide, kWide, false>(blocks, 0);

@@ -6,6 +6,7 @@
 #include "worker/kernels/cuda/block_reduce.cuh"
 #include "worker/kernels/cuda/column_sums.cuh"
 #include "worker/kernels/cuda/number.cuh"
+#include "worker/kernels/cuda/shared_memory.cuh"
 #include "worker/kernels/residual_norm/residual_norm_cuda.h"
 
 namespace mantissa::trainer::cuda {
@@ -162,14 +163,11 @@ __device__ void SumRowsOfBlock(const float (&sums)[Share::kTurns][4], std::int64
   __syncthreads();  // before the next sums
 }
 
-// What backward reads of its rows. A warp that has a row to itself copies the next one into shared memory while it
-// computes with this one, in two places that take turns: each thread what it will read, so that nobody waits for
-// another.
-template <class T, class Share>
+// What backward reads of its rows. Those that share a row copy their next one into shared memory while they compute with
+// this one, in two places that take turns: each thread what it will read itself, so that nobody waits for another.
+template <class T, class Share, bool kCopies>
 class BackwardRows {
  public:
-  static constexpr bool kCopies = Share::kFours && Share::kLanes == kWarp;
-
   __device__ BackwardRows(const ResidualNormBackward& work, unsigned char* shared)
       : work_(work),
         place_bytes_(BytesOfPlace(work)),
@@ -177,7 +175,7 @@ class BackwardRows {
 
   // Of the copy of a row.
   static __host__ __device__ std::int64_t BytesOfPlace(const ResidualNormBackward& work) {
-    if constexpr (!kCopies) return 0;
+    if (!kCopies) return 0;
     std::int64_t bytes = sizeof(float);
     if (work.sum_gradient != nullptr) bytes += sizeof(float);
     if (work.norm_gradient != nullptr) bytes += sizeof(float);
@@ -255,12 +253,12 @@ class BackwardRows {
   int next_ = 1;          // the place of the last Fetch
 };
 
-template <class T, class Share>
+template <class T, class Share, bool kCopies>
 __global__ void __launch_bounds__(kThreads, Share::kBlocksOfProcessor) Backward(ResidualNormBackward work) {
   extern __shared__ __align__(16) unsigned char shared[];
   const std::int64_t width = work.of.width;
   const DropoutDraw draw = DrawOf(work.of);
-  BackwardRows<T, Share> rows(work, shared);
+  BackwardRows<T, Share, kCopies> rows(work, shared);
   float of_weight[Share::kTurns][4] = {}, of_bias[Share::kTurns][4] = {};
   const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * Share::kRowsOfBlock;
   rows.Fetch(Share::FirstRow());
@@ -387,12 +385,16 @@ void LaunchResidualNormBackward(const ResidualNormBackward& work, cudaStream_t s
       fours = fours && IsInFours<float>(pointer);
     }
     ChooseShare<T>(work.of.width, fours, [&]<class Number, class Part>() {
-      const std::int64_t copies = Part::kRowsOfBlock * 2 * BackwardRows<Number, Part>::BytesOfPlace(work);
       const std::int64_t sums = work.of.width * static_cast<std::int64_t>(sizeof(float));
-      const auto shared = static_cast<int>(copies > sums ? copies : sums);
-      // More than 48 KiB only where it is asked for.
-      cudaFuncSetAttribute(Backward<Number, Part>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared);
-      Backward<Number, Part><<<parts, kThreads, shared, stream>>>(work);
+      if constexpr (Part::kFours) {
+        const std::int64_t copies = Part::kRowsOfBlock * 2 * BackwardRows<Number, Part, true>::BytesOfPlace(work);
+        const std::int64_t shared = copies > sums ? copies : sums;
+        if (MayShare(Backward<Number, Part, true>, shared)) {
+          Backward<Number, Part, true><<<parts, kThreads, static_cast<unsigned>(shared), stream>>>(work);
+          return;
+        }
+      }
+      Backward<Number, Part, false><<<parts, kThreads, static_cast<unsigned>(sums), stream>>>(work);
     });
   });
   LaunchAddColumnSums<float>(work.partials, parts, work.of.width, 2, work.weight_gradient, work.bias_gradient, stream);
