@@ -50,8 +50,15 @@ std::string LossSentence(const v1::ScalerStudyReport& report) {
   if (rows.size() < 2) return "";
   const auto [lowest, highest] =
       std::minmax_element(rows.begin(), rows.end(), [](const auto* a, const auto* b) { return a->loss() < b->loss(); });
-  return absl::StrFormat(" Losses came to between %.4g (%s) and %.4g (%s).", (*lowest)->loss(), NamesOf({*lowest}),
-                         (*highest)->loss(), NamesOf({*highest}));
+  const auto text = [](const v1::ScalerRow& row) { return absl::StrFormat("%.4g", row.loss()); };
+  const std::string least = text(**lowest);
+  const std::string most = text(**highest);
+  if (least == most) return absl::StrCat(" Each loss came to ", least, ".");
+  // Of presets that did the same, none is better.
+  const auto with = [&](const std::string& loss) {
+    return NamesOf(Those(report, [&](const v1::ScalerRow& row) { return row.has_loss() && text(row) == loss; }));
+  };
+  return absl::StrCat(" Losses came to between ", least, " (", with(least), ") and ", most, " (", with(most), ").");
 }
 
 }  // namespace
