@@ -139,6 +139,21 @@ TEST(FindingsTest, ScalersAreToldApartByWhatTheySkipped) {
                              HasSubstr("between 0.5 (TORCH) and 0.9 (MEGATRON)")));
 }
 
+TEST(FindingsTest, AScalerThatFailedEarlySkippedNoFewerThanTheOthers) {
+  const std::string failed = "presets { preset: DEEPSPEED iterations: 7 skipped_iterations: 1 } ";
+  EXPECT_THAT(ScalerFinding(
+                  From<v1::ScalerStudyReport>(failed + "presets { preset: TORCH iterations: 50 skipped_iterations: 2 } "
+                                                       "presets { preset: APEX iterations: 50 skipped_iterations: 3 }"),
+                  50),
+              AllOf(HasSubstr("TORCH skipped the fewest iterations, 2; APEX the most, 3."),
+                    HasSubstr("Failed before the end: DEEPSPEED.")));
+  EXPECT_THAT(
+      ScalerFinding(
+          From<v1::ScalerStudyReport>(failed + "presets { preset: TORCH iterations: 50 skipped_iterations: 2 }"), 50),
+      HasSubstr("The preset that reached the end skipped 2 iterations."));
+  EXPECT_THAT(ScalerFinding(From<v1::ScalerStudyReport>(failed), 50), HasSubstr("No preset reached the end."));
+}
+
 TEST(FindingsTest, NoneOfTheScalersWithTheSameLossIsTheBest) {
   const std::string same =
       "presets { preset: TORCH iterations: 9 loss: 0.12741 } presets { preset: APEX iterations: 9 "

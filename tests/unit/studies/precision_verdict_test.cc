@@ -227,6 +227,7 @@ TEST(PrecisionVerdictTest, AFailureIsARowThatSaysWhichSeedsFailedAndHow) {
   EXPECT_EQ(report.precisions(2).verdict(), Report::FAILED);
   EXPECT_THAT(report.precisions(2).note(), HasSubstr("seed 0: the loss of its last quarter is not finite"));
   EXPECT_EQ(report.recommended(), Mode::FP32) << "however fast they are";
+  EXPECT_THAT(ComparisonFinding(report, 3), AllOf(HasSubstr("FP16 FAILED; BF16 FAILED."), Not(HasSubstr("as fast"))));
   EXPECT_THAT(ReasonsOf(report), HasSubstr("FP16 failed: "));
 }
 

@@ -284,7 +284,10 @@ std::string ComparisonFinding(const Report& report, std::int64_t seeds) {
     std::string text = absl::StrCat(NameOf(row.precision()), " ", Report::Verdict_Name(row.verdict()));
     if (row.has_distance()) absl::StrAppendFormat(&text, " at a distance of %.3g", row.distance());
     if (row.has_distance() && row.has_noise()) absl::StrAppendFormat(&text, " (noise %.3g)", row.noise());
-    if (row.has_speedup()) absl::StrAppendFormat(&text, ", %.3g times as fast", row.speedup());
+    // How fast it went until it failed is of no use to anybody.
+    if (row.has_speedup() && row.verdict() != Report::FAILED) {
+      absl::StrAppendFormat(&text, ", %.3g times as fast", row.speedup());
+    }
     rows.push_back(std::move(text));
   }
   std::string finding =
