@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "proto/spec/study_report.h"
+#include "tests/unit/studies/counted_memory.h"
 #include "tests/unit/studies/small_study.h"
 #include "tests/unit/studies/study_place.h"
 #include "worker/trainer/attempt_checks.h"
@@ -93,6 +94,21 @@ TEST(PrecisionComparisonTest, WhatDoesNotFitAtOnceIsCutOnlyWhereTheTrainerMayCho
   const StudySeen cut = RunSmallStudy(one, wide + "micro_batch: AUTO", small);
   EXPECT_TRUE(cut.status.ok()) << cut.status;
   EXPECT_EQ(RowsOf(cut.report).at(Mode::FP32).verdict(), Report::REFERENCE);
+}
+
+TEST(PrecisionComparisonTest, HeldOutDataIsEvaluatedInTheMicroBatchesThatWereChosen) {
+  const std::string wide =
+      "data { train { synthetic { samples: 8192 } } } model { mlp { hidden: 4096 } } "
+      "batch_size: 8192 iterations: 1 micro_batch: AUTO ";
+  const std::string eval = "data { eval { synthetic { samples: 8192 shape: 6 classes: 3 } } } ";
+  const auto peak = [&](const std::string& training) {
+    const StudyConditions small = {.memory_limit_bytes = ResidentMemory() + (96 << 20)};
+    return PeakDuring([&] {
+      const StudySeen seen = RunSmallStudy("precision_comparison { precisions: FP32 seeds: 1 }", training, small);
+      EXPECT_TRUE(seen.status.ok()) << seen.status;
+    });
+  };
+  EXPECT_LT(peak(wide + eval), peak(wide) + (32 << 20)) << "all samples at once would take 128 MiB a layer";
 }
 
 // A device whose memory ends where a run of FP16 begins to train.
