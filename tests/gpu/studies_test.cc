@@ -58,7 +58,7 @@ TEST_F(GpuStudiesTest, UnalignedProductsAreRightWithAndWithoutPadding) {
   EXPECT_EQ(report.tensor_core().products_size(), 4 * 4);
   for (const v1::TensorCoreRow& row : report.tensor_core().products()) {
     EXPECT_TRUE(row.has_median_seconds()) << row.ShortDebugString();
-    EXPECT_EQ(row.has_padding_gain(), !row.aligned());
+    EXPECT_EQ(row.has_padded_seconds(), !row.aligned());
   }
   EXPECT_THAT(report.finding(), Not(HasSubstr("CPU")));
 }

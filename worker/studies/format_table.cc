@@ -98,6 +98,7 @@ class FormatTable {
       }
     } else if (!run.failure().empty()) {
       report_.add_limits(absl::StrCat("There are no gradients: the run failed, ", run.failure(), "."));
+      progress.Done("there are no gradients to round", static_cast<std::int64_t>(formats_.size()));
     }
     if (observer_.stop_requested() && result().gradients_size() < static_cast<int>(formats_.size())) {
       report_.set_partial(true);

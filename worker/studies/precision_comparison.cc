@@ -261,6 +261,10 @@ class Comparison {
     }
     if (environment_.device.is_cpu()) {
       report_.add_limits("A CPU does not say what is allocated, so no peak was measured.");
+    } else {
+      report_.add_limits(
+          "Iterations were launched operation by operation; a job records them as one graph where it can, so that a "
+          "small model is faster in a job, and its speedups are others.");
     }
     if (apart_) {
       report_.add_limits(

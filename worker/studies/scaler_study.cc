@@ -40,10 +40,10 @@ v1::TrainingSpec WithPreset(const v1::TrainingSpec& training, Preset preset) {
 }
 
 // Its preset could not be run to its end, or did not get to show all of its rules.
-std::string NoteOf(const StudyRun& run, const ScalerTrace& trace, Preset preset) {
+std::string NoteOf(const StudyRun& run, Preset preset) {
   if (!run.failure().empty()) return absl::StrCat("failed: ", run.failure());
   const std::int32_t interval = spec::LossScalePreset(preset).growth_interval();
-  if (trace.grew() || run.iteration() >= interval) return "";
+  if (run.iteration() >= interval) return "";
   return absl::StrCat("the run is shorter than its growth interval, ", interval);
 }
 
@@ -56,7 +56,7 @@ void Fill(StudyRun& run, const ScalerTrace& trace, Preset preset, std::int64_t i
   if (run.failure().empty()) {
     if (const auto loss = run.EvalLoss(observer)) row.set_eval_loss(*loss);
   }
-  row.set_note(NoteOf(run, trace, preset));
+  row.set_note(NoteOf(run, preset));
   for (const ScalerTrace::Change& change : trace.changes()) {
     v1::ScalePoint& point = *result.add_scales();
     point.set_preset(preset);

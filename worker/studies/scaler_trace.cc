@@ -14,7 +14,6 @@ void ScalerTrace::Observe(const IterationRecord& record) {
   last_ = record.next_loss_scale;
   min_ = std::min(min_, last_);
   max_ = std::max(max_, last_);
-  grew_ = grew_ || record.next_loss_scale > record.loss_scale;
   if (record.next_loss_scale != record.loss_scale) Remember(record.iteration + 1, record.next_loss_scale);
 
   if (record.applied) {

@@ -34,8 +34,6 @@ class ScalerTrace {
   // Iterations, skips, calibration and scales.
   void Describe(v1::ScalerRow& row) const;
 
-  bool grew() const { return grew_; }
-
  private:
   void Remember(std::int64_t iteration, double loss_scale);
 
@@ -47,7 +45,6 @@ class ScalerTrace {
   std::int64_t applied_in_row_ = 0;
   std::int64_t last_skip_ = 0;  // before it settled
   bool settled_ = false;
-  bool grew_ = false;
   double first_ = 0;
   double min_ = 0;
   double max_ = 0;

@@ -142,9 +142,14 @@ void AnswerPadding(const v1::TrainingSpec& training, const StudyFindings& findin
   const v1::PrecisionSpec::Mode mode = BestMode(training, findings);
   const std::int64_t unit = mode == Mode::FP16 || mode == Mode::BF16 ? 8 : 4;
   int seen = 0;
+  int launches = 0;
   bool pays = false;
   for (const v1::TensorCoreRow& row : findings.products()->products()) {
     if (row.precision() != mode) continue;
+    if (row.has_median_seconds() && !row.has_tflops()) {
+      ++launches;
+      continue;
+    }
     ++seen;
     if (row.aligned() || row.padding_gain() <= kWorthwhile) continue;
     pays = true;
@@ -159,9 +164,13 @@ void AnswerPadding(const v1::TrainingSpec& training, const StudyFindings& findin
              RoundedUp(micro_batch, unit) * std::max(1, training.accumulation()), answer.changes);
     }
   }
-  if (seen == 0) {
+  if (launches > 0) {
+    answer.evidence.push_back(absl::StrCat(launches, launches == 1 ? " product" : " products", " in ", NameOf(mode),
+                                           " took no longer than a launch: what padding gains there is not known"));
+  }
+  if (seen + launches == 0) {
     unknown.push_back(absl::StrCat("tensor_core timed nothing in ", NameOf(mode)));
-  } else if (!pays) {
+  } else if (!pays && seen > 0) {
     answer.evidence.push_back(absl::StrCat("of ", seen, " products in ", NameOf(mode), ", padding pays for none"));
   }
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -86,11 +87,11 @@ double TypicalOf(const Rows& rows, const std::vector<const FieldDescriptor*>& fi
   return values[values.size() / 2];
 }
 
-// Bytes stand beside bytes, to be added up and compared: one prefix suits all of a table.
-std::vector<const FieldDescriptor*> BytesIn(const Descriptor& type) {
+// Bytes stand beside bytes and times beside times, to be added up and compared: one prefix suits all of a table.
+std::vector<const FieldDescriptor*> FieldsIn(const Descriptor& type, std::string_view suffix) {
   std::vector<const FieldDescriptor*> fields;
   for (int i = 0; i < type.field_count(); ++i) {
-    if (absl::EndsWith(type.field(i)->name(), "_bytes")) fields.push_back(type.field(i));
+    if (type.field(i)->name().ends_with(suffix)) fields.push_back(type.field(i));
   }
   return fields;
 }
@@ -119,9 +120,11 @@ Named NameOf(const FieldDescriptor& field, const Rows& rows) {
     return {"memory", {unit.name + "/s", unit.factor}};
   }
   if (absl::EndsWith(name, "_per_second")) return {without(11), {"/s", 1}};
-  if (absl::EndsWith(name, "_seconds")) return {without(8), SecondsUnit(TypicalOf(rows, {&field}))};
-  if (absl::EndsWith(name, "_bytes"))
-    return {without(6), BytesUnit(TypicalOf(rows, BytesIn(*field.containing_type())))};
+  const auto typical = [&](std::string_view suffix) {
+    return TypicalOf(rows, FieldsIn(*field.containing_type(), suffix));
+  };
+  if (absl::EndsWith(name, "_seconds")) return {without(8), SecondsUnit(typical("_seconds"))};
+  if (absl::EndsWith(name, "_bytes")) return {without(6), BytesUnit(typical("_bytes"))};
   if (absl::EndsWith(name, "_share")) return {without(6), {"%", 100}};
   if (absl::EndsWith(name, "_log2")) return {without(5), {"log2", 1}};
   return {name, {}};

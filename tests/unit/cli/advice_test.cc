@@ -193,6 +193,16 @@ TEST(AdviceTest, PaddingIsAdvisedWhereItPays) {
       << "a multiple of its heads, too";
 }
 
+TEST(AdviceTest, OfPaddingALaunchSaysNothing) {
+  const std::string odd = "m: 60 n: 1001 k: 64 median_seconds: 4e-6 ";
+  const RuleAnswer small = Rule(3, "batch_size: 60", {Found(Product(odd))});
+  EXPECT_THAT(EvidenceOf(small), AllOf(HasSubstr("1 product in BF16 took no longer than a launch"),
+                                       Not(HasSubstr("padding pays for none"))));
+  const RuleAnswer large = Rule(3, "batch_size: 60", {Found(Product(odd + "tflops: 1 padding_gain: 1.04"))});
+  EXPECT_THAT(EvidenceOf(large),
+              AllOf(HasSubstr("of 1 products in BF16, padding pays for none"), Not(HasSubstr("launch"))));
+}
+
 TEST(AdviceTest, OfPaddingACpuSaysNothing) {
   const RuleAnswer answer = Rule(3, "", {Found(Product("m: 60 n: 1001 k: 64 padding_gain: 1.4"), "cpu")});
   EXPECT_EQ(ChangesOf(answer), "");

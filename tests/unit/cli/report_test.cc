@@ -270,17 +270,17 @@ TEST(ReportTable, EveryRepeatedMessageWithRowsIsASection) {
   EXPECT_THAT(Names(GradientReport()), ElementsAre("parameters", "scales", "checks"));
 }
 
-TEST(ReportTable, APrefixFitsItsColumn) {
+TEST(ReportTable, APrefixFitsItsUnitThroughoutATable) {
   const v1::Report report = ReportFrom(R"pb(
     layout_benchmark {
-      layouts { m: 4096 n: 1024 k: 1024 precision: FP16 layout: STRIDED median_seconds: 0.0000125 p95_seconds: 1.5 }
+      layouts { m: 4096 n: 1024 k: 1024 precision: FP16 layout: STRIDED median_seconds: 0.0000125 p95_seconds: 0.0015 }
       layouts { m: 4096 n: 1024 k: 1024 precision: FP32 layout: STRIDED median_seconds: 0.000014 }
       peaks { precision: FP16 tflops: 812.5 bytes_per_second: 3221225472 }
     })pb");
   const std::vector<ReportSection> sections = SectionsOf(report);
   ASSERT_THAT(sections, SizeIs(2));
   EXPECT_THAT(Column(sections[0], {"MEDIAN", "us"}), ElementsAre("12.5", "14.0"));
-  EXPECT_THAT(Column(sections[0], {"P95", "s"}), ElementsAre("1.50", "-"));
+  EXPECT_THAT(Column(sections[0], {"P95", "us"}), ElementsAre("1500", "-")) << "beside the median's";
   EXPECT_THAT(Column(sections[0], {"M"}), ElementsAre("4096", "4096"));
   EXPECT_THAT(Column(sections[1], {"MEMORY", "GiB/s"}), ElementsAre("3.00"));
   EXPECT_THAT(Column(sections[1], {"TFLOPS"}), ElementsAre("812.5"));

@@ -1,16 +1,13 @@
 // The estimate of activations against what a forward and backward pass really allocates.
-#include <algorithm>
-#include <memory>
 #include <ostream>
 #include <string>
 
 #include <ATen/ATen.h>
-#include <c10/core/Allocator.h>
-#include <c10/util/ThreadLocalDebugInfo.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "proto/spec/model_shape.h"
+#include "tests/unit/studies/counted_memory.h"
 #include "tests/unit/studies/study_place.h"
 #include "worker/data/load_data.h"
 #include "worker/studies/run/study_training.h"
@@ -18,22 +15,6 @@
 
 namespace mantissa::trainer {
 namespace {
-
-// Bytes of tensors on the CPU that were made while it is installed, now and at most.
-class CountedMemory final : public c10::MemoryReportingInfoBase {
- public:
-  void reportMemoryUsage(void*, std::int64_t bytes, std::size_t, std::size_t, c10::Device) override {
-    now_ += bytes;
-    peak_ = std::max(peak_, now_);
-  }
-  bool memoryProfilingEnabled() const override { return true; }
-
-  std::int64_t peak() const { return peak_; }
-
- private:
-  std::int64_t now_ = 0;
-  std::int64_t peak_ = 0;
-};
 
 struct Case {
   const char* name;
@@ -91,13 +72,9 @@ class ActivationBytesTest : public ::testing::TestWithParam<Case> {
     const TrainingData data = *LoadTrainingData(training, environment.roots, std::int64_t{1} << 30);
     FakeObserver observer;
     TrialRun run(training, *data.train, environment);
-    const auto memory = std::make_shared<CountedMemory>();
-    {
-      const c10::DebugInfoGuard counting(c10::DebugInfoKind::PROFILER_STATE, memory);
-      run.Step(observer);
-    }
+    const std::int64_t peak = PeakDuring([&] { run.Step(observer); });
     const spec::ModelBytes bytes = spec::EstimateModelBytes(training, data.train->shape().sample);
-    return static_cast<double>(memory->peak()) / static_cast<double>(bytes.activations);
+    return static_cast<double>(peak) / static_cast<double>(bytes.activations);
   }
 };
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/unit/studies/study_place.h"
+#include "tests/unit/studies/worked_clock.h"
 #include "tests/unit/trainer/ticking_clock.h"
 #include "worker/studies/failures/experiment.h"
 #include "worker/studies/failures/failing_models.h"
@@ -179,6 +180,18 @@ TEST(FailureModesTest, ASmallModelThatIsAsFastDoesNotFail) {
   EXPECT_DOUBLE_EQ((*overhead)->remedied, 1);
   EXPECT_EQ(Judge(**overhead), Outcome::NOT_SHOWN);
   EXPECT_THAT((*overhead)->cause, HasSubstr("cost more than products of this size save"));
+}
+
+// The seed times one model in both precisions. Where time is operations, casts are what a low precision adds.
+TEST(FailureModesTest, EachPrecisionOfTheSmallModelTrainsAModelOfItsOwn) {
+  const OperationClock clock;
+  StudyPlace place;
+  place.clock = &clock;
+  FakeObserver observer;
+  const auto overhead = SmallModelOverhead(0, place.environment(), observer);
+  ASSERT_TRUE(overhead.ok() && overhead->has_value());
+  EXPECT_GT((*overhead)->low, 1);
+  EXPECT_GT((*overhead)->remedied, 1);
 }
 
 TEST(FailureModesTest, AStopWithinAnExperimentLeavesItOut) {

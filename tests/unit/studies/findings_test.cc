@@ -24,6 +24,11 @@ TEST(FindingsTest, NumbersReadAsPeopleWriteThem) {
   EXPECT_EQ(ScaleText(16384), "2^14");
   EXPECT_EQ(ScaleText(1), "2^0");
   EXPECT_EQ(ScaleText(1000), "1000");
+  EXPECT_EQ(TimeText(36.21e-6), "36.2 us");
+  EXPECT_EQ(TimeText(1.18e-3), "1.18 ms");
+  EXPECT_EQ(TimeText(0.99949e-3), "999 us");
+  EXPECT_EQ(TimeText(0.9996e-3), "1 ms") << "and not 1e+03 us";
+  EXPECT_EQ(TimeText(0.9996), "1 s");
   EXPECT_EQ(CountText(1, "run"), "1 run");
   EXPECT_EQ(CountText(0, "run"), "0 runs");
 }
@@ -46,7 +51,7 @@ TEST(FindingsTest, AScaleThatIsTooHighIsFoundInTheGridAndInTheCheck) {
       From<v1::GradientAnalysisReport>("parameters { parameter: 'a' elements: 1 max_log2: 1 } scales { "
                                        "loss_scale: 4194304 skipped_share: 0.75 overflow_share: 0.1 best: true }"),
       4);
-  EXPECT_THAT(grid, HasSubstr("No scale of the grid is safe: even 2^22 would skip 75 %"));
+  EXPECT_THAT(grid, HasSubstr("No scale of the grid is safe: even 2^22 would skip 75 % of the iterations."));
   const std::string checked = GradientFinding(
       From<v1::GradientAnalysisReport>(
           std::string(kGradients) + "checks { loss: 0.5 } checks { loss_scale: 1024 skipped_iterations: 3 loss: 0.7 }"
@@ -57,8 +62,39 @@ TEST(FindingsTest, AScaleThatIsTooHighIsFoundInTheGridAndInTheCheck) {
                     HasSubstr("take a smaller scale"), HasSubstr("Too high: 2^10 skipped 3, 2^11 skipped 9.")));
   const std::string good = GradientFinding(
       From<v1::GradientAnalysisReport>(std::string(kGradients) + "checks { loss_scale: 1024 loss: 0.7 }"), 4);
-  EXPECT_THAT(good, AllOf(HasSubstr("0 iterations were skipped"), Not(HasSubstr("take a smaller scale")),
+  EXPECT_THAT(good, AllOf(HasSubstr("0 iterations were skipped."), Not(HasSubstr("take a smaller scale")),
                           Not(HasSubstr("Too high"))));
+}
+
+TEST(FindingsTest, WhereTheGridHasNoSafeScaleTheSampleIsNotBlamed) {
+  const std::string finding = GradientFinding(
+      From<v1::GradientAnalysisReport>("parameters { parameter: 'a' elements: 1 max_log2: 1 } scales { "
+                                       "loss_scale: 4194304 skipped_share: 0.75 overflow_share: 0.1 best: true } "
+                                       "checks { loss: 0.5 } checks { loss_scale: 4194304 skipped_iterations: 30 }"),
+      4);
+  EXPECT_THAT(finding, AllOf(HasSubstr("30 iterations were skipped. Take a smaller scale"),
+                             Not(HasSubstr("did not show the largest gradients"))));
+}
+
+TEST(FindingsTest, AScaleWithoutAFactorOfTwoToSpareSaysSo) {
+  const std::string parameters = "parameters { parameter: 'a' elements: 1 max_log2: 1 } ";
+  const std::string best = parameters + "scales { loss_scale: 16384 best: true } scales { loss_scale: 32768 ";
+  const std::string tight = GradientFinding(From<v1::GradientAnalysisReport>(best + "overflow_share: 0.1 }"), 4);
+  EXPECT_THAT(tight, HasSubstr("no iteration that was seen overflows, but with twice that some would"));
+  EXPECT_THAT(
+      GradientFinding(From<v1::GradientAnalysisReport>(best + "} scales { loss_scale: 65536 overflow_share: 1 }"), 4),
+      HasSubstr("no iteration that was seen overflows."));
+}
+
+TEST(FindingsTest, WhatFp32SkipsNoScaleIsBlamedFor) {
+  const std::string skipping =
+      GradientFinding(From<v1::GradientAnalysisReport>(
+                          std::string(kGradients) +
+                          "checks { skipped_iterations: 2 loss: 0.5 } checks { loss_scale: 1024 "
+                          "skipped_iterations: 2 loss: 0.7 } checks { loss_scale: 2048 skipped_iterations: 3 }"),
+                      4);
+  EXPECT_THAT(skipping, AllOf(HasSubstr("2 iterations were skipped (2 in FP32, too) and the loss came to 0.7"),
+                              Not(HasSubstr("take a smaller scale")), HasSubstr("Too high: 2^11 skipped 3.")));
 }
 
 TEST(FindingsTest, AParameterThatLiesFarFromTheOthersIsNamed) {
@@ -68,6 +104,17 @@ TEST(FindingsTest, AParameterThatLiesFarFromTheOthersIsNamed) {
                           "parameters { parameter: 'head.weight' elements: 1 median_log2: -30 max_log2: -29 }"),
                       4);
   EXPECT_THAT(finding, AllOf(HasSubstr("candidates for an override: head.weight (2^-30)."), Not(HasSubstr("a (2^"))));
+}
+
+TEST(FindingsTest, OfManyParametersThatLieApartThreeAreNamedAndOneWithoutGradientsIsNot) {
+  std::string rows = kGradients;
+  for (int i = 0; i < 7; ++i) rows += "parameters { parameter: 'near' elements: 1 median_log2: -11 max_log2: -6 } ";
+  rows += "parameters { parameter: 'unused' elements: 9 exact_zero_share: 1 } ";
+  for (const char* name : {"w", "x", "y", "z"}) {
+    rows += std::string("parameters { parameter: '") + name + "' elements: 1 median_log2: -40 max_log2: -39 } ";
+  }
+  EXPECT_THAT(GradientFinding(From<v1::GradientAnalysisReport>(rows), 4),
+              AllOf(HasSubstr("override: w (2^-40), x (2^-40), y (2^-40) and 1 more."), Not(HasSubstr("unused"))));
 }
 
 TEST(FindingsTest, GradientsThatAreAllZeroHaveNoScale) {
@@ -90,6 +137,31 @@ TEST(FindingsTest, ScalersAreToldApartByWhatTheySkipped) {
                              HasSubstr("Not settled by the end: MEGATRON, DEEPSPEED."),
                              HasSubstr("Failed before the end: DEEPSPEED."),
                              HasSubstr("between 0.5 (TORCH) and 0.9 (MEGATRON)")));
+}
+
+TEST(FindingsTest, AScalerThatFailedEarlySkippedNoFewerThanTheOthers) {
+  const std::string failed = "presets { preset: DEEPSPEED iterations: 7 skipped_iterations: 1 } ";
+  EXPECT_THAT(ScalerFinding(
+                  From<v1::ScalerStudyReport>(failed + "presets { preset: TORCH iterations: 50 skipped_iterations: 2 } "
+                                                       "presets { preset: APEX iterations: 50 skipped_iterations: 3 }"),
+                  50),
+              AllOf(HasSubstr("TORCH skipped the fewest iterations, 2; APEX the most, 3."),
+                    HasSubstr("Failed before the end: DEEPSPEED.")));
+  EXPECT_THAT(
+      ScalerFinding(
+          From<v1::ScalerStudyReport>(failed + "presets { preset: TORCH iterations: 50 skipped_iterations: 2 }"), 50),
+      HasSubstr("The preset that reached the end skipped 2 iterations."));
+  EXPECT_THAT(ScalerFinding(From<v1::ScalerStudyReport>(failed), 50), HasSubstr("No preset reached the end."));
+}
+
+TEST(FindingsTest, NoneOfTheScalersWithTheSameLossIsTheBest) {
+  const std::string same =
+      "presets { preset: TORCH iterations: 9 loss: 0.12741 } presets { preset: APEX iterations: 9 "
+      "loss: 0.12742 } presets { preset: DEEPSPEED iterations: 7 } ";
+  EXPECT_THAT(ScalerFinding(From<v1::ScalerStudyReport>(same), 9), HasSubstr(" Each loss came to 0.1274."));
+  EXPECT_THAT(
+      ScalerFinding(From<v1::ScalerStudyReport>(same + "presets { preset: MEGATRON iterations: 9 loss: 0.9 }"), 9),
+      HasSubstr("Losses came to between 0.1274 (TORCH, APEX) and 0.9 (MEGATRON)."));
 }
 
 TEST(FindingsTest, ScalersThatDidTheSameAreNotToldApart) {
@@ -120,6 +192,22 @@ TEST(FindingsTest, FormatsSayTheirRangeAndWhatTheyLose) {
               AllOf(HasSubstr("widest range is that of BF16 (79 decades"), HasSubstr("narrowest that of FP16"),
                     HasSubstr("1 and 1 in FP16."), HasSubstr("gradients that are not 0, after 10 iterations"),
                     HasSubstr("FP16 25 %, times 2^16 1 % (and 12.5 % beyond it)"), HasSubstr("None do in BF16.")));
+}
+
+TEST(FindingsTest, TheRangeOfOneFormatIsComparedWithNone) {
+  EXPECT_THAT(FormatFinding(From<v1::FormatTableReport>(
+                                "formats { format: FP16 decades: 12.04 smallest_subnormal: 6e-8 largest: 65504 }"),
+                            0, 65536),
+              HasSubstr("The only range is that of FP16 (12 decades, 6e-08 to 65504)."));
+}
+
+TEST(FindingsTest, WhatOnlyTheScaleSendsBeyondTheRangeIsNoFormatThatLosesNothing) {
+  const std::string finding = FormatFinding(
+      From<v1::FormatTableReport>(std::string(kFormats) +
+                                  "gradients { format: FP16 scaled_overflow_share: 0.125 } gradients { format: BF16 }"),
+      10, 65536);
+  EXPECT_THAT(finding,
+              AllOf(HasSubstr("FP16 0 %, times 2^16 0 % (and 12.5 % beyond it)."), HasSubstr("None do in BF16.")));
 }
 
 TEST(FindingsTest, FormatsThatLoseNothingSayThat) {

@@ -16,6 +16,7 @@ using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using Format = v1::NumberFormat;
 
 constexpr char kSmall[] =
@@ -46,6 +47,8 @@ TEST(FormatTableTest, EveryFormatAndEveryValueHasItsRow) {
   EXPECT_EQ(seen.report.device(), "cpu");
   EXPECT_FALSE(seen.report.torch_version().empty());
   EXPECT_GT(seen.report.elapsed().seconds() + seen.report.elapsed().nanos(), 0);
+  EXPECT_THAT(seen.report.limits(), AllOf(Contains(HasSubstr("The steps of INT8 are set for each parameter")),
+                                          Not(Contains(HasSubstr("not finite in FP32")))));
   EXPECT_FALSE(seen.report.partial());
   EXPECT_EQ(seen.observer.done, seen.observer.total);
 }
@@ -89,6 +92,31 @@ TEST(FormatTableTest, SmallGradientsUnderflowInFp16AndAScaleBringsThemBack) {
   EXPECT_GT(half.underflow_share(), brain.underflow_share());
 }
 
+// Steps of 1e30 leave weights whose loss is not finite.
+constexpr char kDiverging[] =
+    "model { mlp { hidden: 8 } } optimizer { sgd { learning_rate: 1e30 momentum: 0 } } max_grad_norm: 0 ";
+
+TEST(FormatTableTest, GradientsThatAreNotFiniteInFp32AreInNoShare) {
+  const StudySeen seen = RunSmallStudy("format_table { formats: FP16 iterations: 3 loss_scale: 65536 }", kDiverging);
+  ASSERT_TRUE(seen.status.ok()) << seen.status;
+  const v1::FormatGradients& half = GradientsOf(seen.report).at(Format::FP16);
+  EXPECT_LT(half.overflow_share(), 1) << "Inf is no gradient that FP16 loses";
+  EXPECT_TRUE(std::isfinite(half.underflow_share()));
+  EXPECT_THAT(seen.report.limits(),
+              AllOf(Contains(HasSubstr("elements of the gradients are not finite in FP32 already")),
+                    Not(Contains(HasSubstr("INT8")))));
+}
+
+TEST(FormatTableTest, ARunThatFailsLeavesNoGradientsAndSaysWhy) {
+  const StudySeen seen =
+      RunSmallStudy("format_table { formats: [FP16, BF16] iterations: 200 loss_scale: 65536 }", kDiverging);
+  ASSERT_TRUE(seen.status.ok()) << seen.status;
+  EXPECT_EQ(seen.report.format_table().gradients_size(), 0);
+  EXPECT_THAT(seen.report.limits(), Contains(HasSubstr("There are no gradients: the run failed, one iteration after")));
+  EXPECT_FALSE(seen.report.partial()) << "nobody stopped it";
+  EXPECT_EQ(seen.observer.done, seen.observer.total);
+}
+
 TEST(FormatTableTest, WithoutIterationsThereAreNoGradients) {
   const StudySeen seen = RunSmallStudy("format_table { formats: FP16 values: 1 iterations: 0 }");
   ASSERT_TRUE(seen.status.ok()) << seen.status;
@@ -105,6 +133,9 @@ TEST(FormatTableTest, AStoppedOneKeepsWhatItHasAndSaysSo) {
   EXPECT_EQ(seen.report.format_table().formats_size(), 5);
   EXPECT_EQ(seen.report.format_table().gradients_size(), 1);
   EXPECT_THAT(seen.report.limits(), Contains(HasSubstr("into 1 of 5 formats")));
+  const StudySeen early = RunSmallStudy(kSmall, "", {.stop_after = 0});
+  EXPECT_TRUE(early.report.partial());
+  EXPECT_THAT(early.report.limits(), Not(Contains(HasSubstr("the run failed")))) << "it was stopped";
 }
 
 TEST(FormatTableTest, DataThatDoesNotFitNamesItsFieldWithinTheStudy) {

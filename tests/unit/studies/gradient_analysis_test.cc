@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <string>
 
 #include <gmock/gmock.h>
@@ -112,6 +114,51 @@ TEST(GradientAnalysisTest, WithoutTheCheckNothingIsTrainedInFp16) {
       RunSmallStudy("gradient_analysis { every_iterations: 5 max_exponent: 24 check: false }", kHidden);
   EXPECT_EQ(seen.report.gradient_analysis().checks_size(), 0);
   EXPECT_EQ(seen.observer.done, seen.observer.total);
+  const StudySeen lacking = RunSmallStudy("gradient_analysis { every_iterations: 5 max_exponent: 24 check: false }",
+                                          kHidden, {.precisions = {v1::PrecisionSpec::FP32}});
+  EXPECT_THAT(lacking.report.limits(), Not(Contains(HasSubstr("The scales were not tried")))) << "nobody asked";
+}
+
+// The seed divides by a median of 0.
+TEST(GradientAnalysisTest, AModelWithoutGradientsIsAReportWithoutNumbersThatAreNone) {
+  const StudySeen seen = RunSmallStudy(
+      kSmall, "model { sequential { layers { linear {} } layers { scale { factor: 0 } } } } iterations: 4");
+  ASSERT_TRUE(seen.status.ok()) << seen.status;
+  const v1::GradientAnalysisReport& report = seen.report.gradient_analysis();
+  ASSERT_EQ(report.parameters_size(), 2);
+  for (const v1::ParameterGradients& row : report.parameters()) {
+    EXPECT_EQ(row.exact_zero_share(), 1) << row.parameter();
+    EXPECT_FALSE(row.has_median_log2());
+    EXPECT_EQ(row.flushed_share(), 0);
+    EXPECT_EQ(row.scaled_overflow_share(), 0);
+  }
+  EXPECT_GE(report.best_loss_scale(), 1);
+  EXPECT_THAT(seen.report.finding(), HasSubstr("there is nothing to scale"));
+}
+
+// Plain layers, so many that gradients vanish on the way: a bias's is the smaller the farther it lies from the loss.
+TEST(GradientAnalysisTest, OfManyParametersTheHistogramIsOfThoseThatLoseTheMost) {
+  std::string layers;
+  for (int i = 0; i < 65; ++i) layers += "layers { linear { out: 4 } } ";
+  const StudySeen seen = RunSmallStudy("gradient_analysis { every_iterations: 1 max_exponent: 24 check: false }",
+                                       "model { sequential { " + layers + "layers { linear {} } } } iterations: 1");
+  ASSERT_TRUE(seen.status.ok()) << seen.status;
+  const v1::GradientAnalysisReport& report = seen.report.gradient_analysis();
+  ASSERT_EQ(report.parameters_size(), 132);
+  EXPECT_THAT(seen.report.limits(), Contains(HasSubstr("of the 128 of 132 parameters that lose the most")));
+  std::set<std::string> told;
+  for (const v1::GradientBin& bin : report.histogram()) told.insert(bin.parameter());
+  double least_told = 1;
+  double most_left_out = 0;
+  for (const v1::ParameterGradients& row : report.parameters()) {
+    if (!row.has_median_log2()) continue;
+    double& end = told.contains(row.parameter()) ? least_told : most_left_out;
+    end = told.contains(row.parameter()) ? std::min(end, row.flushed_share()) : std::max(end, row.flushed_share());
+  }
+  EXPECT_EQ(told.size(), 128U);
+  EXPECT_LE(most_left_out, least_told);
+  EXPECT_GT(report.parameters(0).flushed_share(), report.parameters(131).flushed_share()) << "they do differ";
+  EXPECT_THAT(RunSmallStudy(kSmall, kHidden).report.limits(), Not(Contains(HasSubstr("The histogram is of"))));
 }
 
 TEST(GradientAnalysisTest, WithoutFp16TheScalesAreNotTriedAndThatIsSaid) {

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/unit/studies/study_place.h"
+#include "tests/unit/studies/worked_clock.h"
 #include "tests/unit/trainer/ticking_clock.h"
 
 namespace mantissa::trainer {
@@ -20,7 +21,7 @@ using Report = v1::LayoutBenchmarkReport;
 
 // A product of 1000 x 1000 x 500 in FP32 (1 GFLOP, 8 MB), in three layouts; the device does 1 TFLOPS and 10 GB/s, so
 // that arithmetic alone takes 1 ms and memory 0.8 ms.
-Report Times(double contiguous, double transposed, double strided) {
+Report Times(double contiguous, double transposed, double strided, const CallSeconds& calls = {}) {
   Report report = From<Report>("peaks { precision: FP32 tflops: 1 bytes_per_second: 1e10 }");
   const std::pair<Report::Layout, double> rows[] = {
       {Report::CONTIGUOUS, contiguous}, {Report::TRANSPOSED, transposed}, {Report::STRIDED, strided}};
@@ -33,7 +34,7 @@ Report Times(double contiguous, double transposed, double strided) {
     row.set_layout(layout);
     if (seconds > 0) row.set_median_seconds(seconds);
   }
-  CompleteLayouts(report);
+  CompleteLayouts(calls, report);
   return report;
 }
 
@@ -50,7 +51,7 @@ TEST(LayoutsTest, ARowOfAnotherProductOrPrecisionIsNoReference) {
       "layouts { m: 8 n: 8 k: 8 precision: FP32 layout: CONTIGUOUS median_seconds: 1 } "
       "layouts { m: 8 n: 8 k: 8 precision: BF16 layout: STRIDED median_seconds: 2 } "
       "layouts { m: 8 n: 8 k: 9 precision: FP32 layout: STRIDED median_seconds: 2 }");
-  CompleteLayouts(report);
+  CompleteLayouts({}, report);
   EXPECT_FALSE(report.layouts(1).has_slowdown());
   EXPECT_FALSE(report.layouts(2).has_slowdown());
 }
@@ -60,7 +61,7 @@ TEST(LayoutsTest, TheRooflineIsArithmeticOrMemoryWhicheverIsLonger) {
   Report slow_memory = From<Report>(
       "layouts { m: 1000 n: 1000 k: 500 precision: FP32 layout: CONTIGUOUS median_seconds: 16e-3 } "
       "peaks { precision: FP32 tflops: 1 bytes_per_second: 1e9 }");
-  CompleteLayouts(slow_memory);
+  CompleteLayouts({}, slow_memory);
   EXPECT_DOUBLE_EQ(slow_memory.layouts(0).roofline_share(), 0.5);
 }
 
@@ -75,17 +76,35 @@ TEST(LayoutsTest, NoShareIsAboveOne) {
   EXPECT_EQ(faster.layouts(1).note(), "");
 }
 
-TEST(LayoutsTest, RowsThatMeasureLaunchesSaySo) {
+TEST(LayoutsTest, RowsThatMeasureLaunchesSaySoAndNothingElse) {
   const Report report = Times(4e-6, 6e-6, 6e-6);
-  EXPECT_THAT(report.layouts(0).note(), HasSubstr("below 5 microseconds"));
-  EXPECT_THAT(report.layouts(1).note(), Not(HasSubstr("below 5 microseconds")));
+  EXPECT_THAT(report.layouts(0).note(), HasSubstr("below 5 us: this measures the call or launch"));
+  EXPECT_FALSE(report.layouts(0).has_tflops() || report.layouts(0).has_slowdown());
+  EXPECT_FALSE(report.layouts(0).has_roofline_share());
+  EXPECT_THAT(report.layouts(1).note(), Not(HasSubstr("launch")));
+  EXPECT_TRUE(report.layouts(1).has_tflops() && report.layouts(1).has_roofline_share());
+  EXPECT_FALSE(report.layouts(1).has_slowdown()) << "what it is held to is a launch";
+}
+
+// The seed times (16, 64, 64), and does not see that it measures launches. How long one takes, the machine says.
+TEST(LayoutsTest, WhatALaunchTakesIsTheMachinesOwn) {
+  const CallSeconds calls = {{v1::PrecisionSpec::FP32, 48e-6}};
+  const Report report = Times(71e-6, 77e-6, 97e-6, calls);
+  EXPECT_THAT(report.layouts(1).note(), HasSubstr("below 96 us"));
+  EXPECT_FALSE(report.layouts(1).has_tflops());
+  EXPECT_TRUE(report.layouts(2).has_tflops()) << "more than two launches take";
+  EXPECT_THAT(LayoutFinding(report), HasSubstr("Of 3 rows, 2 measure launches"));
+  EXPECT_TRUE(Times(71e-6, 77e-6, 97e-6, {{v1::PrecisionSpec::BF16, 48e-6}}).layouts(0).has_tflops())
+      << "of another precision's";
+  EXPECT_FALSE(Times(4e-6, 4e-6, 4e-6, {{v1::PrecisionSpec::FP32, 1e-6}}).layouts(0).has_tflops())
+      << "five microseconds in any case";
 }
 
 TEST(LayoutsTest, RowsThatWereDisturbedSaySo) {
   Report report = Times(2e-3, 2e-3, 2e-3);
   report.mutable_layouts(0)->set_p95_seconds(5e-3);
   report.mutable_layouts(1)->set_p95_seconds(7e-3);
-  CompleteLayouts(report);
+  CompleteLayouts({}, report);
   EXPECT_EQ(report.layouts(0).note(), "");
   EXPECT_THAT(report.layouts(1).note(), HasSubstr("something else may have run"));
   EXPECT_THAT(LayoutFinding(report), HasSubstr("In 1 of 3 rows times differ widely."));
@@ -106,6 +125,11 @@ TEST(LayoutsTest, TheFindingTellsLaunchesAndFailuresFromLayouts) {
               AllOf(HasSubstr("Every row measures launches"), Not(HasSubstr("contiguous time"))));
   EXPECT_THAT(LayoutFinding(Times(4e-6, 4e-6, 8e-6)), HasSubstr("Of 3 rows, 2 measure launches"));
   EXPECT_THAT(LayoutFinding(Times(4e-6, 4e-6, 8e-6)), HasSubstr("TRANSPOSED was not told apart from a call"));
+  EXPECT_THAT(LayoutFinding(Times(4e-6, 4e-6, 8e-6)),
+              HasSubstr("100 % of its roofline, for (1000, 500) x (500, 1000) in FP32, STRIDED"));
+  Report no_peak = From<Report>("layouts { m: 99 n: 99 k: 99 precision: FP32 layout: CONTIGUOUS median_seconds: 1 }");
+  CompleteLayouts({}, no_peak);
+  EXPECT_THAT(LayoutFinding(no_peak), Not(HasSubstr("roofline"))) << "there is none";
   EXPECT_EQ(LayoutFinding(Times(0, 0, 0)), "Nothing could be timed: the rows say why.");
   Report wrong = Times(2e-3, 2e-3, 0);
   wrong.mutable_layouts(2)->set_note("WRONG: off");
@@ -116,6 +140,8 @@ TEST(LayoutBenchmarkTest, EveryPrecisionAndLayoutIsARowWithATimeOrAReason) {
   StudyPlace place;
   place.precisions = {v1::PrecisionSpec::FP32, v1::PrecisionSpec::FP16};
   FakeObserver observer;
+  const CallsThenProducts clock(observer, std::chrono::microseconds(300), std::chrono::milliseconds(1));
+  place.clock = &clock;
   v1::Report report;
   const auto spec =
       From<v1::LayoutBenchmark>("shapes { m: 16 n: 24 k: 32 } precisions: [FP32, FP16, BF16, TF32] rounds: 3");
@@ -142,6 +168,21 @@ TEST(LayoutBenchmarkTest, EveryPrecisionAndLayoutIsARowWithATimeOrAReason) {
               testing::ElementsAre("peaks of the device", "(16, 32) x (32, 24) in FP32", "(16, 32) x (32, 24) in FP16",
                                    "(16, 32) x (32, 24) in BF16", "(16, 32) x (32, 24) in TF32"));
   EXPECT_EQ(observer.total, 5);
+}
+
+TEST(LayoutBenchmarkTest, ProductsThatTakeNoLongerThanACallAreNotCompared) {
+  StudyPlace place;
+  FakeObserver observer;
+  const CallsThenProducts clock(observer, std::chrono::microseconds(300), std::chrono::microseconds(500));
+  place.clock = &clock;
+  v1::Report report;
+  const auto spec = From<v1::LayoutBenchmark>("shapes { m: 16 n: 24 k: 32 } precisions: [FP32, FP16] rounds: 3");
+  ASSERT_TRUE(RunLayoutBenchmark(spec, place.environment(), observer, report).ok());
+  for (const v1::LayoutRow& row : report.layout_benchmark().layouts()) {
+    EXPECT_THAT(row.note(), HasSubstr("below 600 us: this measures the call or launch"));
+    EXPECT_FALSE(row.has_slowdown());
+  }
+  EXPECT_THAT(report.finding(), HasSubstr("Every row measures launches"));
 }
 
 TEST(LayoutBenchmarkTest, AShapeThatDoesNotFitIsARowThatSaysSo) {

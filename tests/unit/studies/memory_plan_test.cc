@@ -219,6 +219,23 @@ TEST(RunMemoryPlanTest, OnACpuEveryRowSaysThatItIsEstimated) {
   EXPECT_EQ(observer.said.size(), 4U);
 }
 
+// The seed builds a layer of 4 TB to say so.
+TEST(RunMemoryPlanTest, AModelThatNoDeviceHoldsIsPlannedAndNotBuilt) {
+  const StudyPlace place;
+  FakeObserver observer;
+  v1::Report report;
+  v1::MemoryPlan plan;
+  *plan.mutable_training() = From<v1::TrainingSpec>(
+      "model { mlp { hidden: [1000000, 1000000] } } data { train { synthetic {} } } batch_size: 16");
+  plan.set_device_memory_bytes(std::int64_t{80} << 30);
+  ASSERT_TRUE(RunMemoryPlan(plan, place.environment(), observer, report).ok());
+  const v1::MemoryTotal& full = report.memory_plan().totals(0);
+  EXPECT_GT(full.parameter_bytes(), 4'000'000'000'000);
+  EXPECT_EQ(full.optimizer_bytes(), 2 * full.parameter_bytes());
+  EXPECT_EQ(full.largest_batch(), 0);
+  EXPECT_THAT(report.finding(), HasSubstr("Not even one sample fits 80.0 GiB"));
+}
+
 TEST(RunMemoryPlanTest, OfConvolutionsItSaysWhatIsNotCounted) {
   const StudyPlace place;
   FakeObserver observer;

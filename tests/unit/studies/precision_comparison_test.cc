@@ -7,13 +7,16 @@
 #include <gtest/gtest.h>
 
 #include "proto/spec/study_report.h"
+#include "tests/unit/studies/counted_memory.h"
 #include "tests/unit/studies/small_study.h"
 #include "tests/unit/studies/study_place.h"
+#include "worker/trainer/attempt_checks.h"
 #include "worker/trainer/machine/host.h"
 
 namespace mantissa::trainer {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -57,6 +60,55 @@ TEST(PrecisionComparisonTest, EveryPrecisionHasARowAndEveryRunACurve) {
   EXPECT_EQ(seen.observer.done, seen.observer.total);
   EXPECT_THAT(seen.observer.said, Contains(HasSubstr("BF16, seed 8, iteration 60 of 60: loss ")));
   EXPECT_FALSE(seen.report.partial());
+  EXPECT_THAT(seen.report.limits(), AllOf(Contains(HasSubstr("A CPU does not say what is allocated")),
+                                          Not(Contains(HasSubstr("one graph")))));
+}
+
+// The seed's BF16 scales its loss, too, and the scaler of its comparison is never used. By no power of two, so that
+// scaling would be seen in what is rounded.
+TEST(PrecisionComparisonTest, TheLossScaleIsFp16sAlone) {
+  const v1::Report plain = RunSmallStudy(kTwoSeeds, kHidden).report;
+  const v1::Report scaled =
+      RunSmallStudy(kTwoSeeds, std::string(kHidden) + "precision { loss_scale { init: 3000 min: 3000 max: 3000 } }")
+          .report;
+  EXPECT_EQ(CurveOf(scaled, Mode::FP32, 7), CurveOf(plain, Mode::FP32, 7));
+  EXPECT_EQ(CurveOf(scaled, Mode::BF16, 7), CurveOf(plain, Mode::BF16, 7));
+  EXPECT_NE(CurveOf(scaled, Mode::FP16, 7), CurveOf(plain, Mode::FP16, 7));
+}
+
+// The seed compares on a layer of 4 TB.
+TEST(PrecisionComparisonTest, AModelThatFitsNoDeviceIsRefusedBeforeItIsBuilt) {
+  const StudySeen seen = RunSmallStudy(kTwoSeeds, "model { mlp { hidden: [1000000, 1000000] } }");
+  EXPECT_EQ(ReasonOf(seen.status), v1::Reason::OUT_OF_DEVICE_MEMORY) << seen.status;
+  EXPECT_THAT(std::string(seen.status.message()), HasSubstr("study.precision_comparison.training."));
+  EXPECT_EQ(seen.observer.total, 0) << "and nothing was begun";
+}
+
+// A batch of 4096 samples takes some 200 MB of activations.
+TEST(PrecisionComparisonTest, WhatDoesNotFitAtOnceIsCutOnlyWhereTheTrainerMayChoose) {
+  const std::string wide =
+      "data { train { synthetic { samples: 4096 } } } model { mlp { hidden: 4096 } } batch_size: 4096 iterations: 1 ";
+  const std::string one = "precision_comparison { precisions: FP32 seeds: 1 }";
+  const StudyConditions small = {.memory_limit_bytes = ResidentMemory() + (96 << 20)};
+  EXPECT_EQ(ReasonOf(RunSmallStudy(one, wide, small).status), v1::Reason::OUT_OF_DEVICE_MEMORY);
+  const StudySeen cut = RunSmallStudy(one, wide + "micro_batch: AUTO", small);
+  EXPECT_TRUE(cut.status.ok()) << cut.status;
+  EXPECT_EQ(RowsOf(cut.report).at(Mode::FP32).verdict(), Report::REFERENCE);
+}
+
+TEST(PrecisionComparisonTest, HeldOutDataIsEvaluatedInTheMicroBatchesThatWereChosen) {
+  const std::string wide =
+      "data { train { synthetic { samples: 8192 } } } model { mlp { hidden: 4096 } } "
+      "batch_size: 8192 iterations: 1 micro_batch: AUTO ";
+  const std::string eval = "data { eval { synthetic { samples: 8192 shape: 6 classes: 3 } } } ";
+  const auto peak = [&](const std::string& training) {
+    const StudyConditions small = {.memory_limit_bytes = ResidentMemory() + (96 << 20)};
+    return PeakDuring([&] {
+      const StudySeen seen = RunSmallStudy("precision_comparison { precisions: FP32 seeds: 1 }", training, small);
+      EXPECT_TRUE(seen.status.ok()) << seen.status;
+    });
+  };
+  EXPECT_LT(peak(wide + eval), peak(wide) + (32 << 20)) << "all samples at once would take 128 MiB a layer";
 }
 
 // A device whose memory ends where a run of FP16 begins to train.

@@ -181,7 +181,18 @@ TEST(PrecisionVerdictTest, AnFp16ThatMayBeNoFasterThanFp32IsNotTaken) {
   const Report report = ReportOf({Reference(1), Uneven(Mode::FP16, 0.6, 1.1)});
   ASSERT_GT(report.precisions(1).speedup(), 1);
   EXPECT_EQ(report.recommended(), Mode::FP32);
-  EXPECT_THAT(ReasonsOf(report), HasSubstr("FP16 is not told apart in speed from FP32"));
+  EXPECT_THAT(ReasonsOf(report), AllOf(HasSubstr("FP16 is not told apart in speed from FP32"),
+                                       HasSubstr("is faster than FP32 here by more than the intervals")));
+}
+
+TEST(PrecisionVerdictTest, ASpeedThatIsNotToldApartIsNotCalledSlower) {
+  const Report report = ReportOf({Reference(1), Uneven(Mode::BF16, 0.7, 1.6)});
+  ASSERT_LT(report.precisions(1).speedup(), 1);
+  ASSERT_GT(report.precisions(1).speedup_high(), 1);
+  EXPECT_EQ(report.recommended(), Mode::FP32);
+  EXPECT_THAT(ReasonsOf(report),
+              AllOf(HasSubstr("BF16 is not told apart in speed from FP32"), Not(HasSubstr("slower")),
+                    Not(HasSubstr("needs a loss scale")), Not(HasSubstr("more than the intervals"))));
 }
 
 TEST(PrecisionVerdictTest, WhatTheDeviceHasNoRoomForIsARowAndTheOthersAreCompared) {
@@ -216,6 +227,7 @@ TEST(PrecisionVerdictTest, AFailureIsARowThatSaysWhichSeedsFailedAndHow) {
   EXPECT_EQ(report.precisions(2).verdict(), Report::FAILED);
   EXPECT_THAT(report.precisions(2).note(), HasSubstr("seed 0: the loss of its last quarter is not finite"));
   EXPECT_EQ(report.recommended(), Mode::FP32) << "however fast they are";
+  EXPECT_THAT(ComparisonFinding(report, 3), AllOf(HasSubstr("FP16 FAILED; BF16 FAILED."), Not(HasSubstr("as fast"))));
   EXPECT_THAT(ReasonsOf(report), HasSubstr("FP16 failed: "));
 }
 

@@ -139,6 +139,18 @@ TEST(DevicePeaksTest, PeaksAreMeasuredForTheModesThatTheDeviceHas) {
   EXPECT_THAT((*peaks)[1].note(), HasSubstr("UNSUPPORTED"));
 }
 
+TEST(DevicePeaksTest, WhatACallCostsIsMeasuredForTheModesThatTheDeviceHas) {
+  const StudyPlace place;
+  FakeObserver observer;
+  const auto calls = MeasureCalls(place.environment(), {Precision::FP32, Precision::TF32, Precision::BF16}, observer);
+  ASSERT_TRUE(calls);
+  EXPECT_EQ(calls->size(), 2U);
+  EXPECT_GT(calls->at(Precision::FP32), 0);
+  EXPECT_GT(calls->at(Precision::BF16), 0);
+  FakeObserver stopped(0);
+  EXPECT_FALSE(MeasureCalls(place.environment(), {Precision::FP32}, stopped));
+}
+
 TEST(DevicePeaksTest, WithoutRoomThereIsNoPeakAndAStopLeavesNone) {
   StudyPlace place;
   place.memory_limit_bytes = 1;

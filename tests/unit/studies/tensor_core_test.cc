@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/unit/studies/study_place.h"
+#include "tests/unit/studies/worked_clock.h"
 #include "tests/unit/trainer/ticking_clock.h"
 
 namespace mantissa::trainer {
@@ -18,7 +19,7 @@ using ::testing::Not;
 using Precision = v1::PrecisionSpec;
 
 // Products of 1 GFLOP on a device of 2 TFLOPS.
-v1::TensorCoreReport Rows(const std::string& rows) {
+v1::TensorCoreReport Rows(const std::string& rows, const CallSeconds& calls = {}) {
   auto report = From<v1::TensorCoreReport>(rows + " peaks { precision: FP16 tflops: 2 }");
   for (v1::TensorCoreRow& row : *report.mutable_products()) {
     row.set_m(1000);
@@ -26,7 +27,7 @@ v1::TensorCoreReport Rows(const std::string& rows) {
     row.set_k(500);
     row.set_precision(Precision::FP16);
   }
-  CompleteTensorCores(report);
+  CompleteTensorCores(calls, report);
   return report;
 }
 
@@ -66,8 +67,28 @@ TEST(TensorCoreRowsTest, AnAlignedProductHasNoGainAndAFasterOneIsThePeak) {
 
 TEST(TensorCoreRowsTest, RowsThatMeasureLaunchesSaySoAndFindNothing) {
   const v1::TensorCoreReport report = Rows("products { median_seconds: 4e-6 padded_seconds: 1e-6 }");
-  EXPECT_THAT(report.products(0).note(), HasSubstr("below 5 microseconds"));
+  EXPECT_THAT(report.products(0).note(), HasSubstr("below 5 us"));
+  EXPECT_FALSE(report.products(0).has_tflops() || report.products(0).has_padding_gain());
+  EXPECT_FALSE(report.products(0).has_peak_share());
   EXPECT_THAT(TensorCoreFinding(report, true), HasSubstr("Every row measures launches"));
+}
+
+TEST(TensorCoreRowsTest, RowsThatMeasureLaunchesAreLeftOutOfWhatIsSaidOfTheOthers) {
+  const v1::TensorCoreReport report = Rows(
+      "products { median_seconds: 90e-6 padded_seconds: 30e-6 } products { median_seconds: 1e-3 padded_seconds: 2e-3 }",
+      {{Precision::FP16, 48e-6}});
+  EXPECT_THAT(report.products(0).note(), HasSubstr("below 96 us"));
+  EXPECT_THAT(TensorCoreFinding(report, true),
+              AllOf(HasSubstr("does not pay in any of 1 unaligned products"), HasSubstr("at best 0.50")));
+}
+
+TEST(TensorCoreRowsTest, TheFarthestFromItsPeakHasTheSmallestShareOfIt) {
+  const v1::TensorCoreReport report = Rows(
+      "products { aligned: true median_seconds: 1e-3 } products { median_seconds: 0.7 padded_seconds: 0.68 }"
+      "products { aligned: true median_seconds: 2e-3 }");
+  EXPECT_THAT(TensorCoreFinding(report, true),
+              AllOf(HasSubstr("which is not aligned: 0.0714 % of it"), HasSubstr("Padding does not pay")))
+      << "a share is not rounded to 0, and a gain of 1.03 is noise";
 }
 
 TEST(TensorCoreRowsTest, TheFindingFollowsTheRows) {
@@ -86,8 +107,10 @@ TEST(TensorCoreRowsTest, TheFindingFollowsTheRows) {
 }
 
 TEST(TensorCoreTest, OnlyWhatIsNotAlignedIsPadded) {
-  const StudyPlace place;
+  StudyPlace place;
   FakeObserver observer;
+  const CallsThenProducts clock(observer, std::chrono::microseconds(300), std::chrono::milliseconds(1));
+  place.clock = &clock;
   v1::Report report;
   const auto spec = From<v1::TensorCore>(
       "shapes { m: 16 n: 24 k: 32 } shapes { m: 15 n: 23 k: 31 } shapes { m: 12 n: 12 k: 12 } "

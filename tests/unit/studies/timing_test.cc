@@ -1,9 +1,12 @@
 #include "worker/studies/machine/timing.h"
 
+#include <algorithm>
 #include <chrono>
+#include <deque>
 #include <functional>
 #include <string>
 
+#include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -14,6 +17,43 @@ namespace mantissa::trainer {
 namespace {
 
 using ::testing::SizeIs;
+
+// A device that works off what it is given while the host goes on, as a GPU does. An event is the instant at which the
+// device has done all that it was given before.
+class QueueDevice final : public c10::impl::NoOpDeviceGuardImpl<c10::DeviceType::PrivateUse1> {
+ public:
+  // That it is one after another; the host's clock is `host`.
+  static void Begin(process::FakeClock& host) {
+    host_ = &host;
+    done_ = host.Now();
+  }
+  // Costs the host `launch`, and the device `work`.
+  static void Launch(std::chrono::nanoseconds launch, std::chrono::nanoseconds work) {
+    host_->Advance(launch);
+    done_ = std::max(done_, host_->Now()) + work;
+  }
+
+  c10::DeviceIndex deviceCount() const noexcept override { return 0; }  // for LibTorch there is none
+  void record(void** event, const c10::Stream&, c10::DeviceIndex, c10::EventFlag) const override {
+    events_.push_back(std::max(done_, host_->Now()));
+    *event = &events_.back();
+  }
+  bool queryEvent(void* event) const override { return At(event) <= host_->Now(); }
+  void synchronizeEvent(void* event) const override {
+    if (At(event) > host_->Now()) host_->Advance(At(event) - host_->Now());
+  }
+  double elapsedTime(void* from, void* to, c10::DeviceIndex) const override {
+    return std::chrono::duration<double, std::milli>(At(to) - At(from)).count();
+  }
+
+ private:
+  static process::SteadyTime At(void* event) { return *static_cast<process::SteadyTime*>(event); }
+
+  static inline process::FakeClock* host_ = nullptr;
+  static inline process::SteadyTime done_;
+  static inline std::deque<process::SteadyTime> events_;  // whose places stay
+};
+C10_REGISTER_GUARD_IMPL(PrivateUse1, QueueDevice)
 
 // Operations that take as long as they are told to, by a clock that only they move.
 class TimingTest : public ::testing::Test {
@@ -49,6 +89,22 @@ TEST_F(TimingTest, WarmsUpAndThenTakesTurns) {
                          {.rounds = 3}, clock_, observer_));
   // Four calls of each to warm up and to see how long they take; then rounds.
   EXPECT_EQ(calls_, "aaaabbbbababab");
+}
+
+// The seed reads the clock when it has launched, and times launches.
+TEST_F(TimingTest, TimesAreTheDevicesAndNotThoseOfItsLaunches) {
+  QueueDevice::Begin(clock_);
+  const TimedOperation large = [] {
+    QueueDevice::Launch(std::chrono::microseconds(2), std::chrono::microseconds(300));
+  };
+  const TimedOperation small = [] { QueueDevice::Launch(std::chrono::microseconds(2), std::chrono::microseconds(20)); };
+  const TimedOperation tiny = [] { QueueDevice::Launch(std::chrono::microseconds(2), std::chrono::nanoseconds(10)); };
+  const auto timings = TimeInTurn(
+      {large, small, tiny}, {.device = c10::Device(c10::DeviceType::PrivateUse1), .rounds = 5}, clock_, observer_);
+  ASSERT_TRUE(timings);
+  EXPECT_NEAR((*timings)[0].median_seconds, 300e-6, 3e-6);
+  EXPECT_NEAR((*timings)[1].median_seconds, 20e-6, 1e-6);
+  EXPECT_NEAR((*timings)[2].median_seconds, 2e-6, 0.1e-6) << "which is its launch, and no longer the device's";
 }
 
 TEST_F(TimingTest, WhatTheWarmUpTookIsNotInTheTimes) {

@@ -10,6 +10,7 @@
 #include "worker/data/load_data.h"
 #include "worker/models/initialise.h"
 #include "worker/studies/machine/timing.h"
+#include "worker/studies/report/number_text.h"
 #include "worker/studies/run/study_training.h"
 #include "worker/studies/run/trial_run.h"
 #include "worker/trainer/attempt_checks.h"
@@ -161,14 +162,14 @@ absl::StatusOr<std::optional<Experiment>> SmallModelOverhead(std::uint64_t seed,
   experiment.remedied = (*of_large)->low.median_seconds / (*of_large)->full.median_seconds;
   experiment.tolerance = 0.1;
   experiment.only_above = true;
-  experiment.setting = absl::StrFormat("A model of three layers, the widest 64, on batches of 16 (%.3g us in FP32)",
-                                       1e6 * (*of_small)->full.median_seconds);
+  experiment.setting = absl::StrFormat("A model of three layers, the widest 64, on batches of 16 (%s in FP32)",
+                                       TimeText((*of_small)->full.median_seconds));
   // With large layers casts and launches do not count: what is no faster there is not slow for its size.
   const bool pays_when_large = experiment.remedied <= experiment.reference + experiment.tolerance;
   experiment.cause = pays_when_large ? "casts and launches cost more than products of this size save"
                                      : "on this device it saves no time with large layers, either";
-  experiment.remedy = absl::StrFormat("With layers of %d and batches of %d (%.3g ms in FP32)", large.hidden.front(),
-                                      large.batch, 1e3 * (*of_large)->full.median_seconds);
+  experiment.remedy = absl::StrFormat("With layers of %d and batches of %d (%s in FP32)", large.hidden.front(),
+                                      large.batch, TimeText((*of_large)->full.median_seconds));
   return experiment;
 }
 

@@ -169,7 +169,7 @@ Experiment EmbeddingGradients(std::uint64_t seed, c10::Device device) {
   };
   Experiment experiment;
   experiment.mode = v1::FailureModes::EMBEDDING_GRADIENTS;
-  experiment.quantity = "share of the table's rows whose gradient is Inf, or 0 where it is not";
+  experiment.quantity = "share of rows whose gradient became Inf or 0";
   experiment.reference = lost(at::kFloat);
   experiment.low = lost(at::kHalf);
   experiment.remedied = lost(at::kFloat);

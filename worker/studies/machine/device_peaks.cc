@@ -12,7 +12,7 @@ constexpr double kTera = 1e12;
 constexpr int kRounds = 10;
 
 // Large enough that neither a launch nor a cache counts, small enough to be over in a moment.
-std::int64_t LargeSide(c10::Device device) { return device.is_cpu() ? 768 : 8192; }
+std::int32_t LargeSide(c10::Device device) { return device.is_cpu() ? 768 : 8192; }
 std::int64_t LargeBytes(c10::Device device) { return std::int64_t{1} << (device.is_cpu() ? 26 : 29); }
 
 std::optional<Timing> TimeOne(const TimedOperation& operation, const StudyEnvironment& environment, Control& control) {
@@ -36,11 +36,8 @@ std::optional<DevicePeaks> MeasurePeaks(const StudyEnvironment& environment,
     bytes_per_second = 2.0 * static_cast<double>(bytes) / copy->median_seconds;  // read and written
   }
 
-  const std::int64_t side = LargeSide(environment.device);
-  v1::MatrixShape shape;
-  shape.set_m(static_cast<std::int32_t>(side));
-  shape.set_n(static_cast<std::int32_t>(side));
-  shape.set_k(static_cast<std::int32_t>(side));
+  const std::int32_t side = LargeSide(environment.device);
+  const v1::MatrixShape shape = ShapeOf(side, side, side);
   DevicePeaks peaks;
   for (const v1::PrecisionSpec::Mode mode : modes) {
     v1::DevicePeak& peak = *peaks.Add();
@@ -59,6 +56,22 @@ std::optional<DevicePeaks> MeasurePeaks(const StudyEnvironment& environment,
     peak.set_tflops(TflopsOf(side, side, side, product->median_seconds));
   }
   return peaks;
+}
+
+std::optional<CallSeconds> MeasureCalls(const StudyEnvironment& environment,
+                                        const std::vector<v1::PrecisionSpec::Mode>& modes, Control& control) {
+  constexpr std::int32_t kSide = 8;  // aligned in every mode
+  CallSeconds calls;
+  for (const v1::PrecisionSpec::Mode mode : modes) {
+    if (WhyNoProduct(environment, mode)) continue;
+    PrepareProducts(environment, mode);
+    const Operands operands =
+        MakeOperands(ShapeOf(kSide, kSide, kSide), mode, v1::LayoutBenchmarkReport::TRANSPOSED, environment.device);
+    const auto call = TimeOne([&] { Multiply(mode, operands); }, environment, control);
+    if (!call) return std::nullopt;
+    calls[mode] = call->median_seconds;
+  }
+  return calls;
 }
 
 void RaisePeak(v1::PrecisionSpec::Mode mode, double tflops, DevicePeaks& peaks) {

@@ -1,4 +1,5 @@
-// What a device reaches at best, measured on it: the other end of every share of a peak.
+// What a device reaches at best, and what a call of it costs, measured on it: the other end of every share of a peak,
+// and what tells a product from its launch.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +8,7 @@
 
 #include "mantissa/v1/report.pb.h"
 #include "mantissa/v1/study.pb.h"
+#include "worker/studies/machine/product.h"
 #include "worker/studies/study.h"
 
 namespace mantissa::trainer {
@@ -16,6 +18,10 @@ using DevicePeaks = google::protobuf::RepeatedPtrField<v1::DevicePeak>;
 // A row for each mode: the fastest copy of a large tensor, and the fastest large product in the mode. A mode that the
 // device lacks has a note instead of a number. Nothing when a stop was requested.
 std::optional<DevicePeaks> MeasurePeaks(const StudyEnvironment& environment,
+                                        const std::vector<v1::PrecisionSpec::Mode>& modes, Control& control);
+
+// Of each mode that the device has. Nothing when a stop was requested.
+std::optional<CallSeconds> MeasureCalls(const StudyEnvironment& environment,
                                         const std::vector<v1::PrecisionSpec::Mode>& modes, Control& control);
 
 // A product that was faster than the mode's peak is the new peak.

@@ -125,13 +125,14 @@ void SetRoofline(const v1::DevicePeak& peak, v1::LayoutRow& row) {
   row.set_roofline_share(std::max(arithmetic, memory));
 }
 
-bool MeasuresLaunch(const v1::LayoutRow& row) { return row.median_seconds() < kLaunchSeconds; }
+// Of a row that is complete.
+bool MeasuresLaunch(const v1::LayoutRow& row) { return row.has_median_seconds() && !row.has_tflops(); }
 
 // What a layout cost at worst.
 std::string LayoutText(Report::Layout layout, const Report& report) {
   const v1::LayoutRow* worst = nullptr;
   for (const v1::LayoutRow& row : report.layouts()) {
-    if (row.layout() != layout || !row.has_slowdown() || MeasuresLaunch(row)) continue;
+    if (row.layout() != layout || !row.has_slowdown()) continue;
     if (worst == nullptr || row.slowdown() > worst->slowdown()) worst = &row;
   }
   const std::string& name = Report::Layout_Name(layout);
@@ -146,21 +147,24 @@ std::string LayoutText(Report::Layout layout, const Report& report) {
 
 }  // namespace
 
-void CompleteLayouts(Report& report) {
+void CompleteLayouts(const CallSeconds& calls, Report& report) {
   for (v1::LayoutRow& row : *report.mutable_layouts()) {
     if (!row.has_median_seconds()) continue;
-    row.set_tflops(TflopsOf(row.m(), row.n(), row.k(), row.median_seconds()));
-    RaisePeak(row.precision(), row.tflops(), *report.mutable_peaks());
-    if (MeasuresLaunch(row)) AddNote(LaunchNote(), *row.mutable_note());
+    if (const double launch = LaunchSeconds(row.precision(), calls); row.median_seconds() < launch) {
+      AddNote(LaunchNote(launch), *row.mutable_note());
+    } else {
+      row.set_tflops(TflopsOf(row.m(), row.n(), row.k(), row.median_seconds()));
+      RaisePeak(row.precision(), row.tflops(), *report.mutable_peaks());
+    }
     if (row.p95_seconds() > kDisturbed * row.median_seconds()) {
       AddNote("times differ widely: something else may have run on the device", *row.mutable_note());
     }
   }
   // Once every peak is known.
   for (v1::LayoutRow& row : *report.mutable_layouts()) {
-    if (!row.has_median_seconds()) continue;
+    if (!row.has_tflops()) continue;
     const v1::LayoutRow* contiguous = ContiguousOf(row, report);
-    if (contiguous != nullptr && contiguous->has_median_seconds()) {
+    if (contiguous != nullptr && contiguous->has_tflops()) {
       row.set_slowdown(row.median_seconds() / contiguous->median_seconds());
     }
     if (const v1::DevicePeak* peak = FindPeak(report.peaks(), row.precision())) SetRoofline(*peak, row);
@@ -178,7 +182,7 @@ std::string LayoutFinding(const Report& report) {
     ++timed;
     launches += MeasuresLaunch(row) ? 1 : 0;
     disturbed += row.p95_seconds() > kDisturbed * row.median_seconds() ? 1 : 0;
-    if (!row.has_roofline_share() || MeasuresLaunch(row)) continue;
+    if (!row.has_roofline_share()) continue;
     if (nearest == nullptr || row.roofline_share() > nearest->roofline_share()) nearest = &row;
   }
   if (timed == 0) return "Nothing could be timed: the rows say why.";
@@ -191,8 +195,8 @@ std::string LayoutFinding(const Report& report) {
     if (launches > 0) absl::StrAppend(&finding, " Of ", CountText(timed, "row"), ", ", launches, " measure launches.");
   }
   if (nearest != nullptr) {
-    absl::StrAppendFormat(&finding, " The best use of the device is %.0f %% of its roofline, for %s, %s.",
-                          100 * nearest->roofline_share(), RowText(*nearest), Report::Layout_Name(nearest->layout()));
+    absl::StrAppend(&finding, " The best use of the device is ", PercentText(nearest->roofline_share()),
+                    " of its roofline, for ", RowText(*nearest), ", ", Report::Layout_Name(nearest->layout()), ".");
   }
   if (disturbed > 0) absl::StrAppend(&finding, " In ", disturbed, " of ", timed, " rows times differ widely.");
   if (wrong > 0) absl::StrAppend(&finding, " Wrong, and not timed: ", CountText(wrong, "row"), ".");
@@ -205,9 +209,9 @@ absl::Status RunLayoutBenchmark(const v1::LayoutBenchmark& spec, const StudyEnvi
   Report& result = *report.mutable_layout_benchmark();
   LayoutRows rows(spec.has_rounds() ? spec.rounds() : kDefaultRounds, environment, observer);
   const auto add = [&](const v1::MatrixShape& shape, Mode mode) { return rows.Add(shape, mode, result); };
-  RunProducts(cases, add, environment, observer, *result.mutable_peaks(), report);
+  const CallSeconds calls = RunProducts(cases, add, environment, observer, *result.mutable_peaks(), report);
   report.add_limits("Products are repeated on the same operands: small ones find them in a cache.");
-  CompleteLayouts(result);
+  CompleteLayouts(calls, result);
   report.set_finding(LayoutFinding(result));
   return absl::OkStatus();
 }

@@ -10,6 +10,7 @@
 #include "proto/spec/precision_table.h"
 #include "worker/amp/precision_policy.h"
 #include "worker/data/data_size.h"
+#include "worker/studies/report/number_text.h"
 #include "worker/trainer/machine/host.h"
 #include "worker/trainer/machine/process_globals.h"
 
@@ -31,6 +32,14 @@ at::Tensor SpreadOver(std::int64_t size, c10::Device device) {
 }
 
 }  // namespace
+
+v1::MatrixShape ShapeOf(std::int32_t m, std::int32_t n, std::int32_t k) {
+  v1::MatrixShape shape;
+  shape.set_m(m);
+  shape.set_n(n);
+  shape.set_k(k);
+  return shape;
+}
 
 std::optional<std::string> WhyNoProduct(const StudyEnvironment& environment, Mode mode) {
   const auto& has = environment.precisions;
@@ -124,7 +133,15 @@ std::optional<std::string> WhyNoRoom(double bytes, const StudyEnvironment& envir
                       BytesText(free_bytes), " are free on ", environment.device_name);
 }
 
-std::string LaunchNote() { return "below 5 microseconds: this measures the call or launch, not the product"; }
+double LaunchSeconds(Mode mode, const CallSeconds& calls) {
+  constexpr double kLeast = 5e-6;
+  const auto call = calls.find(mode);
+  return call == calls.end() ? kLeast : std::max(kLeast, 2 * call->second);
+}
+
+std::string LaunchNote(double launch_seconds) {
+  return absl::StrCat("below ", TimeText(launch_seconds), ": this measures the call or launch, not the product");
+}
 
 void AddNote(const std::string& sentence, std::string& note) {
   if (sentence.empty()) return;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -12,6 +13,9 @@
 #include "worker/studies/study.h"
 
 namespace mantissa::trainer {
+
+// (m, k) times (k, n).
+v1::MatrixShape ShapeOf(std::int32_t m, std::int32_t n, std::int32_t k);
 
 // Nothing where the device can multiply in this mode, else why it cannot.
 std::optional<std::string> WhyNoProduct(const StudyEnvironment& environment, v1::PrecisionSpec::Mode mode);
@@ -60,9 +64,14 @@ std::string RowText(const Row& row) {
 // Nothing when the device has this much memory free, else that it has not.
 std::optional<std::string> WhyNoRoom(double bytes, const StudyEnvironment& environment);
 
-// Below this a sample measures what a call costs the host, on a GPU its launch, and not the product.
-inline constexpr double kLaunchSeconds = 5e-6;
-std::string LaunchNote();
+// What a call of a product costs the host, on a GPU its launch: the time of one that is too small to count, by mode.
+using CallSeconds = std::map<v1::PrecisionSpec::Mode, double>;
+
+// A sample below this measures what a call costs, and not the product: 5 microseconds, or twice what a call takes where
+// that is more, because operands of another layout may take a second launch.
+double LaunchSeconds(v1::PrecisionSpec::Mode mode, const CallSeconds& calls);
+// What a report says of such a sample.
+std::string LaunchNote(double launch_seconds);
 
 // Adds a sentence to a row's note.
 void AddNote(const std::string& sentence, std::string& note);

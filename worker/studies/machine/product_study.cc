@@ -36,13 +36,15 @@ std::int32_t DoProducts(const ProductCases& cases, std::int32_t total, const Add
 
 }  // namespace
 
-void RunProducts(const ProductCases& cases, const AddProduct& add, const StudyEnvironment& environment,
-                 StudyObserver& observer, DevicePeaks& peaks, v1::Report& report) {
+CallSeconds RunProducts(const ProductCases& cases, const AddProduct& add, const StudyEnvironment& environment,
+                        StudyObserver& observer, DevicePeaks& peaks, v1::Report& report) {
   const auto products = static_cast<std::int32_t>(cases.shapes.size() * cases.modes.size());
   const std::int32_t total = products + 1;
   observer.Done(0, total, "");
   AddLimits(cases.modes, environment, report);
   if (auto measured = MeasurePeaks(environment, cases.modes, observer)) peaks = *std::move(measured);
+  CallSeconds calls;
+  if (auto measured = MeasureCalls(environment, cases.modes, observer)) calls = *std::move(measured);
   observer.Done(1, total, "peaks of the device");
   const std::int32_t done = DoProducts(cases, total, add, observer);
   if (done < products) {
@@ -50,14 +52,7 @@ void RunProducts(const ProductCases& cases, const AddProduct& add, const StudyEn
     report.add_limits(absl::StrCat("The study was stopped after ", done, " of ", products, " products."));
   }
   PrepareProducts(environment, v1::PrecisionSpec::FP32);
-}
-
-v1::MatrixShape ShapeOf(std::int32_t m, std::int32_t n, std::int32_t k) {
-  v1::MatrixShape shape;
-  shape.set_m(m);
-  shape.set_n(n);
-  shape.set_k(k);
-  return shape;
+  return calls;
 }
 
 }  // namespace mantissa::trainer

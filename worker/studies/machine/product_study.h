@@ -21,12 +21,9 @@ struct ProductCases {
 // Adds the rows of one product; false when a stop was requested, and none is added then.
 using AddProduct = std::function<bool(const v1::MatrixShape& shape, v1::PrecisionSpec::Mode mode)>;
 
-// Measures `peaks`, then does every product and says how far it is. Where a stop was requested the report is partial
-// and says after how many products. Leaves the process as FP32 has it.
-void RunProducts(const ProductCases& cases, const AddProduct& add, const StudyEnvironment& environment,
-                 StudyObserver& observer, DevicePeaks& peaks, v1::Report& report);
-
-// (m, k) times (k, n).
-v1::MatrixShape ShapeOf(std::int32_t m, std::int32_t n, std::int32_t k);
+// Measures `peaks` and what a call costs, then does every product and says how far it is. Where a stop was requested
+// the report is partial and says after how many products. Leaves the process as FP32 has it. Returns what a call costs.
+CallSeconds RunProducts(const ProductCases& cases, const AddProduct& add, const StudyEnvironment& environment,
+                        StudyObserver& observer, DevicePeaks& peaks, v1::Report& report);
 
 }  // namespace mantissa::trainer

@@ -12,6 +12,7 @@
 #include "worker/studies/machine/product.h"
 #include "worker/studies/machine/product_study.h"
 #include "worker/studies/machine/timing.h"
+#include "worker/studies/report/number_text.h"
 #include "worker/studies/study.h"
 
 namespace mantissa::trainer {
@@ -109,16 +110,11 @@ class ShapeRows {
 
 std::int32_t RoundUp(std::int32_t size, std::int32_t multiple) { return (size + multiple - 1) / multiple * multiple; }
 
-// Of the device, not of its launches.
-bool IsMeasured(const v1::TensorCoreRow& row) {
-  return row.has_median_seconds() && row.median_seconds() >= kLaunchSeconds;
-}
-
 std::string PaddingText(const v1::TensorCoreReport& report) {
   int unaligned = 0, pays = 0;
   const v1::TensorCoreRow* best = nullptr;
   for (const v1::TensorCoreRow& row : report.products()) {
-    if (!row.has_padding_gain() || !IsMeasured(row)) continue;
+    if (!row.has_padding_gain()) continue;
     ++unaligned;
     pays += row.padding_gain() > kGain ? 1 : 0;
     if (best == nullptr || row.padding_gain() > best->padding_gain()) best = &row;
@@ -146,12 +142,15 @@ v1::MatrixShape AlignedShape(const v1::MatrixShape& shape, Mode mode) {
   return ShapeOf(RoundUp(shape.m(), multiple), RoundUp(shape.n(), multiple), RoundUp(shape.k(), multiple));
 }
 
-void CompleteTensorCores(v1::TensorCoreReport& report) {
+void CompleteTensorCores(const CallSeconds& calls, v1::TensorCoreReport& report) {
   for (v1::TensorCoreRow& row : *report.mutable_products()) {
     if (!row.has_median_seconds()) continue;
+    if (const double launch = LaunchSeconds(row.precision(), calls); row.median_seconds() < launch) {
+      AddNote(LaunchNote(launch), *row.mutable_note());
+      continue;
+    }
     row.set_tflops(TflopsOf(row.m(), row.n(), row.k(), row.median_seconds()));
     RaisePeak(row.precision(), row.tflops(), *report.mutable_peaks());
-    if (!IsMeasured(row)) AddNote(LaunchNote(), *row.mutable_note());
     if (row.has_padded_seconds()) row.set_padding_gain(row.median_seconds() / row.padded_seconds());
   }
   // Once every peak is known.
@@ -166,7 +165,7 @@ std::string TensorCoreFinding(const v1::TensorCoreReport& report, bool has_tenso
   bool any = false, all_launches = true;
   for (const v1::TensorCoreRow& row : report.products()) {
     any |= row.has_median_seconds();
-    if (!IsMeasured(row)) continue;
+    if (!row.has_tflops()) continue;
     all_launches = false;
     if (row.has_peak_share() && (worst == nullptr || row.peak_share() < worst->peak_share())) worst = &row;
   }
@@ -174,9 +173,9 @@ std::string TensorCoreFinding(const v1::TensorCoreReport& report, bool has_tenso
   if (all_launches) return "Every row measures launches: larger shapes are needed to say anything of padding.";
   std::string finding = PaddingText(report);
   if (worst != nullptr) {
-    absl::StrAppendFormat(&finding, " Farthest from its peak is %s%s: %.0f %% of it.", RowText(*worst),
-                          worst->aligned() ? ", which is aligned" : ", which is not aligned",
-                          100 * worst->peak_share());
+    absl::StrAppend(&finding, " Farthest from its peak is ", RowText(*worst),
+                    worst->aligned() ? ", which is aligned: " : ", which is not aligned: ",
+                    PercentText(worst->peak_share()), " of it.");
   }
   if (!has_tensor_cores) absl::StrAppend(&finding, " This is true of this CPU's vector units, and of no tensor core.");
   return finding;
@@ -188,13 +187,13 @@ absl::Status RunTensorCore(const v1::TensorCore& spec, const StudyEnvironment& e
   v1::TensorCoreReport& result = *report.mutable_tensor_core();
   ShapeRows rows(spec.has_rounds() ? spec.rounds() : kDefaultRounds, environment, observer);
   const auto add = [&](const v1::MatrixShape& shape, Mode mode) { return rows.Add(shape, mode, result); };
-  RunProducts(cases, add, environment, observer, *result.mutable_peaks(), report);
+  const CallSeconds calls = RunProducts(cases, add, environment, observer, *result.mutable_peaks(), report);
   if (environment.device.is_cpu()) {
     report.add_limits(
         "A CPU has no tensor cores: whether a shape fits those of a GPU, and what padding gains there, cannot be told "
         "from this run.");
   }
-  CompleteTensorCores(result);
+  CompleteTensorCores(calls, result);
   report.set_finding(TensorCoreFinding(result, !environment.device.is_cpu()));
   return absl::OkStatus();
 }

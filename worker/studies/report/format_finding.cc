@@ -18,10 +18,10 @@ std::string RangeSentence(const v1::FormatTableReport& report) {
   const auto by_range = [](const v1::FormatRow& a, const v1::FormatRow& b) { return a.decades() < b.decades(); };
   const auto [narrowest, widest] = std::minmax_element(report.formats().begin(), report.formats().end(), by_range);
   const auto text = [](const v1::FormatRow& row) {
-    return absl::StrFormat("%s (%.3g decades, %.3g to %.3g)", NameOf(row.format()), row.decades(),
+    return absl::StrFormat("%s (%.3g decades, %.5g to %.5g)", NameOf(row.format()), row.decades(),
                            row.smallest_subnormal(), row.largest());
   };
-  if (narrowest == widest) return absl::StrCat("The range of ", text(*widest), " is told.");
+  if (narrowest == widest) return absl::StrCat("The only range is that of ", text(*widest), ".");
   return absl::StrCat("The widest range is that of ", text(*widest), ", the narrowest that of ", text(*narrowest), ".");
 }
 
@@ -52,7 +52,8 @@ std::string GradientSentence(const v1::FormatTableReport& report, std::int64_t i
   std::vector<std::string> keeping;
   for (const v1::FormatGradients& row : report.gradients()) {
     const std::string name = NameOf(row.format());
-    if (row.underflow_share() + row.overflow_share() == 0) {
+    // With the scale, too: what it sends beyond the range is lost as well.
+    if (row.underflow_share() + row.overflow_share() + row.scaled_overflow_share() == 0) {
       keeping.push_back(name);
       continue;
     }

@@ -15,6 +15,13 @@ std::string ScaleText(double loss_scale) {
   return absl::StrFormat("%.6g", loss_scale);
 }
 
+std::string TimeText(double seconds) {
+  // Up to what three digits would round up to the next unit.
+  if (seconds < 0.9995e-3) return absl::StrFormat("%.3g us", 1e6 * seconds);
+  if (seconds < 0.9995) return absl::StrFormat("%.3g ms", 1e3 * seconds);
+  return absl::StrFormat("%.3g s", seconds);
+}
+
 std::string CountText(long count, const std::string& what) {
   return absl::StrCat(count, " ", what, count == 1 ? "" : "s");
 }

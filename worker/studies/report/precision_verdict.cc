@@ -160,10 +160,11 @@ std::string WhyNot(const v1::PrecisionRow& row, const v1::PrecisionRow& chosen) 
       return absl::StrCat(name, row.verdict() == Report::FAILED ? " failed: " : " is not supported: ", row.note());
     default:
       if (!row.has_speedup()) return absl::StrCat(name, " was not timed");
-      if (NeedsScale(row) && !spec::AreToldApart(row, chosen)) {
+      if (!spec::AreToldApart(row, chosen)) {
+        const std::string best = NameOf(chosen.precision());
         return absl::StrFormat(
-            "FP16 is not told apart in speed from %s, %s against %.3g, and needs a loss scale, which %s does not",
-            NameOf(chosen.precision()), SpeedText(row), chosen.speedup(), NameOf(chosen.precision()));
+            "%s is not told apart in speed from %s, %s against %.3g%s", name, best, SpeedText(row), chosen.speedup(),
+            NeedsScale(row) ? absl::StrCat(", and needs a loss scale, which ", best, " does not") : "");
       }
       return absl::StrFormat("%s is slower: %s against %.3g", name, SpeedText(row), chosen.speedup());
   }
@@ -208,16 +209,17 @@ void Recommend(Report& report) {
   }
   const v1::PrecisionRow* best = &BestOf(report);
   report.set_recommended(best->precision());
+  const bool fastest = std::all_of(report.precisions().begin(), report.precisions().end(), [&](const auto& row) {
+    return !IsCandidate(row) || row.speedup() <= best->speedup();
+  });
   if (best == &reference) {
-    report.add_reasons("no precision that trains as FP32 does is faster than FP32 here");
+    report.add_reasons(absl::StrCat("no precision that trains as FP32 does is faster than FP32 here",
+                                    fastest ? "" : " by more than the intervals"));
   } else {
     report.add_reasons(
         absl::StrFormat("%s trains as FP32 does: its losses are %.3g from FP32's, whose seeds are %.3g "
                         "from each other",
                         NameOf(best->precision()), best->distance(), best->noise()));
-    const bool fastest = std::all_of(report.precisions().begin(), report.precisions().end(), [&](const auto& row) {
-      return !IsCandidate(row) || row.speedup() <= best->speedup();
-    });
     report.add_reasons(
         absl::StrCat(fastest ? "it is the fastest of those: " : "none of those is faster by more than the intervals: ",
                      SpeedText(*best)));
@@ -282,7 +284,10 @@ std::string ComparisonFinding(const Report& report, std::int64_t seeds) {
     std::string text = absl::StrCat(NameOf(row.precision()), " ", Report::Verdict_Name(row.verdict()));
     if (row.has_distance()) absl::StrAppendFormat(&text, " at a distance of %.3g", row.distance());
     if (row.has_distance() && row.has_noise()) absl::StrAppendFormat(&text, " (noise %.3g)", row.noise());
-    if (row.has_speedup()) absl::StrAppendFormat(&text, ", %.3g times as fast", row.speedup());
+    // How fast it went until it failed is of no use to anybody.
+    if (row.has_speedup() && row.verdict() != Report::FAILED) {
+      absl::StrAppendFormat(&text, ", %.3g times as fast", row.speedup());
+    }
     rows.push_back(std::move(text));
   }
   std::string finding =

@@ -28,21 +28,27 @@ std::vector<const v1::ScalerRow*> Those(const v1::ScalerStudyReport& report, Hol
   return rows;
 }
 
-std::string SkipSentence(const v1::ScalerStudyReport& report) {
-  const auto by_skips = [](const v1::ScalerRow& a, const v1::ScalerRow& b) {
-    return a.skipped_iterations() < b.skipped_iterations();
-  };
-  const auto [fewest, most] = std::minmax_element(report.presets().begin(), report.presets().end(), by_skips);
+// Of those that reached the end: one that failed early has skipped few, and is no better for it.
+std::string SkipSentence(const v1::ScalerStudyReport& report, std::int64_t iterations) {
+  const auto is_whole = [&](const v1::ScalerRow& row) { return row.iterations() >= iterations; };
+  const std::vector<const v1::ScalerRow*> rows = Those(report, is_whole);
+  if (rows.empty()) return "No preset reached the end.";
+  const auto [fewest, most] = std::minmax_element(rows.begin(), rows.end(), [](const auto* a, const auto* b) {
+    return a->skipped_iterations() < b->skipped_iterations();
+  });
   const auto with = [&](std::int32_t skips) {
-    return NamesOf(Those(report, [&](const v1::ScalerRow& row) { return row.skipped_iterations() == skips; }));
+    return NamesOf(
+        Those(report, [&](const v1::ScalerRow& row) { return is_whole(row) && row.skipped_iterations() == skips; }));
   };
-  const std::int32_t least = fewest->skipped_iterations();
-  if (least == most->skipped_iterations()) {
-    return absl::StrCat(report.presets_size() > 1 ? "All presets" : "The preset", " skipped ",
-                        CountText(least, "iteration"), ".");
+  const std::int32_t least = (*fewest)->skipped_iterations();
+  const std::int32_t greatest = (*most)->skipped_iterations();
+  if (least == greatest) {
+    return absl::StrCat(rows.size() > 1 ? "All presets" : "The preset",
+                        static_cast<int>(rows.size()) < report.presets_size() ? " that reached the end" : "",
+                        " skipped ", CountText(least, "iteration"), ".");
   }
-  return absl::StrFormat("%s skipped the fewest iterations, %d; %s the most, %d.", with(least), least,
-                         with(most->skipped_iterations()), most->skipped_iterations());
+  return absl::StrFormat("%s skipped the fewest iterations, %d; %s the most, %d.", with(least), least, with(greatest),
+                         greatest);
 }
 
 std::string LossSentence(const v1::ScalerStudyReport& report) {
@@ -50,15 +56,22 @@ std::string LossSentence(const v1::ScalerStudyReport& report) {
   if (rows.size() < 2) return "";
   const auto [lowest, highest] =
       std::minmax_element(rows.begin(), rows.end(), [](const auto* a, const auto* b) { return a->loss() < b->loss(); });
-  return absl::StrFormat(" Losses came to between %.4g (%s) and %.4g (%s).", (*lowest)->loss(), NamesOf({*lowest}),
-                         (*highest)->loss(), NamesOf({*highest}));
+  const auto text = [](const v1::ScalerRow& row) { return absl::StrFormat("%.4g", row.loss()); };
+  const std::string least = text(**lowest);
+  const std::string most = text(**highest);
+  if (least == most) return absl::StrCat(" Each loss came to ", least, ".");
+  // Of presets that did the same, none is better.
+  const auto with = [&](const std::string& loss) {
+    return NamesOf(Those(report, [&](const v1::ScalerRow& row) { return row.has_loss() && text(row) == loss; }));
+  };
+  return absl::StrCat(" Losses came to between ", least, " (", with(least), ") and ", most, " (", with(most), ").");
 }
 
 }  // namespace
 
 std::string ScalerFinding(const v1::ScalerStudyReport& report, std::int64_t iterations) {
   if (report.presets_size() == 0) return "It was stopped before a run was whole.";
-  std::string finding = SkipSentence(report);
+  std::string finding = SkipSentence(report, iterations);
   const auto unsettled = Those(report, [](const v1::ScalerRow& row) { return !row.has_calibration_iterations(); });
   if (unsettled.empty()) {
     absl::StrAppend(&finding, " The scale of each had settled by the end.");
