@@ -46,6 +46,26 @@ study:
       iterations: 5
     precisions: [FP32, BF16, FP16]
 """,
+    "mlp_memory": """
+study:
+  memory_plan:
+    training:
+      model: { mlp: { hidden: [4096, 4096, 4096] } }
+      data: { train: { synthetic: { samples: 8192, shape: [1024], classes: 1000 } } }
+      batch_size: 8192
+      iterations: 5
+    precisions: [FP32, BF16, FP16]
+""",
+    "convnet_memory": """
+study:
+  memory_plan:
+    training:
+      model: { convnet: { channels: [64, 128] } }
+      data: { train: { synthetic: { samples: 512, shape: [3, 32, 32], classes: 10 } } }
+      batch_size: 512
+      iterations: 5
+    precisions: [FP32, BF16, FP16]
+""",
     "gpt2_124m_memory": f"""
 study:
   memory_plan:

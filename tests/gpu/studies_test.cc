@@ -83,6 +83,25 @@ TEST_F(GpuStudiesTest, MeasuredMemoryOfTransformersIsWithinATenthOfTheEstimate) 
   }
 }
 
+// What a precision takes does not depend on those that were measured before it in the same process.
+TEST_F(GpuStudiesTest, PeakMemoryIsThatOfOnePrecisionAlone) {
+  const auto peak_of_fp32 = [&](const std::string& precisions) -> double {
+    const v1::Report report =
+        Run(&RunPrecisionComparison,
+            "training { model { mlp { hidden: 4096 hidden: 4096 } } data { train { synthetic { samples: 4096 shape: "
+            "1024 classes: 10 } } } batch_size: 1024 iterations: 4 } seeds: 1 warm_up_iterations: 1 precisions: [" +
+                precisions + "]");
+    for (const v1::PrecisionRow& row : report.precision_comparison().precisions()) {
+      if (row.precision() == v1::PrecisionSpec::FP32) return static_cast<double>(row.peak_memory_bytes());
+    }
+    ADD_FAILURE() << report.ShortDebugString();
+    return 0;
+  };
+  const double alone = peak_of_fp32("FP32");
+  EXPECT_GT(alone, 100e6);
+  EXPECT_NEAR(peak_of_fp32("BF16, FP16, FP32"), alone, 0.1 * alone);
+}
+
 TEST_F(GpuStudiesTest, NumbersFailAsTheyDoOnACpu) {
   const v1::Report report = Run(&RunFailureModes,
                                 "modes: [PATHOLOGICAL_MODEL, SOFTMAX_OVERFLOW, LARGE_REDUCTION, SMALL_EPSILON, "
