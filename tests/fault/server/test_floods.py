@@ -4,10 +4,10 @@ what CI does; 10 is the promise's own: 10,000 streams, 100,000 that are opened a
 What the other tenant waits for is the server's doing only where client, server and flood do not wait for processors. On
 few of them MANTISSA_FLOOD_PRIORITIES=1, as root, puts the client before the server and both before the flood."""
 import json
+import math
 import os
 import pathlib
 import re
-import statistics
 import subprocess
 import sys
 import time
@@ -64,14 +64,18 @@ def ended_connections(program):
         return int(re.search(r"^mantissa_ended_connections_total (\d+)$", answer.read().decode(), re.M)[1])
 
 
-def p99_ms(call, while_true):
-    """Of calls one after the other, at least a few hundred of them."""
+def took_ms(call, while_true):
+    """Of calls one after the other, while it is so and not longer: those of a quiet server would hide the others."""
     took = []
-    while len(took) < QUIET_CALLS or while_true():
+    while while_true(len(took)):
         start = time.perf_counter()
         call()
         took.append((time.perf_counter() - start) * 1_000)
-    return statistics.quantiles(took, n=100)[98], len(took)
+    return took
+
+
+def p99(took):
+    return sorted(took)[math.ceil(len(took) * 0.99) - 1]
 
 
 @pytest.mark.parametrize("kind", FLOODS)
@@ -92,7 +96,7 @@ def test_a_flood_of_one_tenant_leaves_room_for_the_others(shared, tmp_path, kind
         while code := refusal(lambda: modest.GetJob(pb.GetJobRequest(job_id=job.id), timeout=60)):
             refused.append(code[0])
 
-    quiet, _ = p99_ms(look, lambda: False)
+    quiet = took_ms(look, lambda calls: calls < QUIET_CALLS)
     before = memory_mib(shared.server, "VmRSS")
     flood = subprocess.Popen([sys.executable, pathlib.Path(__file__).with_name("flood.py"), shared.address,
                               shared.certs / "ca.pem", token_file, kind.split()[0], str(FLOODS[kind])],
@@ -103,14 +107,14 @@ def test_a_flood_of_one_tenant_leaves_room_for_the_others(shared, tmp_path, kind
         os.set_blocking(flood.stdout.fileno(), False)
         said = []
 
-        def goes_on():
+        def goes_on(calls):
             line = flood.stdout.readline()
             if line:
                 said.append(json.loads(line))
             assert said or flood.poll() is None, "the flood ended before it had said what became of it"
             return not said
 
-        flooded, calls = p99_ms(look, goes_on)
+        flooded = took_ms(look, goes_on)
         if kind == "streams":
             until(lambda: watchers(shared) >= min(FLOODS[kind], 1_000), "those within the share are open")
         if kind == "metadata":
@@ -122,7 +126,7 @@ def test_a_flood_of_one_tenant_leaves_room_for_the_others(shared, tmp_path, kind
         flood.wait()
     told = said[0]
     print(told)
-    assert told["begun"] >= FLOODS[kind]
+    assert told["tried"] >= FLOODS[kind]
     assert shared.server.running, "no crash"
     look()
     assert most_mib <= MOST_MIB, f"{most_mib:.0f} MiB"
@@ -137,11 +141,14 @@ def test_a_flood_of_one_tenant_leaves_room_for_the_others(shared, tmp_path, kind
     command = f"{'MANTISSA_FLOOD_PRIORITIES=1 ' if PRIORITIES else ''}MANTISSA_FLOOD={SCALE} python -m pytest tests/fault/server/test_floods.py"
     for figure, value, unit in [("rss_before", before, "MiB"), ("rss_open", open_mib, "MiB"),
                                 ("rss_most", most_mib, "MiB"),
-                                ("other_tenant_p99_quiet", quiet, "ms"), ("other_tenant_p99_flooded", flooded, "ms"),
-                                ("other_tenant_p99_ratio", flooded / quiet, "ratio"),
+                                ("other_tenant_p99_quiet", p99(quiet), "ms"),
+                                ("other_tenant_p99_flooded", p99(flooded), "ms"),
+                                ("other_tenant_p99_ratio", p99(flooded) / p99(quiet), "ratio"),
+                                ("other_tenant_worst_quiet", max(quiet), "ms"),
+                                ("other_tenant_worst_flooded", max(flooded), "ms"),
+                                ("other_tenant_calls", len(flooded), "calls"),
                                 ("other_tenant_refused", len(refused), "calls")]:
         emit(f"flood_of_{kind.replace(' ', '_')}", figure, round(value, 3), unit, FLOODS[kind], None, command)
-    print(f"{calls} calls of the other tenant meanwhile")
 
 
 def test_what_is_too_large_is_refused_and_nothing_else_is_harmed(shared):
