@@ -56,8 +56,8 @@ class Connection:
         self.ends, self.unread, self.gone = collections.Counter(), b"", False
         # Flow control (RFC 9113, section 5.2): of the connection, of a new stream, of those that send.
         self.room, self.first_room, self.rooms = 65_535, 65_535, {}
-        self.socket = context.wrap_socket(
-            socket.create_connection((host, int(port)), timeout=60, source_address=("127.0.0.2", 0)), server_hostname=host)
+        plain = socket.create_connection((host, int(port)), timeout=60, source_address=("127.0.0.2", 0))
+        self.socket = context.wrap_socket(plain, server_hostname=host)
         self.send(PREFACE + frame(SETTINGS, 0, 0))
 
     def send(self, data):

@@ -85,6 +85,7 @@ def test_a_flood_of_one_tenant_leaves_room_for_the_others(shared, tmp_path, kind
     pb = shared.pb("job_service")
     token_file = tmp_path / "flooder.token"
     token_file.write_text("nobody's" if "nobody" in kind else shared.make_token("flooder", "user"))
+    newcomers_token = shared.make_token("newcomer", "user")
     modest = job_service_pb2_grpc.JobServiceStub(shared.secure_channel(token=shared.make_token("modest", "user")))
     until(lambda: refusal(lambda: modest.ListJobs(pb.ListJobsRequest())) is None, "the tokens are known")
     job = modest.SubmitJob(pb.SubmitJobRequest(spec=shared.digits()))
@@ -130,6 +131,11 @@ def test_a_flood_of_one_tenant_leaves_room_for_the_others(shared, tmp_path, kind
     assert shared.server.running, "no crash"
     look()
     assert most_mib <= MOST_MIB, f"{most_mib:.0f} MiB"
+    if kind == "resets":
+        assert ended_connections(shared) > 0, "who opens calls only to reset them is met"
+        assert told.get("turned away", 0) > 0, "and when he comes again"
+        newcomer = job_service_pb2_grpc.JobServiceStub(shared.secure_channel(token=newcomers_token))
+        assert refusal(lambda: newcomer.ListJobs(pb.ListJobsRequest())) is None, "who comes from elsewhere is let in"
     if kind == "messages":
         assert ended_connections(shared) > 0, "who sends that much is met"
         # And others at worst for a moment, where gRPC's own quota was reached before: SECURITY.md says so.
