@@ -8,7 +8,7 @@ namespace mantissa::server {
 
 std::string AddressOfPeer(const std::string& peer) {
   const std::string host = peer.substr(0, peer.rfind(':'));
-  if (host.size() < 2 || host.front() != '[') return host;
+  if (!host.starts_with('[')) return host;
   in6_addr address{};
   if (::inet_pton(AF_INET6, host.substr(1, host.size() - 2).c_str(), &address) != 1) return host;
   constexpr std::size_t kNetworkBytes = 8;

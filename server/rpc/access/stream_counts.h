@@ -8,9 +8,11 @@ namespace mantissa::server {
 
 // What gRPC's transport has counted of one connection that somebody else opened to this process.
 struct StreamCounts {
-  std::string peer;           // address:port, as InboundConnection has it
-  std::int64_t begun = 0;     // streams that the peer opened
-  std::int64_t answered = 0;  // those to whose end the server came: open streams and those that were reset are missing
+  std::string peer;        // address:port, as InboundConnection has it
+  std::int64_t begun = 0;  // streams that the peer opened
+  // Those that the server has brought to an end by an answer. Missing are those that are open, that were reset, and
+  // that gRPC refused before they came to a handler, for what TLS knows of the caller among other things.
+  std::int64_t answered = 0;
 };
 
 // Of all connections to gRPC servers of this process; a look costs some 12 µs for each. Thread-safe.

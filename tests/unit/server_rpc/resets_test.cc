@@ -137,6 +137,17 @@ TEST_F(ResetJudgeTest, WhoWasThereAndTakesPartLaterMayStayNoLongerAndTheBarBegin
   EXPECT_FALSE(Barred(milliseconds(10'500), "10.0.0.1:4"));
 }
 
+TEST_F(ResetJudgeTest, EachAddressHasABarOfItsOwn) {
+  const StreamCounts first = Unanswered("10.0.0.1:1", 2001);
+  EXPECT_THAT(At(milliseconds(0), {first}), ElementsAre("10.0.0.1:1"));
+  EXPECT_THAT(At(milliseconds(900), {Unanswered("10.0.0.2:1", 2001), Unanswered("10.0.0.2:2", 3)}),
+              ElementsAre("10.0.0.2:1"));
+  EXPECT_FALSE(Barred(milliseconds(900), "10.0.0.2:2")) << "it was there before its address was barred";
+  EXPECT_TRUE(Barred(milliseconds(900), "10.0.0.2:3"));
+  EXPECT_FALSE(Barred(milliseconds(10'000), "10.0.0.1:2"));
+  EXPECT_TRUE(Barred(milliseconds(10'000), "10.0.0.2:3"));
+}
+
 TEST_F(ResetJudgeTest, ANewBarAsksAgainWhoIsThere) {
   EXPECT_THAT(At(milliseconds(0), {Unanswered("10.0.0.1:1", 2001)}), ElementsAre("10.0.0.1:1"));
   EXPECT_THAT(At(seconds(60), {Unanswered("10.0.0.1:2", 3)}), IsEmpty());
@@ -151,6 +162,7 @@ TEST_F(ResetJudgeTest, AnAddressIsAMachinesAndOfIpv6ItsNetwork) {
   EXPECT_EQ(AddressOfPeer("[2001:db8:1:2:ffff::1]:1"), "2001:db8:1:2::");
   EXPECT_EQ(AddressOfPeer("[2001:db8:1:3::1]:1"), "2001:db8:1:3::");
   EXPECT_EQ(AddressOfPeer("[nothing]:1"), "[nothing]");
+  EXPECT_EQ(AddressOfPeer("["), "[");
   EXPECT_EQ(AddressOfPeer(""), "");
 }
 
