@@ -240,7 +240,8 @@ TEST_F(StreamCountsTest, NameAnIpv6PeerAsTheKernelDoes) {
   }
   options.listen = "[::1]:0";
   StartServer();
-  ListJobs(*v1::JobService::NewStub(NewChannel()));
+  const auto stub = v1::JobService::NewStub(NewChannel());
+  ListJobs(*stub);
   const std::vector<StreamCounts> counts = Counts();
   ASSERT_EQ(counts.size(), 1u);
   EXPECT_THAT(counts[0].peer, testing::StartsWith("[::1]:"));
