@@ -13,8 +13,11 @@ namespace {
 
 // Of the processor's time, looks take one part of so many at most: with a thousand connections one takes 12 ms.
 constexpr int kLookShare = 50, kBarredLookShare = 10;
-// Where fewer calls have begun since the last look, it could find nothing.
-constexpr std::int64_t kLeastCalls = ResetJudgeOptions().most_of_connection;
+// While nobody is barred: what a fast sender needs to reset a few hundred streams, and the asking costs an idle server.
+constexpr std::chrono::milliseconds kInterval{50};
+// Connections are looked at when so many calls have begun since the last time. What was older than the windows by then
+// is taken for new, but is little beside what an address may reset.
+constexpr std::int64_t kLeastCalls = ResetJudgeOptions().most_of_address / 4;
 constexpr std::chrono::seconds kLogInterval{1};
 
 // Of this thread alone: where processors are short, a look takes longer than it works.
@@ -63,7 +66,9 @@ void ResetGuard::Look(process::SteadyTime now) {
       Log(now, connection.peer);
     }
   }
-  next_look_ = now + (bars ? kBarredLookShare : kLookShare) * (ProcessorTime() - began);
+  const std::chrono::nanoseconds took = ProcessorTime() - began;
+  next_look_ =
+      now + (bars ? kBarredLookShare * took : std::max<std::chrono::nanoseconds>(kInterval, kLookShare * took));
 }
 
 std::vector<std::string> ResetGuard::WhoResets(process::SteadyTime now) {
