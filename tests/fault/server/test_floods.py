@@ -170,4 +170,5 @@ def test_what_is_too_large_is_refused_and_nothing_else_is_harmed(shared):
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT and "262144" in caught.value.details()
     assert refusal(lambda: jobs.ListJobs(pb.ListJobsRequest(), metadata=[("x", "a" * (100 << 10))]))[0] in (
         "RESOURCE_EXHAUSTED", "UNAVAILABLE")
-    assert refusal(lambda: jobs.ListJobs(pb.ListJobsRequest())) is None
+    # gRPC may end a connection over such metadata, and a call that is made meanwhile with it.
+    until(lambda: refusal(lambda: jobs.ListJobs(pb.ListJobsRequest())) is None, "the next call is answered")
