@@ -172,3 +172,22 @@ def test_what_is_too_large_is_refused_and_nothing_else_is_harmed(shared):
         "RESOURCE_EXHAUSTED", "UNAVAILABLE")
     # gRPC may end a connection over such metadata, and a call that is made meanwhile with it.
     until(lambda: refusal(lambda: jobs.ListJobs(pb.ListJobsRequest())) is None, "the next call is answered")
+
+
+def test_who_resets_calls_for_good_reasons_is_left_alone(shared):
+    """Dashboards that close all that they watch at once and open it anew, and a client whose deadline is too short."""
+    pb = shared.pb("job_service")
+    dashboards = [shared.jobs() for _ in range(2)]
+    for _ in range(5):
+        watches = [dashboard.WatchJobs(pb.WatchJobsRequest()) for dashboard in dashboards for _ in range(100)]
+        for watch in watches:
+            next(watch)
+        for watch in watches:
+            watch.cancel()
+        until(lambda: watchers(shared) == 0, "all are closed")
+    hasty = shared.jobs()
+    for _ in range(1_500):
+        refusal(lambda: hasty.ListJobs(pb.ListJobsRequest(), timeout=0.001))
+    assert ended_connections(shared) == 0
+    for stub in (*dashboards, hasty):
+        assert refusal(lambda: stub.ListJobs(pb.ListJobsRequest())) is None
