@@ -113,7 +113,7 @@ def make():
     made.with_panel(graph("Who is not let in?", "Calls refused before anything was done, per point of the graph, by "
                           "reason. RATE_LIMITED and TOO_MANY_STREAMS are a tenant's that has had its share; the others are "
                           "callers whom the server does not know, or who may not. Connections are ended that sent most while "
-                          "memory grew too fast.", "short",
+                          "memory grew too fast, or whose address opens calls only to reset them.", "short",
                           [Query(grown("mantissa_refused_calls_total", "reason"), "{{reason}}"),
                            Query(grown("mantissa_ended_connections_total"), "connections ended")], bars=True, stacked=True,
                           floor=0))

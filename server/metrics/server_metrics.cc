@@ -73,9 +73,11 @@ ServerMetrics::ServerMetrics()
       refused_calls(Counters(*registry, "mantissa_refused_calls_total",
                              "Calls that were not let in, by reason: who calls is not known, may not, or has had the "
                              "share of its tenant.")),
-      ended_connections(Counters(*registry, "mantissa_ended_connections_total",
-                                 "Connections ended because they sent most while the server's memory grew too fast.")
-                            .Add({})),
+      ended_connections(
+          Counters(*registry, "mantissa_ended_connections_total",
+                   "Connections ended because they sent most while the server's memory grew too fast, or because "
+                   "their address opened calls only to reset them.")
+              .Add({})),
       certificate_expiry(Gauges(*of_every_server, "mantissa_server_certificate_expiry_timestamp_seconds",
                                 "When the API's TLS certificate ends, in Unix time; +Inf without TLS.")
                              .Add({}, std::numeric_limits<double>::infinity())),

@@ -36,6 +36,7 @@ void SetLimits(const GrpcServerOptions& options, grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   // On, as it is by default, a second server would share the port and take half of the calls.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 1);  // the counts of Note [Resets]
   grpc::ResourceQuota quota("mantissa-server");
   quota.Resize(options.max_transport_bytes);
   builder.SetResourceQuota(quota);

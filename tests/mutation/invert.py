@@ -41,6 +41,7 @@ SUBJECTS = {
     "server/store/postgres_statement.cc": ("server_store_test", "PostgresErrors*:PostgresConnection*:PostgresFence*"),
     "server/store/postgres_store.cc": ("server_store_test", "PostgresStore*:PostgresFence*:*Conformance*/Postgres"),
     "server/store/postgres_load.cc": ("server_store_test", "PostgresStore*:PostgresFence*:*Conformance*/Postgres"),
+    "server/rpc/access/reset_judge.cc": ("server_rpc_test", "ResetJudge*"),
     "worker/trainer/lineage_start.cc": ("trainer_test", "*Lineage*:*Interven*:*Rollback*:*Fallback*"),
     "worker/trainer/overflow_cause.cc": ("trainer_test", "*Attribution*:*Cause*:*Replay*:*Overflow*"),
     "worker/trainer/boundary_plan.cc": ("trainer_test", "*Boundar*"),

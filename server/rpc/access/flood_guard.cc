@@ -20,6 +20,9 @@ namespace {
 
 // In which a fast sender fills some 20 MiB.
 constexpr std::chrono::milliseconds kInterval{20};
+// While an address is barred, so that who comes from there has no time to send much. A TLS handshake takes about as
+// long.
+constexpr std::chrono::milliseconds kBarredInterval{1};
 
 // Allocators keep for a while what has been freed. 4096 stands for all arenas (jemalloc(3), MALLCTL_ARENAS_ALL).
 void ReturnFreedMemory() {
@@ -39,7 +42,7 @@ void ReturnFreedMemory() {
 // again. Where memory grows and little comes in (a large answer, a cache that fills), nobody is met.
 
 FloodGuard::FloodGuard(int port, const process::Clock& clock, ServerMetrics& metrics)
-    : port_(port), clock_(clock), metrics_(metrics) {
+    : port_(port), clock_(clock), metrics_(metrics), resets_(port, metrics) {
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -56,14 +59,17 @@ void FloodGuard::Run() {
   process::MutexLock lock(mutex_);
   while (!stopping_) {
     mutex_.Unlock();
-    Look();
+    const process::SteadyTime now = clock_.Now();
+    if (now >= next_memory_look_) LookAtMemory(now);
+    resets_.Look(now);
+    const std::chrono::milliseconds interval = resets_.Bars(now) ? kBarredInterval : kInterval;
     mutex_.Lock();
-    if (!stopping_) changed_.WaitFor(mutex_, kInterval);
+    if (!stopping_) changed_.WaitFor(mutex_, interval);
   }
 }
 
-void FloodGuard::Look() {
-  const process::SteadyTime now = clock_.Now();
+void FloodGuard::LookAtMemory(process::SteadyTime now) {
+  next_memory_look_ = now + kInterval;
   if (judge_.IsDue(now)) judge_.Begin(now, ListInboundConnections(port_));
   const std::int64_t growth = judge_.Growth(process::ResidentBytes());
   if (growth == 0) return;

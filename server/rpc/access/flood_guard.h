@@ -6,10 +6,12 @@
 #include "process/mutex.h"
 #include "server/metrics/server_metrics.h"
 #include "server/rpc/access/flood_judge.h"
+#include "server/rpc/access/reset_guard.h"
 
 namespace mantissa::server {
 
-// Ends the connections of those who fill our memory faster than the transport's quota frees it (Note [Floods]).
+// Ends the connections of those who fill our memory faster than the transport's quota frees it (Note [Floods]), and of
+// those who open streams only to reset them (Note [Resets]).
 //
 // Has a thread of its own. Thread-safe.
 class FloodGuard {
@@ -20,12 +22,15 @@ class FloodGuard {
 
  private:
   void Run();
-  void Look();
+  void LookAtMemory(process::SteadyTime now);
 
   const int port_;
   const process::Clock& clock_;
   ServerMetrics& metrics_;
-  FloodJudge judge_{FloodJudgeOptions{}};  // the looking thread's alone
+  // The looking thread's alone.
+  FloodJudge judge_{FloodJudgeOptions{}};
+  process::SteadyTime next_memory_look_ = process::SteadyTime::min();
+  ResetGuard resets_;
 
   process::Mutex mutex_;
   process::CondVar changed_;

@@ -33,10 +33,15 @@ struct Address {
 
   std::string text() const {
     char host[INET6_ADDRSTRLEN] = "";
-    const bool six = storage.ss_family == AF_INET6;
-    const void* const bytes = six ? static_cast<const void*>(&reinterpret_cast<const sockaddr_in6&>(storage).sin6_addr)
-                                  : &reinterpret_cast<const sockaddr_in&>(storage).sin_addr;
-    if (::inet_ntop(storage.ss_family, bytes, host, sizeof(host)) == nullptr) return "";
+    const in6_addr& long_address = reinterpret_cast<const sockaddr_in6&>(storage).sin6_addr;
+    const in_addr& short_address = reinterpret_cast<const sockaddr_in&>(storage).sin_addr;
+    // A socket that takes both kinds has IPv4 addresses as the last four bytes of IPv6 ones.
+    const bool mapped = storage.ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&long_address);
+    const bool six = storage.ss_family == AF_INET6 && !mapped;
+    const void* const bytes = six      ? static_cast<const void*>(&long_address)
+                              : mapped ? static_cast<const void*>(&long_address.s6_addr[12])
+                                       : &short_address;
+    if (::inet_ntop(six ? AF_INET6 : AF_INET, bytes, host, sizeof(host)) == nullptr) return "";
     return (six ? "[" + std::string(host) + "]" : host) + ":" + std::to_string(port());
   }
 };
@@ -85,10 +90,10 @@ bool EndConnection(const InboundConnection& connection, int port) {
   if (!held.valid()) return false;
   const std::optional<InboundConnection> found = Look(held.get(), port);
   if (!found || found->peer != connection.peer) return false;
-  // With a reset, once whoever reads from it has closed it: a peer whose window is shut hears of nothing less.
-  const linger at_once{1, 0};
-  ::setsockopt(held.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-  return ::shutdown(held.get(), SHUT_RDWR) == 0;
+  // Into a socket without a peer: what is on its way, either way, is dropped, and the peer is sent a reset. After
+  // shutdown() whoever reads from it would first read all that has come, and a peer whose window is shut hear nothing.
+  const sockaddr nobody{.sa_family = AF_UNSPEC, .sa_data = {}};
+  return ::connect(held.get(), &nobody, sizeof(nobody)) == 0;
 }
 
 }  // namespace mantissa::server

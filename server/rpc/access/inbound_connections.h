@@ -9,7 +9,7 @@ namespace mantissa::server {
 // A TCP connection that somebody else opened to this process.
 struct InboundConnection {
   int descriptor = -1;              // of whoever accepted it, and closed by him
-  std::string peer;                 // address:port, IPv6 in brackets
+  std::string peer;                 // address:port, IPv6 in brackets; IPv4 as such, whatever the socket is
   std::int64_t received_bytes = 0;  // since it was opened
 };
 
@@ -17,8 +17,8 @@ struct InboundConnection {
 // Thread-safe.
 std::vector<InboundConnection> ListInboundConnections(int port);
 
-// Ends one, as if its peer had gone: whoever reads from it reads the end. False where it has ended meanwhile, whatever
-// its descriptor is by now. Thread-safe.
+// Ends one, as if its peer had reset it: whoever reads from it reads no more of what has come, but ECONNRESET. False
+// where it has ended meanwhile, whatever its descriptor is by now. Thread-safe.
 bool EndConnection(const InboundConnection& connection, int port);
 
 }  // namespace mantissa::server

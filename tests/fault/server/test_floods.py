@@ -1,13 +1,13 @@
 """P18: one tenant floods the server, and what that is to its memory and to another tenant. MANTISSA_FLOOD=N multiplies
-what CI does; 10 is the promise's own: 10,000 streams, 100,000 that are opened and reset.
+what CI does; 10 is the promise's own: 10,000 streams. Streams that are opened and reset are 100,000 always.
 
 What the other tenant waits for is the server's doing only where client, server and flood do not wait for processors. On
 few of them MANTISSA_FLOOD_PRIORITIES=1, as root, puts the client before the server and both before the flood."""
 import json
+import math
 import os
 import pathlib
 import re
-import statistics
 import subprocess
 import sys
 import time
@@ -22,7 +22,8 @@ from secured import Secured, refusal
 from test_slow_readers import watchers
 
 SCALE = int(os.environ.get("MANTISSA_FLOOD", "1"))
-FLOODS = {"streams": 1_000 * SCALE, "resets": 10_000 * SCALE, "messages": 100 * SCALE, "metadata": 100 * SCALE,
+# Resets are never fewer: what lies in the buffers of one connection is not yet a flood that is met and comes again.
+FLOODS = {"streams": 1_000 * SCALE, "resets": 10_000 * max(SCALE, 10), "messages": 100 * SCALE, "metadata": 100 * SCALE,
           "messages of nobody": 100 * SCALE}
 PRIORITIES = os.environ.get("MANTISSA_FLOOD_PRIORITIES") == "1"
 MOST_MIB = 512
@@ -64,14 +65,18 @@ def ended_connections(program):
         return int(re.search(r"^mantissa_ended_connections_total (\d+)$", answer.read().decode(), re.M)[1])
 
 
-def p99_ms(call, while_true):
-    """Of calls one after the other, at least a few hundred of them."""
+def took_ms(call, while_true):
+    """Of calls one after the other, while it is so and not longer: those of a quiet server would hide the others."""
     took = []
-    while len(took) < QUIET_CALLS or while_true():
+    while while_true(len(took)):
         start = time.perf_counter()
         call()
         took.append((time.perf_counter() - start) * 1_000)
-    return statistics.quantiles(took, n=100)[98], len(took)
+    return took
+
+
+def p99(took):
+    return sorted(took)[math.ceil(len(took) * 0.99) - 1]
 
 
 @pytest.mark.parametrize("kind", FLOODS)
@@ -81,6 +86,7 @@ def test_a_flood_of_one_tenant_leaves_room_for_the_others(shared, tmp_path, kind
     pb = shared.pb("job_service")
     token_file = tmp_path / "flooder.token"
     token_file.write_text("nobody's" if "nobody" in kind else shared.make_token("flooder", "user"))
+    newcomers_token = shared.make_token("newcomer", "user")
     modest = job_service_pb2_grpc.JobServiceStub(shared.secure_channel(token=shared.make_token("modest", "user")))
     until(lambda: refusal(lambda: modest.ListJobs(pb.ListJobsRequest())) is None, "the tokens are known")
     job = modest.SubmitJob(pb.SubmitJobRequest(spec=shared.digits()))
@@ -92,7 +98,7 @@ def test_a_flood_of_one_tenant_leaves_room_for_the_others(shared, tmp_path, kind
         while code := refusal(lambda: modest.GetJob(pb.GetJobRequest(job_id=job.id), timeout=60)):
             refused.append(code[0])
 
-    quiet, _ = p99_ms(look, lambda: False)
+    quiet = took_ms(look, lambda calls: calls < QUIET_CALLS)
     before = memory_mib(shared.server, "VmRSS")
     flood = subprocess.Popen([sys.executable, pathlib.Path(__file__).with_name("flood.py"), shared.address,
                               shared.certs / "ca.pem", token_file, kind.split()[0], str(FLOODS[kind])],
@@ -103,14 +109,14 @@ def test_a_flood_of_one_tenant_leaves_room_for_the_others(shared, tmp_path, kind
         os.set_blocking(flood.stdout.fileno(), False)
         said = []
 
-        def goes_on():
+        def goes_on(calls):
             line = flood.stdout.readline()
             if line:
                 said.append(json.loads(line))
             assert said or flood.poll() is None, "the flood ended before it had said what became of it"
             return not said
 
-        flooded, calls = p99_ms(look, goes_on)
+        flooded = took_ms(look, goes_on)
         if kind == "streams":
             until(lambda: watchers(shared) >= min(FLOODS[kind], 1_000), "those within the share are open")
         if kind == "metadata":
@@ -122,10 +128,15 @@ def test_a_flood_of_one_tenant_leaves_room_for_the_others(shared, tmp_path, kind
         flood.wait()
     told = said[0]
     print(told)
-    assert told["begun"] >= FLOODS[kind]
+    assert told["tried"] >= FLOODS[kind]
     assert shared.server.running, "no crash"
     look()
     assert most_mib <= MOST_MIB, f"{most_mib:.0f} MiB"
+    if kind == "resets":
+        assert ended_connections(shared) > 0, "who opens calls only to reset them is met"
+        assert told.get("turned away", 0) > 0, "and when he comes again"
+        newcomer = job_service_pb2_grpc.JobServiceStub(shared.secure_channel(token=newcomers_token))
+        assert refusal(lambda: newcomer.ListJobs(pb.ListJobsRequest())) is None, "who comes from elsewhere is let in"
     if kind == "messages":
         assert ended_connections(shared) > 0, "who sends that much is met"
         # And others at worst for a moment, where gRPC's own quota was reached before: SECURITY.md says so.
@@ -137,11 +148,14 @@ def test_a_flood_of_one_tenant_leaves_room_for_the_others(shared, tmp_path, kind
     command = f"{'MANTISSA_FLOOD_PRIORITIES=1 ' if PRIORITIES else ''}MANTISSA_FLOOD={SCALE} python -m pytest tests/fault/server/test_floods.py"
     for figure, value, unit in [("rss_before", before, "MiB"), ("rss_open", open_mib, "MiB"),
                                 ("rss_most", most_mib, "MiB"),
-                                ("other_tenant_p99_quiet", quiet, "ms"), ("other_tenant_p99_flooded", flooded, "ms"),
-                                ("other_tenant_p99_ratio", flooded / quiet, "ratio"),
+                                ("other_tenant_p99_quiet", p99(quiet), "ms"),
+                                ("other_tenant_p99_flooded", p99(flooded), "ms"),
+                                ("other_tenant_p99_ratio", p99(flooded) / p99(quiet), "ratio"),
+                                ("other_tenant_worst_quiet", max(quiet), "ms"),
+                                ("other_tenant_worst_flooded", max(flooded), "ms"),
+                                ("other_tenant_calls", len(flooded), "calls"),
                                 ("other_tenant_refused", len(refused), "calls")]:
         emit(f"flood_of_{kind.replace(' ', '_')}", figure, round(value, 3), unit, FLOODS[kind], None, command)
-    print(f"{calls} calls of the other tenant meanwhile")
 
 
 def test_what_is_too_large_is_refused_and_nothing_else_is_harmed(shared):
@@ -156,4 +170,24 @@ def test_what_is_too_large_is_refused_and_nothing_else_is_harmed(shared):
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT and "262144" in caught.value.details()
     assert refusal(lambda: jobs.ListJobs(pb.ListJobsRequest(), metadata=[("x", "a" * (100 << 10))]))[0] in (
         "RESOURCE_EXHAUSTED", "UNAVAILABLE")
-    assert refusal(lambda: jobs.ListJobs(pb.ListJobsRequest())) is None
+    # gRPC may end a connection over such metadata, and a call that is made meanwhile with it.
+    until(lambda: refusal(lambda: jobs.ListJobs(pb.ListJobsRequest())) is None, "the next call is answered")
+
+
+def test_who_resets_calls_for_good_reasons_is_left_alone(shared):
+    """Dashboards that close all that they watch at once and open it anew, and a client whose deadline is too short."""
+    pb = shared.pb("job_service")
+    dashboards = [shared.jobs() for _ in range(2)]
+    for _ in range(5):
+        watches = [dashboard.WatchJobs(pb.WatchJobsRequest()) for dashboard in dashboards for _ in range(100)]
+        for watch in watches:
+            next(watch)
+        for watch in watches:
+            watch.cancel()
+        until(lambda: watchers(shared) == 0, "all are closed")
+    hasty = shared.jobs()
+    for _ in range(1_500):
+        refusal(lambda: hasty.ListJobs(pb.ListJobsRequest(), timeout=0.001))
+    assert ended_connections(shared) == 0
+    for stub in (*dashboards, hasty):
+        assert refusal(lambda: stub.ListJobs(pb.ListJobsRequest())) is None

@@ -1,6 +1,7 @@
 // Who fills the server's memory, and what becomes of his connection; that a real server stays small beside such a peer
 // is tests/fault/server/test_floods.py.
 #include <arpa/inet.h>
+#include <cerrno>
 #include <chrono>
 #include <string>
 #include <sys/socket.h>
@@ -90,6 +91,26 @@ TEST(FloodJudgeTest, AnotherConnectionFromTheSamePortBeginsAnew) {
   EXPECT_EQ(PeerOf(judge.WhoSends({Connection("a", 40), Connection("b", 30)}, kGrowth)), "a");
 }
 
+TEST(InboundConnectionTest, NamesAnIpv4PeerAsSuchWhereTheListenerTakesBothKinds) {
+  const process::FileDescriptor listener(::socket(AF_INET6, SOCK_STREAM, 0));
+  sockaddr_in6 any{};
+  any.sin6_family = AF_INET6;
+  socklen_t size = sizeof(any);
+  if (::bind(listener.get(), reinterpret_cast<sockaddr*>(&any), size) != 0) GTEST_SKIP() << "this machine has no IPv6";
+  ASSERT_EQ(::listen(listener.get(), 1), 0);
+  ASSERT_EQ(::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&any), &size), 0);
+  sockaddr_in four{};
+  four.sin_family = AF_INET;
+  four.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  four.sin_port = any.sin6_port;
+  const process::FileDescriptor client(::socket(AF_INET, SOCK_STREAM, 0));
+  ASSERT_EQ(::connect(client.get(), reinterpret_cast<sockaddr*>(&four), sizeof(four)), 0);
+  const process::FileDescriptor accepted(::accept(listener.get(), nullptr, nullptr));
+  const std::vector<InboundConnection> connections = ListInboundConnections(ntohs(any.sin6_port));
+  ASSERT_EQ(connections.size(), 1u);
+  EXPECT_THAT(connections[0].peer, testing::StartsWith("127.0.0.1:"));
+}
+
 // A listener and one accepted connection, over loopback.
 class InboundConnectionsTest : public testing::Test {
  protected:
@@ -126,11 +147,17 @@ TEST_F(InboundConnectionsTest, AreThoseThatCameInAndWhatTheyHaveSent) {
   EXPECT_THAT(connections[0].peer, testing::StartsWith("127.0.0.1:"));
 }
 
-TEST_F(InboundConnectionsTest, EndForWhoReadsFromThem) {
+TEST_F(InboundConnectionsTest, EndAtOnceForBothWhateverIsOnItsWay) {
+  ASSERT_EQ(::send(client_.get(), "x", 1, 0), 1);
   const InboundConnection connection = ListInboundConnections(port_).at(0);
   EXPECT_TRUE(EndConnection(connection, port_));
   char byte = 0;
-  EXPECT_EQ(::recv(accepted_.get(), &byte, 1, 0), 0) << "the end";
+  EXPECT_EQ(::recv(accepted_.get(), &byte, 1, 0), -1) << "not what had come before";
+  EXPECT_EQ(errno, ECONNRESET);
+  EXPECT_EQ(::recv(client_.get(), &byte, 1, 0), -1);
+  EXPECT_EQ(errno, ECONNRESET);
+  EXPECT_TRUE(ListInboundConnections(port_).empty());
+  EXPECT_FALSE(EndConnection(connection, port_)) << "it has ended";
   accepted_.Close();
   EXPECT_TRUE(ListInboundConnections(port_).empty());
 }

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "process/clock.h"
+#include "server/metrics/server_metrics.h"
+#include "server/rpc/access/reset_judge.h"
+
+namespace mantissa::server {
+
+// Ends the connections of those who open streams only to reset them, and for a while those that come from the same
+// address after that (Note [Resets]). Not thread-safe.
+class ResetGuard {
+ public:
+  // Of the connections that come in by `port`. The metrics outlive it.
+  ResetGuard(int port, ServerMetrics& metrics) : port_(port), metrics_(metrics) {}
+
+  // As often as one likes: takes a small part of the processor at most.
+  void Look(process::SteadyTime now);
+
+  // Whether new connections are being ended, so that looks should come soon after one another.
+  bool Bars(process::SteadyTime now) { return judge_.Bars(now); }
+
+ private:
+  std::vector<std::string> WhoResets(process::SteadyTime now);
+  void Log(process::SteadyTime now, const std::string& peer);
+
+  const int port_;
+  ServerMetrics& metrics_;
+  ResetJudge judge_{ResetJudgeOptions{}};
+  std::int64_t calls_seen_ = 0;
+  process::SteadyTime next_look_ = process::SteadyTime::min();
+  process::SteadyTime next_log_ = process::SteadyTime::min();
+  std::int64_t ended_ = 0;  // since the last line of the log
+};
+
+}  // namespace mantissa::server
