@@ -163,8 +163,8 @@ __device__ void SumRowsOfBlock(const float (&sums)[Share::kTurns][4], std::int64
   __syncthreads();  // before the next sums
 }
 
-// What backward reads of its rows. Those that share a row copy their next one into shared memory while they compute with
-// this one, in two places that take turns: each thread what it will read itself, so that nobody waits for another.
+// What backward reads of its rows. Those that share a row copy their next one into shared memory while they compute
+// with this one, in two places that take turns: each thread what it will read itself, so that nobody waits for another.
 template <class T, class Share, bool kCopies>
 class BackwardRows {
  public:
