@@ -63,9 +63,8 @@ TEST_F(GpuStudiesTest, UnalignedProductsAreRightWithAndWithoutPadding) {
   EXPECT_THAT(report.finding(), Not(HasSubstr("CPU")));
 }
 
-// Of transformers of some gigabytes: the sum over rows that makes a bias's gradient takes up to 140 MB of scratch on an
-// H100, whatever the model, and no estimate knows of it. Of other models no tenth is promised: there an mlp of wide
-// layers took 1.18 times its estimate, and a convnet 1.47 times.
+// Of transformers of some gigabytes. Of other models no tenth is promised: on an H200 an mlp of wide layers took 1.03
+// times its estimate, a convnet in BF16 1.00 times, and in FP32, where cuDNN takes room to work in, 1.57 times.
 TEST_F(GpuStudiesTest, MeasuredMemoryOfTransformersIsWithinATenthOfTheEstimate) {
   for (const char* training :
        {"model { transformer_encoder { layers: 4 d_model: 512 heads: 8 } } data { train { synthetic { samples: 256 "
@@ -81,25 +80,6 @@ TEST_F(GpuStudiesTest, MeasuredMemoryOfTransformersIsWithinATenthOfTheEstimate) 
       EXPECT_NEAR(ratio, 1, 0.1);
     }
   }
-}
-
-// What a precision takes does not depend on those that were measured before it in the same process.
-TEST_F(GpuStudiesTest, PeakMemoryIsThatOfOnePrecisionAlone) {
-  const auto peak_of_fp32 = [&](const std::string& precisions) -> double {
-    const v1::Report report =
-        Run(&RunPrecisionComparison,
-            "training { model { mlp { hidden: 4096 hidden: 4096 } } data { train { synthetic { samples: 4096 shape: "
-            "1024 classes: 10 } } } batch_size: 1024 iterations: 4 } seeds: 1 warm_up_iterations: 1 precisions: [" +
-                precisions + "]");
-    for (const v1::PrecisionRow& row : report.precision_comparison().precisions()) {
-      if (row.precision() == v1::PrecisionSpec::FP32) return static_cast<double>(row.peak_memory_bytes());
-    }
-    ADD_FAILURE() << report.ShortDebugString();
-    return 0;
-  };
-  const double alone = peak_of_fp32("FP32");
-  EXPECT_GT(alone, 100e6);
-  EXPECT_NEAR(peak_of_fp32("BF16, FP16, FP32"), alone, 0.1 * alone);
 }
 
 TEST_F(GpuStudiesTest, NumbersFailAsTheyDoOnACpu) {

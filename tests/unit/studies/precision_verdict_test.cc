@@ -98,6 +98,20 @@ TEST(PrecisionVerdictTest, ALossThatIsHigherThroughoutIsNotHiddenByTheNoiseOfWin
   EXPECT_THAT(ReasonsOf(report), HasSubstr("BF16 trains to another loss: its mean loss lies 0.5 above FP32's"));
 }
 
+// As one iteration of a run may go wrong in any precision.
+TEST(PrecisionVerdictTest, ASpikeInTheLossOfOneSeedIsNoOtherLoss) {
+  ComparedPrecision reference = Reference();
+  for (ComparedRun& run : reference.runs) run.last_quarter = {1, 3, 1, 3};
+  reference.runs[1].last_quarter = {3, 1, 3, 1};
+  ComparedPrecision spiked = reference;
+  spiked.mode = Mode::BF16;
+  spiked.runs[0].last_quarter[0] += 4;
+  const Report report = ReportOf({reference, spiked});
+  EXPECT_LT(report.precisions(1).distance(), report.precisions(1).noise());
+  EXPECT_EQ(report.precisions(1).verdict(), Report::WITHIN_NOISE);
+  EXPECT_EQ(report.precisions(1).note(), "");
+}
+
 TEST(PrecisionVerdictTest, WithOneSeedNothingIsDecided) {
   ComparedPrecision reference = Reference();
   reference.runs.resize(1);

@@ -111,6 +111,13 @@ void DescribeLosses(const std::vector<ComparedRun>& runs, v1::PrecisionRow& row)
   if (iterations > 0) row.set_skipped_share(static_cast<double>(skipped) / static_cast<double>(iterations));
 }
 
+// Whether every seed's loss moved to one side, so that no single seed makes the mean: one iteration that goes wrong, as
+// happens in any precision, weighs more than all the others of its run.
+bool AreOfOneSide(const std::vector<double>& shifts) {
+  const std::optional<Interval> interval = MeanInterval(shifts);
+  return !interval || interval->low > 0 || interval->high < 0;
+}
+
 // Of a precision that has not failed, against an FP32 that has not.
 Report::Verdict Judge(const std::vector<ComparedRun>& reference, const std::vector<ComparedRun>& runs,
                       const std::optional<Noise>& noise, v1::PrecisionRow& row) {
@@ -128,7 +135,7 @@ Report::Verdict Judge(const std::vector<ComparedRun>& reference, const std::vect
   if (!noise) return Report::UNDECIDED;
   const double shift = Mean(shifts);
   if (row.distance() > noise->of_losses) return Report::DIFFERENT;
-  if (std::fabs(shift) <= noise->of_means) return Report::WITHIN_NOISE;
+  if (std::fabs(shift) <= noise->of_means || !AreOfOneSide(shifts)) return Report::WITHIN_NOISE;
   AddNote(absl::StrFormat("its mean loss lies %.3g %s FP32's, and those of FP32's seeds %.3g from each other",
                           std::fabs(shift), shift > 0 ? "above" : "below", noise->of_means),
           row);
