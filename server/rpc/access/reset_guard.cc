@@ -13,7 +13,8 @@ namespace {
 
 // Of the processor's time, looks take one part of so many at most: with a thousand connections one takes 12 ms.
 constexpr int kLookShare = 50, kBarredLookShare = 10;
-// While nobody is barred: what a fast sender needs to reset a few hundred streams, and the asking costs an idle server.
+// While nobody is barred and few call: what a fast sender needs to reset some hundred streams. Asking costs an idle
+// server.
 constexpr std::chrono::milliseconds kInterval{50};
 // Connections are looked at when so many calls have begun since the last time. What was older than the windows by then
 // is taken for new, but is little beside what an address may reset.
@@ -50,32 +51,35 @@ std::chrono::nanoseconds ProcessorTime() {
 // were there and did no harm stay. Who shares the address, behind a proxy or NAT, can't connect anew meanwhile and
 // tries again, as every client of gRPC's does by itself; who floods may send 2,000 streams every ten seconds.
 //
+// Barred is also an address from which as much came by connections that are no longer there: by a hundred streams on
+// each, as far as they are seen before they go.
+//
 // gRPC's own counts are asked, because most of those streams never reach a handler.
 
 void ResetGuard::Look(process::SteadyTime now) {
   if (now < next_look_) return;
   const std::chrono::nanoseconds began = ProcessorTime();
-  const std::vector<std::string> resetting = WhoResets(now);
-  const bool bars = judge_.Bars(now);
-  if (bars) {
-    for (const InboundConnection& connection : ListInboundConnections(port_)) {
-      const bool resets = std::find(resetting.begin(), resetting.end(), connection.peer) != resetting.end();
-      if (!resets && !judge_.IsBarred(now, connection.peer)) continue;
-      if (!EndConnection(connection, port_)) continue;
-      metrics_.ended_connections.Increment();
-      Log(now, connection.peer);
-    }
+  const std::int64_t calls = CountCalls();
+  const bool many = calls - calls_seen_ > kLeastCalls;
+  std::vector<std::string> resetting;
+  if (many) {
+    calls_seen_ = calls;
+    resetting = judge_.WhoResets(now, ListStreamCounts());
   }
-  const std::chrono::nanoseconds took = ProcessorTime() - began;
-  next_look_ =
-      now + (bars ? kBarredLookShare * took : std::max<std::chrono::nanoseconds>(kInterval, kLookShare * took));
+  const bool bars = judge_.Bars(now);
+  if (bars) End(now, resetting);
+  const std::chrono::nanoseconds took = (bars ? kBarredLookShare : kLookShare) * (ProcessorTime() - began);
+  next_look_ = now + (bars || many ? took : std::max<std::chrono::nanoseconds>(took, kInterval));
 }
 
-std::vector<std::string> ResetGuard::WhoResets(process::SteadyTime now) {
-  const std::int64_t calls = CountCalls();
-  if (calls - calls_seen_ <= kLeastCalls) return {};
-  calls_seen_ = calls;
-  return judge_.WhoResets(now, ListStreamCounts());
+void ResetGuard::End(process::SteadyTime now, const std::vector<std::string>& resetting) {
+  for (const InboundConnection& connection : ListInboundConnections(port_)) {
+    const bool resets = std::find(resetting.begin(), resetting.end(), connection.peer) != resetting.end();
+    if (!resets && !judge_.IsBarred(now, connection.peer)) continue;
+    if (!EndConnection(connection, port_)) continue;
+    metrics_.ended_connections.Increment();
+    Log(now, connection.peer);
+  }
 }
 
 // At most a line a second: who is barred may come many times.

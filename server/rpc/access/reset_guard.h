@@ -24,7 +24,8 @@ class ResetGuard {
   bool Bars(process::SteadyTime now) { return judge_.Bars(now); }
 
  private:
-  std::vector<std::string> WhoResets(process::SteadyTime now);
+  // `resetting`, and whose address is barred.
+  void End(process::SteadyTime now, const std::vector<std::string>& resetting);
   void Log(process::SteadyTime now, const std::string& peer);
 
   const int port_;

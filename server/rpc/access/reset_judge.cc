@@ -23,11 +23,11 @@ void ResetJudge::Count(const std::vector<StreamCounts>& connections) {
   for (const StreamCounts& now : connections) {
     const auto found = seen_.find(now.peer);
     StreamCounts before;
+    if (found != seen_.end()) before = found->second;
     // Fewer streams than were seen before are those of another connection from the same port.
-    if (found != seen_.end() && found->second.begun <= now.begun) {
-      before = found->second;
-    } else {
-      for (Window& window : windows_) window.of_peer.erase(now.peer);
+    if (before.begun > now.begun) {
+      before = {};
+      HasGone(now.peer);
     }
     const std::int64_t begun = now.begun - before.begun;
     const std::int64_t unanswered = begun - (now.answered - before.answered);
@@ -37,7 +37,15 @@ void ResetJudge::Count(const std::vector<StreamCounts>& connections) {
     windows_[1].of_address[AddressOfPeer(now.peer)] += unanswered;
     seen[now.peer] = now;
   }
+  for (const auto& [peer, counts] : seen_) {
+    if (!seen.contains(peer)) HasGone(peer);
+  }
   seen_ = std::move(seen);
+}
+
+void ResetJudge::HasGone(const std::string& peer) {
+  windows_[1].of_gone[AddressOfPeer(peer)] += OfPeer(peer).unanswered;
+  for (Window& window : windows_) window.of_peer.erase(peer);
 }
 
 ResetJudge::Tally ResetJudge::OfPeer(const std::string& peer) const {
@@ -51,17 +59,18 @@ ResetJudge::Tally ResetJudge::OfPeer(const std::string& peer) const {
   return all;
 }
 
-std::int64_t ResetJudge::OfAddress(const std::string& address) const {
-  std::int64_t unanswered = 0;
+std::int64_t ResetJudge::Sum(std::unordered_map<std::string, std::int64_t> Window::*counts,
+                             const std::string& address) const {
+  std::int64_t sum = 0;
   for (const Window& window : windows_) {
-    const auto found = window.of_address.find(address);
-    if (found != window.of_address.end()) unanswered += found->second;
+    const auto found = (window.*counts).find(address);
+    if (found != (window.*counts).end()) sum += found->second;
   }
-  return unanswered;
+  return sum;
 }
 
 bool ResetJudge::Resets(const std::string& peer) const {
-  if (OfAddress(AddressOfPeer(peer)) <= options_.most_of_address) return false;
+  if (Sum(&Window::of_address, AddressOfPeer(peer)) <= options_.most_of_address) return false;
   const Tally tally = OfPeer(peer);
   if (tally.unanswered <= options_.most_of_connection) return false;
   return static_cast<double>(tally.unanswered) > options_.most_share * static_cast<double>(tally.begun);
@@ -81,19 +90,26 @@ std::vector<std::string> ResetJudge::WhoResets(process::SteadyTime now, const st
     if (Resets(connection.peer)) peers.push_back(connection.peer);
   }
   for (const std::string& peer : peers) {
-    const std::string address = AddressOfPeer(peer);
-    const bool barred = Bars(now) && bars_.contains(address);
-    Bar& bar = bars_[address];
-    bar.until = now + options_.barred_for;
-    if (barred) {
-      bar.may_stay.erase(peer);
-      continue;
-    }
-    for (const StreamCounts& other : connections) {
-      if (AddressOfPeer(other.peer) == address && !Resets(other.peer)) bar.may_stay.insert(other.peer);
+    BarAddress(now, AddressOfPeer(peer), connections);
+    bars_[AddressOfPeer(peer)].may_stay.erase(peer);
+  }
+  for (const Window& window : windows_) {
+    for (const auto& [address, gone] : window.of_gone) {
+      if (Sum(&Window::of_gone, address) > options_.most_of_address) BarAddress(now, address, connections);
     }
   }
   return peers;
+}
+
+void ResetJudge::BarAddress(process::SteadyTime now, const std::string& address,
+                            const std::vector<StreamCounts>& connections) {
+  const bool barred = Bars(now) && bars_.contains(address);
+  Bar& bar = bars_[address];
+  bar.until = now + options_.barred_for;
+  if (barred) return;
+  for (const StreamCounts& connection : connections) {
+    if (AddressOfPeer(connection.peer) == address) bar.may_stay.insert(connection.peer);
+  }
 }
 
 bool ResetJudge::Bars(process::SteadyTime now) {

@@ -30,7 +30,8 @@ class ResetJudge {
  public:
   explicit ResetJudge(ResetJudgeOptions options) : options_(options) {}
 
-  // The peers of those to end, of all connections that there are. Bars their addresses.
+  // The peers of those to end, of all connections that there are. Bars their addresses, and those from which as much
+  // came by connections that went before they had sent enough to be ended.
   std::vector<std::string> WhoResets(process::SteadyTime now, const std::vector<StreamCounts>& connections);
 
   // Whether any address is barred.
@@ -46,7 +47,8 @@ class ResetJudge {
   };
   struct Window {
     std::unordered_map<std::string, Tally> of_peer;
-    std::unordered_map<std::string, std::int64_t> of_address;  // unanswered, of connections that have gone, too
+    // Unanswered: of all connections, and of those alone that have gone, as far as they came within the windows.
+    std::unordered_map<std::string, std::int64_t> of_address, of_gone;
   };
   struct Bar {
     process::SteadyTime until;
@@ -54,9 +56,11 @@ class ResetJudge {
   };
 
   void Count(const std::vector<StreamCounts>& connections);
+  void HasGone(const std::string& peer);
   Tally OfPeer(const std::string& peer) const;
-  std::int64_t OfAddress(const std::string& address) const;
+  std::int64_t Sum(std::unordered_map<std::string, std::int64_t> Window::*counts, const std::string& address) const;
   bool Resets(const std::string& peer) const;
+  void BarAddress(process::SteadyTime now, const std::string& address, const std::vector<StreamCounts>& connections);
 
   const ResetJudgeOptions options_;
   std::optional<process::SteadyTime> began_;

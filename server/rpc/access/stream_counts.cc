@@ -4,8 +4,8 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string_view>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "grpc/grpc.h"
@@ -40,9 +40,9 @@ std::int64_t NumberOf(std::string_view json, std::string_view key) {
 
 // From the name of a socket: "chttp2 ipv4:10.0.0.1:50000", "chttp2 ipv6:%5Bfe80::1%25eth0%5D:50000".
 std::string PeerOfName(std::string_view name) {
-  if (const std::size_t four = name.find(" ipv4:"); four != std::string_view::npos)
-    return std::string(name.substr(four + 6));
-  constexpr std::string_view kOpen = " ipv6:%5B", kClose = "%5D";
+  constexpr std::string_view kFour = " ipv4:", kOpen = " ipv6:%5B", kClose = "%5D";
+  const std::size_t four = name.find(kFour);
+  if (four != std::string_view::npos) return std::string(name.substr(four + kFour.size()));
   const std::size_t open = name.find(kOpen), close = name.find(kClose);
   if (open == std::string_view::npos || close == std::string_view::npos) return "";
   std::string_view host = name.substr(open + kOpen.size(), close - open - kOpen.size());

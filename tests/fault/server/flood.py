@@ -1,6 +1,8 @@
 """One tenant who means harm, as a process of its own: HTTP/2 by hand, so that no client of gRPC's holds it back.
 
-    python flood.py ADDRESS CA TOKEN_FILE streams|resets|messages|metadata COUNT
+    python flood.py ADDRESS CA TOKEN_FILE streams|resets|rotation|messages|metadata COUNT
+
+`rotation`: resets, on a new connection as soon as there have been as many as one may have open.
 
 Prints what became of it as JSON: how many were tried and begun, and how the server ended them. Comes from an address of
 its own, as from another machine.
@@ -176,7 +178,7 @@ def flood(address, ca, token, kind, count):
             begun += lot
             open_connections.append(connection)
     else:
-        connection = Connection(address, ca, token)
+        connection, left = Connection(address, ca, token), collections.deque(maxlen=10)
         while begun < count:
             if connection.gone:
                 ends.update(connection.ends)
@@ -188,7 +190,7 @@ def flood(address, ca, token, kind, count):
                     ends["turned away"] += 1
                     begun += STREAMS_PER_LOT  # would have been
                     continue
-            if kind == "resets":
+            if kind in ("resets", "rotation"):
                 lot = b""
                 for _ in range(STREAMS_PER_LOT):
                     stream, opened = connection.begin("WatchJobs")
@@ -196,6 +198,9 @@ def flood(address, ca, token, kind, count):
                     begun += 1
                 connection.send(lot)
                 connection.read(0)
+                if kind == "rotation" and connection.next > 2 * STREAMS_PER_CONNECTION:
+                    left.append(connection.socket)  # which has still to be read
+                    connection.gone = True
             else:  # a megabyte of metadata, where 64 KiB are taken
                 stream, opened = connection.begin("WatchJobs", *[header(b"x", b"a" * 16_000)] * 64)
                 connection.send(opened + frame(DATA, END_STREAM, stream, message(b"")))
