@@ -39,6 +39,15 @@ study:
     seeds: 2
     warm_up_iterations: 10
 """,
+    # Of a GPU's own shapes; the examples' are over before the next is launched.
+    "layouts": """
+study:
+  layout_benchmark: { precisions: [FP32, TF32, BF16, FP16] }
+""",
+    "tensor_cores": """
+study:
+  tensor_core: {}
+""",
     "layer_32x512_memory": f"""
 study:
   memory_plan:

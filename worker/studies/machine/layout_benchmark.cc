@@ -29,7 +29,8 @@ constexpr double kDisturbed = 3;
 std::vector<v1::MatrixShape> ShapesOf(const v1::LayoutBenchmark& spec, c10::Device device) {
   if (spec.shapes_size() > 0) return {spec.shapes().begin(), spec.shapes().end()};
   if (device.is_cpu()) return {ShapeOf(32, 128, 128), ShapeOf(128, 256, 256), ShapeOf(256, 512, 512)};
-  return {ShapeOf(128, 512, 512), ShapeOf(1024, 1024, 1024), ShapeOf(4096, 1024, 1024)};
+  // The larger ones take a fast GPU longer than several launches.
+  return {ShapeOf(1024, 1024, 1024), ShapeOf(4096, 4096, 4096), ShapeOf(8192, 4096, 4096)};
 }
 
 std::vector<Mode> ModesOf(const v1::LayoutBenchmark& spec) {
