@@ -114,13 +114,10 @@ class Terminal:
         self.resize(70)
         self.found = termios.tcgetattr(slave)
         environment = {**os.environ, "MANTISSA_ADDRESS": cluster.address, "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"}
-
-        def control():  # the terminal is the program's own, as a shell would give it
-            os.setsid()
-            fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
-
-        self.process = subprocess.Popen([str(BIN / "mantissa"), "top"], stdin=slave, stdout=slave, stderr=slave,
-                                        env=environment, preexec_fn=control)
+        # The terminal is the program's own, as a shell would give it. No code of ours between fork and exec: this process
+        # has gRPC's threads, and what they had locked would stay so in the child.
+        self.process = subprocess.Popen(["setsid", "--ctty", str(BIN / "mantissa"), "top"], stdin=slave, stdout=slave,
+                                        stderr=slave, env=environment)
         self.text = ""
 
     def shows(self, text):
@@ -142,6 +139,7 @@ class Terminal:
         return self.process.returncode
 
     def close(self):
+        print(self.text[-2000:])
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
