@@ -1,12 +1,11 @@
 // residual_norm, see residual_norm.cc: a warp for each row of up to 1024 numbers, a block for a longer one; the row
 // stays in registers, four neighbouring numbers a thread and turn. Statistics in FP32. What is summed over rows is
 // summed by each block over its own first, always in the same order.
-#include <cuda_pipeline_primitives.h>
-
 #include "worker/kernels/cuda/block_reduce.cuh"
 #include "worker/kernels/cuda/column_sums.cuh"
 #include "worker/kernels/cuda/number.cuh"
 #include "worker/kernels/cuda/shared_memory.cuh"
+#include "worker/kernels/residual_norm/norm_rows.cuh"
 #include "worker/kernels/residual_norm/residual_norm_cuda.h"
 
 namespace mantissa::trainer::cuda {
@@ -14,59 +13,8 @@ namespace {
 
 using kernels::DropoutDraw;
 
-constexpr int kThreads = 128;
 // Of an H100.
 constexpr std::int64_t kProcessors = 132;
-
-// How many of backward's blocks a processor has at a time: a thread's sums over rows take so many registers.
-constexpr int BlocksOfProcessor(int turns) { return turns > 6 ? 2 : 3; }
-
-// How a row is shared out: by kLanes threads, each with kTurns x 4 of its numbers; by four at once where they are
-// aligned.
-template <int kLanes_, int kTurns_, bool kFours_>
-struct Share {
-  static constexpr int kLanes = kLanes_;
-  static constexpr int kTurns = kTurns_;
-  static constexpr bool kFours = kFours_;
-  static constexpr int kRowsOfBlock = kThreads / kLanes;
-  static constexpr int kBlocksOfProcessor = BlocksOfProcessor(kTurns);
-
-  static __device__ int Lane() { return threadIdx.x % kLanes; }
-  // The first of the calling thread's four in this turn.
-  static __device__ std::int64_t Place(int turn) { return (static_cast<std::int64_t>(turn) * kLanes + Lane()) * 4; }
-  static __device__ std::int64_t FirstRow() {
-    return static_cast<std::int64_t>(blockIdx.x) * kRowsOfBlock + threadIdx.x / kLanes;
-  }
-
-  // Zeros beyond the row's end.
-  template <class T>
-  static __device__ void Load(const T* row, std::int64_t at, std::int64_t width, float* to) {
-    if constexpr (kFours) {
-      Pack<T, 4> four = {};
-      if (at < width) four = *reinterpret_cast<const Pack<T, 4>*>(row + at);
-#pragma unroll
-      for (int i = 0; i < 4; ++i) to[i] = Wide(four.value[i]);
-    } else {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) to[i] = at + i < width ? Wide(row[at + i]) : 0.0f;
-    }
-  }
-
-  template <class T>
-  static __device__ void Store(const float* from, std::int64_t at, std::int64_t width, T* row) {
-    if constexpr (kFours) {
-      Pack<T, 4> four;
-#pragma unroll
-      for (int i = 0; i < 4; ++i) Narrow(from[i], &four.value[i]);
-      if (at < width) *reinterpret_cast<Pack<T, 4>*>(row + at) = four;
-    } else {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        if (at + i < width) Narrow(from[i], row + at + i);
-      }
-    }
-  }
-};
 
 __device__ DropoutDraw DrawOf(const NormRows& of) {
   DropoutDraw draw = of.draw;
@@ -90,7 +38,7 @@ __device__ void DropFour(const DropoutDraw& draw, std::int64_t at, float* values
 }
 
 template <class T, class Share>
-__global__ void __launch_bounds__(kThreads) Forward(ResidualNormForward work) {
+__global__ void __launch_bounds__(kNormThreads) Forward(ResidualNormForward work) {
   const std::int64_t width = work.of.width;
   const std::int64_t row = Share::FirstRow();
   if (row >= work.of.rows) return;  // a whole warp; a block that shares a row always has one
@@ -159,102 +107,12 @@ __device__ void SumRowsOfBlock(const float (&sums)[Share::kTurns][4], std::int64
     }
     __syncthreads();
   }
-  for (std::int64_t at = threadIdx.x; at < width; at += kThreads) to[at] = shared[at];
+  for (std::int64_t at = threadIdx.x; at < width; at += kNormThreads) to[at] = shared[at];
   __syncthreads();  // before the next sums
 }
 
-// What backward reads of its rows. Those that share a row copy their next one into shared memory while they compute
-// with this one, in two places that take turns: each thread what it will read itself, so that nobody waits for another.
 template <class T, class Share, bool kCopies>
-class BackwardRows {
- public:
-  __device__ BackwardRows(const ResidualNormBackward& work, unsigned char* shared)
-      : work_(work),
-        place_bytes_(BytesOfPlace(work)),
-        place_(shared + threadIdx.x / Share::kLanes * 2 * place_bytes_) {}
-
-  // Of the copy of a row.
-  static __host__ __device__ std::int64_t BytesOfPlace(const ResidualNormBackward& work) {
-    if (!kCopies) return 0;
-    std::int64_t bytes = sizeof(float);
-    if (work.sum_gradient != nullptr) bytes += sizeof(float);
-    if (work.norm_gradient != nullptr) bytes += sizeof(float);
-    if (work.low_gradient != nullptr) bytes += sizeof(T);
-    return (bytes * work.of.width + 15) / 16 * 16;
-  }
-
-  // Begins to copy a row, if there is such a one.
-  __device__ void Fetch(std::int64_t row) {
-    if constexpr (kCopies) {
-      next_ = 1 - next_;
-      if (row < work_.of.rows) {
-        unsigned char* to = place_ + next_ * place_bytes_;
-        Copy(work_.sum, row, to);
-        Copy(work_.sum_gradient, row, to);
-        Copy(work_.norm_gradient, NormRow(row), to);
-        Copy(static_cast<const T*>(work_.low_gradient), row, to);
-      }
-      __pipeline_commit();
-    }
-  }
-
-  // The row of the last Fetch but one can be read.
-  __device__ void Wait() {
-    if constexpr (kCopies) __pipeline_wait_prior(1);
-  }
-
-  // sum, the gradient of the norm and that of what was added up, each where there is one.
-  __device__ void LoadSum(std::int64_t row, int turn, float* to) const { Load(work_.sum, row, 0, turn, to); }
-  __device__ void LoadSumGradient(std::int64_t row, int turn, float* to) const {
-    if (work_.sum_gradient != nullptr) Load(work_.sum_gradient, row, 1, turn, to);
-  }
-  __device__ void LoadNormGradient(std::int64_t row, int turn, float* to) const {
-    const int before = 1 + (work_.sum_gradient != nullptr);
-    if (work_.norm_gradient != nullptr) Load(work_.norm_gradient, NormRow(row), before, turn, to);
-    if (work_.low_gradient == nullptr) return;
-    float low[4];
-    Load(static_cast<const T*>(work_.low_gradient), row, before + (work_.norm_gradient != nullptr), turn, low);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) to[i] += low[i];
-  }
-
- private:
-  __device__ std::int64_t NormRow(std::int64_t row) const { return row / work_.norm_gradient_repeats; }
-
-  template <class Number>
-  __device__ void Copy(const Number* matrix, std::int64_t row, unsigned char*& to) const {
-    if (matrix == nullptr) return;
-    const Number* const from = matrix + row * work_.of.width;
-#pragma unroll
-    for (int turn = 0; turn < Share::kTurns; ++turn) {
-      const std::int64_t at = Share::Place(turn);
-      if (at < work_.of.width) {
-        __pipeline_memcpy_async(reinterpret_cast<Number*>(to) + at, from + at, sizeof(Pack<Number, 4>));
-      }
-    }
-    to += work_.of.width * sizeof(Number);
-  }
-
-  // `floats`: how many rows of FP32 numbers lie before it in the copy.
-  template <class Number>
-  __device__ void Load(const Number* matrix, std::int64_t row, int floats, int turn, float* to) const {
-    const std::int64_t width = work_.of.width;
-    if constexpr (kCopies) {
-      const unsigned char* const copy = place_ + (1 - next_) * place_bytes_ + floats * width * sizeof(float);
-      Share::Load(reinterpret_cast<const Number*>(copy), Share::Place(turn), width, to);
-    } else {
-      Share::Load(matrix + row * width, Share::Place(turn), width, to);
-    }
-  }
-
-  const ResidualNormBackward& work_;
-  std::int64_t place_bytes_;
-  unsigned char* place_;  // the first of two
-  int next_ = 1;          // the place of the last Fetch
-};
-
-template <class T, class Share, bool kCopies>
-__global__ void __launch_bounds__(kThreads, Share::kBlocksOfProcessor) Backward(ResidualNormBackward work) {
+__global__ void __launch_bounds__(kNormThreads, Share::kBlocksOfProcessor) Backward(ResidualNormBackward work) {
   extern __shared__ __align__(16) unsigned char shared[];
   const std::int64_t width = work.of.width;
   const DropoutDraw draw = DrawOf(work.of);
@@ -325,15 +183,15 @@ bool IsInFours(const void* pointer) {
   return pointer == nullptr || IsAlignedFor<Pack<T, 4>>(pointer);
 }
 
-// launch.operator()<T, Share>(rows of a block).
+// launch.operator()<T, Share>().
 template <class T, class Launch>
 void ChooseShare(std::int64_t width, bool fours, const Launch& launch) {
-  if (!fours) return launch.template operator()<T, Share<kThreads, 8, false>>();
-  if (width <= 512) return launch.template operator()<T, Share<kWarp, 4, true>>();
-  if (width <= 768) return launch.template operator()<T, Share<kWarp, 6, true>>();
-  if (width <= 1024) return launch.template operator()<T, Share<kWarp, 8, true>>();
-  if (width <= 2048) return launch.template operator()<T, Share<kThreads, 4, true>>();
-  return launch.template operator()<T, Share<kThreads, 8, true>>();
+  if (!fours) return launch.template operator()<T, RowShare<kNormThreads, 8, false>>();
+  if (width <= 512) return launch.template operator()<T, RowShare<kWarp, 4, true>>();
+  if (width <= 768) return launch.template operator()<T, RowShare<kWarp, 6, true>>();
+  if (width <= 1024) return launch.template operator()<T, RowShare<kWarp, 8, true>>();
+  if (width <= 2048) return launch.template operator()<T, RowShare<kNormThreads, 4, true>>();
+  return launch.template operator()<T, RowShare<kNormThreads, 8, true>>();
 }
 
 template <class Launch>
@@ -370,7 +228,7 @@ void LaunchResidualNormForward(const ResidualNormForward& work, cudaStream_t str
     }
     ChooseShare<T>(work.of.width, fours, [&]<class Number, class Part>() {
       const auto blocks = static_cast<unsigned>((work.of.rows + Part::kRowsOfBlock - 1) / Part::kRowsOfBlock);
-      Forward<Number, Part><<<blocks, kThreads, 0, stream>>>(work);
+      Forward<Number, Part><<<blocks, kNormThreads, 0, stream>>>(work);
     });
   });
 }
@@ -390,11 +248,11 @@ void LaunchResidualNormBackward(const ResidualNormBackward& work, cudaStream_t s
         const std::int64_t copies = Part::kRowsOfBlock * 2 * BackwardRows<Number, Part, true>::BytesOfPlace(work);
         const std::int64_t shared = copies > sums ? copies : sums;
         if (MayShare(Backward<Number, Part, true>, shared)) {
-          Backward<Number, Part, true><<<parts, kThreads, static_cast<unsigned>(shared), stream>>>(work);
+          Backward<Number, Part, true><<<parts, kNormThreads, static_cast<unsigned>(shared), stream>>>(work);
           return;
         }
       }
-      Backward<Number, Part, false><<<parts, kThreads, static_cast<unsigned>(sums), stream>>>(work);
+      Backward<Number, Part, false><<<parts, kNormThreads, static_cast<unsigned>(sums), stream>>>(work);
     });
   });
   LaunchAddColumnSums<float>(work.partials, parts, work.of.width, 2, work.weight_gradient, work.bias_gradient, stream);
