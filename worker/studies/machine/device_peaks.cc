@@ -22,6 +22,14 @@ std::optional<Timing> TimeOne(const TimedOperation& operation, const StudyEnviro
   return timings->front();
 }
 
+// Of a product in a mode that the device has, as a Linear layer's.
+std::optional<Timing> TimeProduct(const v1::MatrixShape& shape, v1::PrecisionSpec::Mode mode,
+                                  const StudyEnvironment& environment, Control& control) {
+  PrepareProducts(environment, mode);
+  const Operands operands = MakeOperands(shape, mode, v1::LayoutBenchmarkReport::TRANSPOSED, environment.device);
+  return TimeOne([&] { Multiply(mode, operands); }, environment, control);
+}
+
 }  // namespace
 
 std::optional<DevicePeaks> MeasurePeaks(const StudyEnvironment& environment,
@@ -49,9 +57,7 @@ std::optional<DevicePeaks> MeasurePeaks(const StudyEnvironment& environment,
       AddNote(*why, *peak.mutable_note());
       continue;
     }
-    PrepareProducts(environment, mode);
-    const Operands operands = MakeOperands(shape, mode, v1::LayoutBenchmarkReport::TRANSPOSED, environment.device);
-    const auto product = TimeOne([&] { Multiply(mode, operands); }, environment, control);
+    const auto product = TimeProduct(shape, mode, environment, control);
     if (!product) return std::nullopt;
     peak.set_tflops(TflopsOf(side, side, side, product->median_seconds));
   }
@@ -64,10 +70,7 @@ std::optional<CallSeconds> MeasureCalls(const StudyEnvironment& environment,
   CallSeconds calls;
   for (const v1::PrecisionSpec::Mode mode : modes) {
     if (WhyNoProduct(environment, mode)) continue;
-    PrepareProducts(environment, mode);
-    const Operands operands =
-        MakeOperands(ShapeOf(kSide, kSide, kSide), mode, v1::LayoutBenchmarkReport::TRANSPOSED, environment.device);
-    const auto call = TimeOne([&] { Multiply(mode, operands); }, environment, control);
+    const auto call = TimeProduct(ShapeOf(kSide, kSide, kSide), mode, environment, control);
     if (!call) return std::nullopt;
     calls[mode] = call->median_seconds;
   }

@@ -151,12 +151,7 @@ std::string LayoutText(Report::Layout layout, const Report& report) {
 void CompleteLayouts(const CallSeconds& calls, Report& report) {
   for (v1::LayoutRow& row : *report.mutable_layouts()) {
     if (!row.has_median_seconds()) continue;
-    if (const double launch = LaunchSeconds(row.precision(), calls); row.median_seconds() < launch) {
-      AddNote(LaunchNote(launch), *row.mutable_note());
-    } else {
-      row.set_tflops(TflopsOf(row.m(), row.n(), row.k(), row.median_seconds()));
-      RaisePeak(row.precision(), row.tflops(), *report.mutable_peaks());
-    }
+    SetThroughput(calls, *report.mutable_peaks(), row);
     if (row.p95_seconds() > kDisturbed * row.median_seconds()) {
       AddNote("times differ widely: something else may have run on the device", *row.mutable_note());
     }

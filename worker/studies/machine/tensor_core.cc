@@ -146,12 +146,7 @@ v1::MatrixShape AlignedShape(const v1::MatrixShape& shape, Mode mode) {
 void CompleteTensorCores(const CallSeconds& calls, v1::TensorCoreReport& report) {
   for (v1::TensorCoreRow& row : *report.mutable_products()) {
     if (!row.has_median_seconds()) continue;
-    if (const double launch = LaunchSeconds(row.precision(), calls); row.median_seconds() < launch) {
-      AddNote(LaunchNote(launch), *row.mutable_note());
-      continue;
-    }
-    row.set_tflops(TflopsOf(row.m(), row.n(), row.k(), row.median_seconds()));
-    RaisePeak(row.precision(), row.tflops(), *report.mutable_peaks());
+    if (!SetThroughput(calls, *report.mutable_peaks(), row)) continue;
     if (row.has_padded_seconds()) row.set_padding_gain(row.median_seconds() / row.padded_seconds());
   }
   // Once every peak is known.
