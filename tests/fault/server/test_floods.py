@@ -23,7 +23,8 @@ from test_slow_readers import watchers
 
 SCALE = int(os.environ.get("MANTISSA_FLOOD", "1"))
 # Resets are never fewer: what lies in the buffers of one connection is not yet a flood that is met and comes again.
-FLOODS = {"streams": 1_000 * SCALE, "resets": 10_000 * max(SCALE, 10), "rotation": 10_000 * max(SCALE, 10), "messages": 100 * SCALE, "metadata": 100 * SCALE,
+RESETS = 10_000 * max(SCALE, 10)
+FLOODS = {"streams": 1_000 * SCALE, "resets": RESETS, "rotation": RESETS, "messages": 100 * SCALE, "metadata": 100 * SCALE,
           "messages of nobody": 100 * SCALE}
 PRIORITIES = os.environ.get("MANTISSA_FLOOD_PRIORITIES") == "1"
 MOST_MIB = 512
