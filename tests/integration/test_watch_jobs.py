@@ -139,7 +139,7 @@ class Terminal:
         return self.process.returncode
 
     def close(self):
-        print(self.text[-2000:])
+        print(self.text[-2000:])  # the last it showed, for whoever reads of a failure
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
