@@ -85,6 +85,9 @@ Part TakePart(int64_t most_rows, ByteReader& reader) {
     run.first_sequence = static_cast<int64_t>(reader.Count(std::numeric_limits<int64_t>::max() - kChunkSpan));
     run.first_attempt_sequence = UnZigZag(reader.Varint());
     run.rows = static_cast<int32_t>(reader.Count(static_cast<uint64_t>(most_rows - part.rows)));
+    const bool numbered =
+        run.first_attempt_sequence >= 0 && run.first_attempt_sequence <= std::numeric_limits<int64_t>::max() - run.rows;
+    if (!numbered) reader.Fail();
     part.rows += run.rows;
     part.runs.push_back(run);
   }

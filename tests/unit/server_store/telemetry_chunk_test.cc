@@ -300,6 +300,22 @@ TEST(TelemetryChunk, ABodyThatDoesNotHoldTogetherIsDataLoss) {
   }
 }
 
+// A fuzzer's find: the sequence of a later segment of them was counted past the end of what an integer holds.
+TEST(TelemetryChunk, RowsNumberedPastWhatThereIsAreDataLoss) {
+  std::mt19937 random(7);
+  const auto code = [&](int64_t first_attempt_sequence, int count) {
+    v1::Segment rows = Plausible(1, count, random);
+    rows.set_first_attempt_sequence(first_attempt_sequence);
+    std::vector<v1::Segment> segments;
+    return DecodeTelemetryChunk(EncodeTelemetryChunk({rows}), segments).code();
+  };
+  const int64_t most = std::numeric_limits<int64_t>::max();
+  EXPECT_EQ(code(0, 300), absl::StatusCode::kOk);
+  EXPECT_EQ(code(most - 300, 300), absl::StatusCode::kOk);
+  EXPECT_EQ(code(most - 299, 300), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(code(-1, 300), absl::StatusCode::kDataLoss);
+}
+
 TEST(PackedNumbers, AnySeriesComesBack) {
   std::mt19937_64 random(6);
   for (int round = 0; round < 300; ++round) {
