@@ -1,6 +1,7 @@
 #include "server/program/lock_keeper.h"
 
 #include <chrono>
+#include <optional>
 #include <utility>
 
 namespace mantissa::server {
@@ -12,29 +13,16 @@ constexpr int kLooksAPing = 10;
 }  // namespace
 
 LockKeeper::LockKeeper(ActiveLock& lock, std::function<void(const absl::Status&)> on_lost)
-    : lock_(lock), on_lost_(std::move(on_lost)), thread_([this] { Run(); }) {}
+    : lock_(lock),
+      on_lost_(std::move(on_lost)),
+      thread_([this] { return Look() ? std::optional(kLookInterval) : std::nullopt; }) {}
 
-LockKeeper::~LockKeeper() {
-  {
-    process::MutexLock held(mutex_);
-    stopping_ = true;
-    changed_.NotifyAll();
-  }
-  thread_.join();
-}
-
-void LockKeeper::Run() {
-  for (int looks = 1;; ++looks) {
-    {
-      process::MutexLock held(mutex_);
-      if (!stopping_) changed_.WaitFor(mutex_, kLookInterval);
-      if (stopping_) return;
-    }
-    // A session that PostgreSQL has ended is seen at once, because the lock is another's at once; silence takes a ping.
-    const bool ask = looks % kLooksAPing == 0 || !lock_.SessionOpen();
-    const absl::Status kept = ask ? lock_.Ping() : absl::OkStatus();
-    if (!kept.ok()) return on_lost_(kept);
-  }
+bool LockKeeper::Look() {
+  // A session that PostgreSQL has ended is seen at once, because the lock is another's at once; silence takes a ping.
+  const bool ask = ++looks_ % kLooksAPing == 0 || !lock_.SessionOpen();
+  const absl::Status kept = ask ? lock_.Ping() : absl::OkStatus();
+  if (!kept.ok()) on_lost_(kept);
+  return kept.ok();
 }
 
 }  // namespace mantissa::server

@@ -1,11 +1,10 @@
 #pragma once
 
 #include <functional>
-#include <thread>
 
 #include "absl/status/status.h"
 
-#include "process/mutex.h"
+#include "process/regular_thread.h"
 #include "server/store/active_lock.h"
 
 namespace mantissa::server {
@@ -17,17 +16,15 @@ class LockKeeper {
   // `on_lost` is called once, from the keeper's thread, when the lock may be another's; then nobody looks any more.
   // `lock` is held, and outlives the keeper.
   LockKeeper(ActiveLock& lock, std::function<void(const absl::Status&)> on_lost);
-  ~LockKeeper();
 
  private:
-  void Run();
+  // False when the lock may be another's; then somebody has been told.
+  bool Look();
 
   ActiveLock& lock_;
   const std::function<void(const absl::Status&)> on_lost_;
-  process::Mutex mutex_;
-  process::CondVar changed_;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::thread thread_;  // last: it uses all of the above
+  int looks_ = 0;                  // the keeper's thread's alone
+  process::RegularThread thread_;  // last: it uses all of the above
 };
 
 }  // namespace mantissa::server

@@ -242,9 +242,12 @@ def test_certificates_are_replaced_while_streams_are_open(secured):  # noqa: F81
     until(lambda: day < worker_ends() - time.time() <= 2 * day, "its metric is that of the new one")
     ends = worker_ends()
     secured.make_certificate("worker", "ws-1", days=-1)
+    until(lambda: "--tls-certificate: " in worker.log_text() and "expired on" in worker.log_text(), "its log says why")
+    assert "new connections to the server may fail" in worker.log_text()
     assert worker_ends() == ends, "what was right last"
     secured.make_certificate("worker", "ws-1")
-    assert worker_ends() > ends + 362 * day
+    until(lambda: worker_ends() > ends + 362 * day, "its metric is that of the newest one")
+    assert worker.log_text().count("a new TLS certificate is in use") == 2, "the two that were right"
     for _ in range(3):
         frame = next(stream)
         assert not frame.end

@@ -1,25 +1,37 @@
 #include "worker/agent/certificate_metrics.h"
 
 #include <chrono>
-#include <utility>
-
-#include "absl/status/statusor.h"
 
 namespace mantissa::agent {
 
 using process::WallTime;
 using prometheus::MetricFamily;
 
-CertificateMetrics::CertificateMetrics(process::TlsFiles files, const process::Clock& clock)
-    : files_(std::move(files)), clock_(clock) {
-  Collect();  // it may expire before the first scrape
+namespace {
+
+constexpr std::chrono::seconds kInterval{1};
+
+}  // namespace
+
+CertificateMetrics::CertificateMetrics(const process::TlsFiles& files, const process::Clock& clock)
+    : clock_(clock),
+      watch_(files, "new connections to the server may fail until this is put right; one that is open goes on") {
+  if (files.certificate.empty() && files.ca.empty()) return;
+  Look();  // it may expire before the first scrape
+  thread_ = std::make_unique<process::RegularThread>([this] {
+    Look();
+    return kInterval;
+  });
+}
+
+void CertificateMetrics::Look() {
+  watch_.Look(clock_.WallNow());
+  process::MutexLock lock(mutex_);
+  ends_ = watch_.not_after();
 }
 
 std::vector<MetricFamily> CertificateMetrics::Collect() const {
-  if (files_.certificate.empty()) return {};
-  const absl::StatusOr<process::TlsPems> pems = process::ReadTlsFiles(files_, clock_.WallNow());
   process::MutexLock lock(mutex_);
-  if (pems.ok()) ends_ = pems->not_after;
   if (ends_ == WallTime::max()) return {};
   MetricFamily family;
   family.name = "mantissa_worker_certificate_expiry_timestamp_seconds";

@@ -1,12 +1,11 @@
 #pragma once
 
-#include <chrono>
 #include <memory>
 #include <string>
-#include <thread>
 
+#include "process/certificate_watch.h"
 #include "process/clock.h"
-#include "process/mutex.h"
+#include "process/regular_thread.h"
 #include "process/tls_files.h"
 #include "server/metrics/server_metrics.h"
 #include "server/rpc/access/token_table.h"
@@ -23,25 +22,18 @@ class CredentialWatch {
   // `tokens` may be null. The clock and the metrics outlive it.
   CredentialWatch(process::TlsFiles files, std::shared_ptr<TokenTable> tokens, const process::Clock& clock,
                   ServerMetrics& metrics);
-  ~CredentialWatch();
 
  private:
-  void Run();
-  void Look();
-  // Once for each thing there is to say.
-  void SayOnce(const std::string& problem, std::string& said, const char* consequence) const;
+  void LookAtCertificate();
+  void LookAtTokens();
 
-  const process::TlsFiles files_;
   const std::shared_ptr<TokenTable> tokens_;
   const process::Clock& clock_;
   ServerMetrics& metrics_;
-  // The looking thread's alone. (A certificate is told from another by its text: two may end in the same second.)
-  std::string said_of_tls_, said_of_tokens_, shown_certificate_;
-
-  process::Mutex mutex_;
-  process::CondVar changed_;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::thread thread_;
+  // The looking thread's alone, from when there is one.
+  process::CertificateWatch certificate_;
+  std::string said_of_tokens_;
+  std::unique_ptr<process::RegularThread> thread_;  // last: it uses all of the above
 };
 
 }  // namespace mantissa::server

@@ -42,31 +42,12 @@ void ReturnFreedMemory() {
 // again. Where memory grows and little comes in (a large answer, a cache that fills), nobody is met.
 
 FloodGuard::FloodGuard(int port, const process::Clock& clock, ServerMetrics& metrics)
-    : port_(port), clock_(clock), metrics_(metrics), resets_(port, metrics) {
-  thread_ = std::thread([this] { Run(); });
-}
-
-FloodGuard::~FloodGuard() {
-  {
-    process::MutexLock lock(mutex_);
-    stopping_ = true;
-    changed_.NotifyAll();
-  }
-  thread_.join();
-}
-
-void FloodGuard::Run() {
-  process::MutexLock lock(mutex_);
-  while (!stopping_) {
-    mutex_.Unlock();
-    const process::SteadyTime now = clock_.Now();
-    if (now >= next_memory_look_) LookAtMemory(now);
-    resets_.Look(now);
-    const std::chrono::milliseconds interval = resets_.Bars(now) ? kBarredInterval : kInterval;
-    mutex_.Lock();
-    if (!stopping_) changed_.WaitFor(mutex_, interval);
-  }
-}
+    : port_(port), clock_(clock), metrics_(metrics), resets_(port, metrics), thread_([this] {
+        const process::SteadyTime now = clock_.Now();
+        if (now >= next_memory_look_) LookAtMemory(now);
+        resets_.Look(now);
+        return resets_.Bars(now) ? kBarredInterval : kInterval;
+      }) {}
 
 void FloodGuard::LookAtMemory(process::SteadyTime now) {
   next_memory_look_ = now + kInterval;

@@ -1,9 +1,7 @@
 #pragma once
 
-#include <thread>
-
 #include "process/clock.h"
-#include "process/mutex.h"
+#include "process/regular_thread.h"
 #include "server/metrics/server_metrics.h"
 #include "server/rpc/access/flood_judge.h"
 #include "server/rpc/access/reset_guard.h"
@@ -18,10 +16,8 @@ class FloodGuard {
  public:
   // Of the connections that come in by `port`. The clock and the metrics outlive it.
   FloodGuard(int port, const process::Clock& clock, ServerMetrics& metrics);
-  ~FloodGuard();
 
  private:
-  void Run();
   void LookAtMemory(process::SteadyTime now);
 
   const int port_;
@@ -31,11 +27,7 @@ class FloodGuard {
   FloodJudge judge_{FloodJudgeOptions{}};
   process::SteadyTime next_memory_look_ = process::SteadyTime::min();
   ResetGuard resets_;
-
-  process::Mutex mutex_;
-  process::CondVar changed_;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::thread thread_;
+  process::RegularThread thread_;  // last: it uses all of the above
 };
 
 }  // namespace mantissa::server
