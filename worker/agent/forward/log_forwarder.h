@@ -3,7 +3,6 @@
 
 #include <chrono>
 #include <cstddef>
-#include <map>
 #include <utility>
 
 #include "mantissa/v1/job_service.pb.h"
@@ -12,6 +11,7 @@
 #include "worker/agent/attempt_key.h"
 #include "worker/agent/forward/log_buffer.h"
 #include "worker/agent/forward/standing_stream.h"
+#include "worker/agent/forward/stream_sources.h"
 
 namespace mantissa::agent {
 
@@ -33,30 +33,31 @@ class LogForwarder {
 
   void Tick(process::SteadyTime now);
   process::SteadyTime NextDeadline() const;
-  bool Drained() const;
+  bool Drained() const { return sources_.Drained(); }
   bool Drained(const AttemptKey& key) const;
 
  private:
   using SourceKey = std::pair<AttemptKey, v1::LogStream::Name>;
 
-  struct Source {
-    Source(v1::AttemptRef attempt, std::size_t max_bytes) : ref(std::move(attempt)), buffer(max_bytes) {}
-    v1::AttemptRef ref;
+  struct Source : StreamSource {
+    Source(v1::AttemptRef attempt, v1::LogStream::Name stream, const LogOptions& options)
+        : StreamSource(std::move(attempt)), stream(stream), options(options), buffer(options.max_buffered_bytes) {}
+
+    bool Empty() const { return buffer.empty(); }
+    process::SteadyTime DueAt() const;
+    v1::PublishLogsRequest Open() const;
+    v1::PublishLogsRequest Next(process::SteadyTime now);
+
+    v1::LogStream::Name stream;
+    const LogOptions& options;
     LogBuffer buffer;
-    bool open_sent = false;
-    bool opened = false;
-    bool unwanted = false;
     process::SteadyTime last_chunk = process::SteadyTime::min();
-    process::SteadyTime drop_at = process::SteadyTime::max();
   };
 
-  bool Wanted() const;
-  bool WriteOne(process::SteadyTime now);
   void OnReceived(const v1::PublishLogsResponse& response);
 
   const LogOptions options_;
-  std::map<SourceKey, Source> sources_;
-  SourceKey last_written_;
+  StreamSources<SourceKey, Source> sources_;
   StandingStream<v1::PublishLogsRequest, v1::PublishLogsResponse> stream_;
 };
 

@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <string>
 #include <utility>
 
@@ -14,6 +13,7 @@
 #include "process/clock.h"
 #include "worker/agent/attempt_key.h"
 #include "worker/agent/forward/standing_stream.h"
+#include "worker/agent/forward/stream_sources.h"
 #include "worker/agent/forward/telemetry_buffer.h"
 
 namespace mantissa::agent {
@@ -52,37 +52,35 @@ class TelemetryForwarder {
   process::SteadyTime NextDeadline() const;
 
   // Everything of every attempt is acknowledged, or nobody wants it.
-  bool Drained() const;
+  bool Drained() const { return sources_.Drained(); }
   std::size_t buffered_bytes() const;
   const TelemetryCounts& counts() const { return counts_; }
 
  private:
-  struct Source {
-    Source(v1::AttemptRef attempt, std::string trace_id, std::size_t max_bytes)
-        : ref(std::move(attempt)), trace_id(std::move(trace_id)), buffer(ref.attempt(), max_bytes) {}
-    v1::AttemptRef ref;
+  struct Source : StreamSource {
+    Source(v1::AttemptRef attempt, std::string trace_id, const TelemetryOptions& options)
+        : StreamSource(std::move(attempt)),
+          trace_id(std::move(trace_id)),
+          options(options),
+          buffer(ref.attempt(), options.max_buffered_bytes) {}
+
+    bool Empty() const { return buffer.empty(); }
+    process::SteadyTime DueAt() const;
+    v1::PublishTelemetryRequest Open() const;
+    v1::PublishTelemetryRequest Next(process::SteadyTime now);
+
     std::string trace_id;
+    const TelemetryOptions& options;
     TelemetryBuffer buffer;
-    bool open_sent = false;  // on the present stream
-    bool opened = false;     // and answered
-    bool unwanted = false;   // the lease is gone
     bool complete = false;
     process::SteadyTime last_batch = process::SteadyTime::min();
-    process::SteadyTime drop_at = process::SteadyTime::max();
   };
 
-  bool Wanted() const;
-  bool WriteOne(process::SteadyTime now);
-  // When what is unsent may go out; it can be in the past.
-  process::SteadyTime DueAt(const Source& source) const;
-  bool MaySend(const Source& source, process::SteadyTime now) const;
-  void OnOpened();
   void OnReceived(const v1::PublishTelemetryResponse& response);
   void OnClosed(const absl::Status& status);
 
   const TelemetryOptions options_;
-  std::map<AttemptKey, Source> sources_;
-  AttemptKey last_written_;  // batches go round
+  StreamSources<AttemptKey, Source> sources_;
   TelemetryCounts counts_;
   StandingStream<v1::PublishTelemetryRequest, v1::PublishTelemetryResponse> stream_;
 };
