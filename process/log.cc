@@ -41,12 +41,12 @@ SharedFields& Shared() {
   return shared;
 }
 
-std::vector<LogField> WithShared(std::initializer_list<LogField> own) {
-  std::vector<LogField> fields(own);
+std::vector<LogField> WithShared(std::vector<LogField> fields) {
+  const auto own = static_cast<std::ptrdiff_t>(fields.size());
   MutexLock lock(Shared().mutex);
   for (const LogField& field : Shared().fields) {
     const auto same = [&field](const LogField& other) { return other.key == field.key; };
-    if (std::none_of(own.begin(), own.end(), same)) fields.push_back(field);
+    if (std::none_of(fields.begin(), fields.begin() + own, same)) fields.push_back(field);
   }
   return fields;
 }
@@ -193,10 +193,10 @@ void SetLogFields(std::vector<LogField> fields) {
   Shared().fields = std::move(fields);
 }
 
-void Log(Level level, std::string_view message, std::initializer_list<LogField> own) {
+void Log(Level level, std::string_view message, std::vector<LogField> own) {
   if (level < g_level.load(std::memory_order_relaxed)) return;
   const bool json = WritesJson(g_format.load(std::memory_order_relaxed));
-  const std::vector<LogField> fields = WithShared(own);
+  const std::vector<LogField> fields = WithShared(std::move(own));
   const std::string line = (json ? FormatJsonLine : FormatTextLine)(RealClock().WallNow(), level, message, fields);
   Logger().log(spdlog::level::info, spdlog::string_view_t(line.data(), line.size()));
 }

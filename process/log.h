@@ -10,7 +10,6 @@
 
 #include <concepts>
 #include <cstdint>
-#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -66,7 +65,7 @@ void ConfigureLog(const LogOptions& options);
 void SetLogFields(std::vector<LogField> fields);
 
 // Writes one line. Never fails: a log that can't be written is dropped. Thread-safe.
-void Log(Level level, std::string_view message, std::initializer_list<LogField> fields = {});
+void Log(Level level, std::string_view message, std::vector<LogField> fields = {});
 
 // The line without its line feed, pure. Bytes that are not UTF-8 become U+FFFD, control characters are escaped, so that
 // nothing from outside can forge a second line or drive a terminal. NaN and Inf are strings in JSON.

@@ -6,10 +6,9 @@
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/util/time_util.h"
 
-#include "process/log.h"
+#include "worker/agent/cut_off.h"
 #include "worker/agent/devices/dcgm_job_mapping.h"
 #include "worker/agent/forward/telemetry_segment.h"
-#include "worker/agent/proto_time.h"
 #include "worker/agent/run_order.h"
 
 namespace mantissa::agent {
@@ -112,7 +111,8 @@ SteadyTime Agent::NextDeadline() const {
                               commits_.NextDeadline(), sync_.NextDeadline(), space_.NextDeadline()});
   if (draining_) next = std::min(next, drain_deadline_);
   if (sync_.last_answer() == SteadyTime::min()) return next;
-  for (const auto& [key, attempt] : attempts_.all()) next = std::min(next, AloneUntil(attempt));
+  for (const auto& [key, attempt] : attempts_.all())
+    next = std::min(next, AloneUntil(attempt, sync_, options_.disconnect_grace));
   return next;
 }
 
@@ -197,17 +197,14 @@ void Agent::OnReported(AttemptReported reported) {
 void Agent::OnStopDeclined(const AttemptKey& key, const v1::StopDeclined& declined) {
   if (!attempts_.StopDeclined(key, now_)) return;
   trainers_.LetGoOn(key);
-  Log(Level::kWarning, "an attempt that was to stop goes on: its checkpoint could not be written",
-      {{"job", key.job_id}, {"attempt", key.attempt}, {"trace_id", TraceOf(key)}, {"error", declined.message()}});
+  LogOf(key, Level::kWarning, "an attempt that was to stop goes on: its checkpoint could not be written",
+        {{"error", declined.message()}});
   sync_.Changed();
 }
 
 void Agent::OnLost(const AttemptLost& lost) {
-  Log(lost.as_asked ? Level::kInfo : Level::kWarning, "an attempt lost its trainer",
-      {{"job", lost.key.job_id},
-       {"attempt", lost.key.attempt},
-       {"trace_id", TraceOf(lost.key)},
-       {"reason", lost.reason.message}});
+  LogOf(lost.key, lost.as_asked ? Level::kInfo : Level::kWarning, "an attempt lost its trainer",
+        {{"reason", lost.reason.message}});
   telemetry_.Complete(lost.key);
   OnOver(lost.key, attempts_.Lost(lost.key, lost.reason, lost.as_asked, now_));
 }
@@ -217,13 +214,10 @@ void Agent::OnOver(const AttemptKey& key, bool tell) {
   const HeldAttempt& attempt = *attempts_.Find(key);
   Count(attempt);
   world_.exports.End(key, attempt.end_state);
-  Log(Level::kInfo, "attempt ended",
-      {{"job", key.job_id},
-       {"attempt", key.attempt},
-       {"trace_id", attempt.assignment.trace_id()},
-       {"state", v1::Attempt::State_Name(attempt.end_state)},
-       {"reason", v1::Reason::Code_Name(attempt.end_reason.code)},
-       {"iteration", attempt.iteration}});
+  LogOf(key, Level::kInfo, "attempt ended",
+        {{"state", v1::Attempt::State_Name(attempt.end_state)},
+         {"reason", v1::Reason::Code_Name(attempt.end_reason.code)},
+         {"iteration", attempt.iteration}});
   sync_.Changed();
 }
 
@@ -240,19 +234,13 @@ void Agent::OnCheckpointSaved(const AttemptKey& key, v1::Checkpoint checkpoint) 
 void Agent::TakeCommitAnswers() {
   for (CommitAnswered& answer : commits_.TakeAnswers()) {
     if (!answer.committed.error().empty()) {
-      Log(Level::kWarning, "the server refused a checkpoint",
-          {{"job", answer.key.job_id},
-           {"attempt", answer.key.attempt},
-           {"trace_id", TraceOf(answer.key)},
-           {"checkpoint", answer.committed.name()},
-           {"error", answer.committed.error()}});
+      LogOf(answer.key, Level::kWarning, "the server refused a checkpoint",
+            {{"checkpoint", answer.committed.name()}, {"error", answer.committed.error()}});
     }
     if (answer.given_up) {
-      Log(Level::kWarning, "a checkpoint that the server could not be told of was given up for a newer one",
-          {{"job", answer.key.job_id},
-           {"attempt", answer.key.attempt},
-           {"trace_id", TraceOf(answer.key)},
-           {"checkpoint", answer.committed.name()}});
+      LogOf(answer.key, Level::kWarning,
+            "a checkpoint that the server could not be told of was given up for a newer one",
+            {{"checkpoint", answer.committed.name()}});
     }
     trainers_.Tell(answer.key, std::move(answer.committed));
     OnOver(answer.key, attempts_.CommitAnswered(answer.key));
@@ -330,12 +318,9 @@ void Agent::Apply(const v1::SynchronizeResponse& response) {
 void Agent::StartAttempt(const v1::DesiredAttempt& desired) {
   const v1::Assignment& assignment = desired.assignment();
   const AttemptKey key = KeyOf(desired.ref());
-  Log(Level::kInfo, "attempt assigned",
-      {{"job", key.job_id},
-       {"attempt", key.attempt},
-       {"trace_id", assignment.trace_id()},
-       {"device", assignment.placement().device_ids().empty() ? "" : assignment.placement().device_ids(0)}});
   attempts_.Add(desired.ref(), assignment);
+  LogOf(key, Level::kInfo, "attempt assigned",
+        {{"device", assignment.placement().device_ids().empty() ? "" : assignment.placement().device_ids(0)}});
   telemetry_.Open(desired.ref(), assignment.trace_id());
   world_.exports.Begin(key, assignment);
   absl::StatusOr<RunOrder> order = RunOrderOf(key, assignment, {world_.roots, options_.bound_roots, storage_id_});
@@ -348,20 +333,24 @@ std::string Agent::TraceOf(const AttemptKey& key) const {
   return attempt == nullptr ? "" : attempt->assignment.trace_id();
 }
 
+void Agent::LogOf(const AttemptKey& key, Level level, std::string_view message,
+                  std::vector<process::LogField> fields) const {
+  fields.insert(fields.begin(), {{"job", key.job_id}, {"attempt", key.attempt}, {"trace_id", TraceOf(key)}});
+  Log(level, message, std::move(fields));
+}
+
 void Agent::StopAttempt(const AttemptKey& key, StopCause cause) {
   if (!attempts_.RequestStop(key, cause, now_)) return;
   StopOrder order;
   order.checkpoint = cause == StopCause::kMoveOn || cause == StopCause::kCutOff || cause == StopCause::kLeave;
   order.or_go_on = cause == StopCause::kMoveOn;
   order.grace = StopGrace(key, cause);
-  Log(Level::kInfo, "attempt is asked to stop",
-      {{"job", key.job_id}, {"attempt", key.attempt}, {"trace_id", TraceOf(key)}, {"checkpoint", order.checkpoint}});
+  LogOf(key, Level::kInfo, "attempt is asked to stop", {{"checkpoint", order.checkpoint}});
   trainers_.Stop(key, order, now_);
 }
 
 void Agent::Abandon(const AttemptKey& key) {
-  Log(Level::kWarning, "the server no longer has this attempt here; it is ended",
-      {{"job", key.job_id}, {"attempt", key.attempt}, {"trace_id", TraceOf(key)}});
+  LogOf(key, Level::kWarning, "the server no longer has this attempt here; it is ended");
   attempts_.RequestStop(key, StopCause::kAbandoned, now_);
   trainers_.Kill(key, now_);
   world_.exports.End(key, v1::Attempt::LOST);
@@ -386,20 +375,6 @@ void Agent::Upload(const v1::ArtifactRequest& request) {
   }
 }
 
-// Note [Cut off]
-// An agent that hears nothing can't tell a server that is away from a cut network, behind which its attempts are given
-// to others when their leases run out. A KEEP attempt trains on all the same, for the grace of its assignment: most
-// often nobody else took it, and what was trained counts. A STOP attempt is over before another can begin: it is asked
-// to stop at two thirds of the lease, counted from when the last answered call went out, which is no later than the
-// server counts from; and killed at five sixths, so that the rest is for the kernel to be done with it.
-SteadyTime Agent::AloneUntil(const HeldAttempt& attempt) const {
-  if (attempt.over() || attempt.stop >= StopCause::kCutOff) return SteadyTime::max();
-  if (attempt.assignment.spec().on_disconnect() == v1::JobSpec::STOP && sync_.lease().count() > 0) {
-    return sync_.leased_from() + sync_.lease() * 2 / 3;
-  }
-  return sync_.last_answer() + ToMilliseconds(attempt.assignment.disconnect_grace(), options_.disconnect_grace);
-}
-
 milliseconds Agent::StopGrace(const AttemptKey& key, StopCause cause) const {
   if (cause == StopCause::kMoveOn) return options_.move_grace;
   if (cause == StopCause::kCancel) return options_.cancel_grace;
@@ -410,7 +385,7 @@ milliseconds Agent::StopGrace(const AttemptKey& key, StopCause cause) const {
 void Agent::CheckDisconnectGrace() {
   if (sync_.last_answer() == SteadyTime::min()) return;
   for (const auto& [key, attempt] : attempts_.all()) {
-    if (now_ >= AloneUntil(attempt)) StopAttempt(key, StopCause::kCutOff);
+    if (now_ >= AloneUntil(attempt, sync_, options_.disconnect_grace)) StopAttempt(key, StopCause::kCutOff);
   }
 }
 

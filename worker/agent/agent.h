@@ -8,12 +8,14 @@
 #include <optional>
 #include <poll.h>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
 
 #include "mantissa/v1/worker_service.pb.h"
 #include "process/clock.h"
+#include "process/log.h"
 #include "process/roots.h"
 #include "worker/agent/desired_state.h"
 #include "worker/agent/devices/dcgm_feed.h"
@@ -134,13 +136,15 @@ class Agent {
   void StartAttempt(const v1::DesiredAttempt& desired);
   // Empty for one that is not held any more.
   std::string TraceOf(const AttemptKey& key) const;
+  // A line about an attempt, which it names before the other fields.
+  void LogOf(const AttemptKey& key, process::Level level, std::string_view message,
+             std::vector<process::LogField> fields = {}) const;
   void StopAttempt(const AttemptKey& key, StopCause cause);
   void Abandon(const AttemptKey& key);
   void Forget(const AttemptKey& key);
   void Upload(const v1::ArtifactRequest& request);
 
   // See Note [Cut off].
-  process::SteadyTime AloneUntil(const HeldAttempt& attempt) const;
   std::chrono::milliseconds StopGrace(const AttemptKey& key, StopCause cause) const;
   void CheckDisconnectGrace();
   void UpdateMetrics();
