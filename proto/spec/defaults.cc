@@ -153,8 +153,8 @@ v1::JobSpec ResolveDefaults(const v1::JobSpec& spec) {
   v1::TimeoutSpec& timeouts = *resolved.mutable_timeouts();
   const bool start = timeouts.has_start();
   const bool stall = timeouts.has_stall();
-  DefaultSeconds(start, timeouts.mutable_start(), 60);
-  DefaultSeconds(stall, timeouts.mutable_stall(), 300);
+  DefaultSeconds(start, timeouts.mutable_start(), kDefaultStart.count());
+  DefaultSeconds(stall, timeouts.mutable_stall(), kDefaultStall.count());
   if (resolved.on_disconnect() == v1::JobSpec::ON_DISCONNECT_UNSPECIFIED) resolved.set_on_disconnect(v1::JobSpec::KEEP);
   if (resolved.has_training()) ResolveTraining(*resolved.mutable_training());
   if (resolved.has_study()) ResolveStudy(*resolved.mutable_study());

@@ -2,6 +2,7 @@
 // job that is queued.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 
 #include "mantissa/v1/job.pb.h"
@@ -30,6 +31,9 @@ std::int64_t KnownIterations(const v1::TrainingSpec& training);
 
 // What a preset sets; every field is filled.
 v1::LossScaleSpec LossScalePreset(v1::LossScaleSpec::Preset preset);
+
+// How long an attempt may take to start, and be silent, where the spec does not say it.
+inline constexpr std::chrono::seconds kDefaultStart{60}, kDefaultStall{300};
 
 // Rollbacks of a job whose spec does not say it.
 inline constexpr std::int32_t kDefaultMaxRollbacks = 3;

@@ -4,12 +4,11 @@
 #include <cstdlib>
 #include <utility>
 
+#include "proto/spec/defaults.h"
 #include "server/core/encoded_field.h"
 #include "server/core/proto_time.h"
 
 namespace mantissa::server {
-
-using std::chrono::seconds;
 
 JobTerms TermsOf(const v1::JobSpec& resolved) {
   const v1::TimeoutSpec& limits = resolved.timeouts();
@@ -19,8 +18,8 @@ JobTerms TermsOf(const v1::JobSpec& resolved) {
           .timeouts = {.queue = ToMilliseconds(limits.queue(), kLongestDuration),
                        .attempt = ToMilliseconds(limits.attempt(), kLongestDuration),
                        .total = ToMilliseconds(limits.total(), kLongestDuration),
-                       .start = ToMilliseconds(limits.start(), seconds(60)),
-                       .stall = ToMilliseconds(limits.stall(), seconds(300))}};
+                       .start = ToMilliseconds(limits.start(), spec::kDefaultStart),
+                       .stall = ToMilliseconds(limits.stall(), spec::kDefaultStall)}};
 }
 
 std::string EncodeSpecs(const v1::JobSpec& spec, const v1::JobSpec& resolved) {
