@@ -55,11 +55,31 @@ absl::StatusOr<bool> ReadLogsStream::IsComplete(const v1::Attempt& attempt) {
   return !may_speak;
 }
 
+absl::StatusOr<std::optional<v1::ReadLogsResponse>> ReadLogsStream::ReadFrame() {
+  const auto stream = request_.stream() == v1::LogStream::NAME_UNSPECIFIED ? v1::LogStream::STDERR : request_.stream();
+  absl::StatusOr<LogChunk> chunk =
+      backend().blobs.ReadLog({request_.job_id(), attempt_, request_.rank(), stream}, offset_, kFrameBytes);
+  if (!chunk.ok()) return chunk.status();
+  if (chunk->data.empty()) return std::nullopt;
+  v1::ReadLogsResponse frame;
+  frame.set_offset(chunk->offset);
+  frame.set_attempt(attempt_);
+  frame.set_dropped_bytes(chunk->dropped_bytes);
+  offset_ = chunk->offset + static_cast<int64_t>(chunk->data.size());
+  frame.set_data(std::move(chunk->data));
+  return frame;
+}
+
 ReadLogsStream::Next ReadLogsStream::Step() {
   if (!subscription_) {
     absl::Status status = Check();
     if (!status.ok()) return status;
     subscription_.emplace(backend().log_signal, request_.job_id(), shared_from_this());
+  } else if (attempt_ != 0) {
+    // What is there is sent before anybody is asked what the attempt is at: a long log is many frames.
+    absl::StatusOr<std::optional<v1::ReadLogsResponse>> frame = ReadFrame();
+    if (!frame.ok()) return frame.status();
+    if (frame->has_value()) return **std::move(frame);
   }
   // In this order: when nobody may add to the log any more, what is read after it is all there is.
   absl::StatusOr<v1::Job> job = ReadJob(backend(), caller(), request_.job_id());
@@ -74,23 +94,12 @@ ReadLogsStream::Next ReadLogsStream::Step() {
                                ? "attempt: the job has not been tried yet, so there are no logs"
                                : "attempt: the job has no attempt " + std::to_string(request_.attempt()));
   }
-  absl::StatusOr<bool> complete = request_.follow() ? IsComplete(**attempt) : true;
+  const absl::StatusOr<bool> complete = request_.follow() ? IsComplete(**attempt) : true;
   if (!complete.ok()) return complete.status();
-
-  const auto stream = request_.stream() == v1::LogStream::NAME_UNSPECIFIED ? v1::LogStream::STDERR : request_.stream();
-  absl::StatusOr<LogChunk> chunk =
-      backend().blobs.ReadLog({request_.job_id(), attempt_, request_.rank(), stream}, offset_, kFrameBytes);
-  if (!chunk.ok()) return chunk.status();
-  if (chunk->data.empty()) {
-    return *complete ? Next(absl::OkStatus()) : Next(Sleep{});
-  }
-  v1::ReadLogsResponse frame;
-  frame.set_offset(chunk->offset);
-  frame.set_attempt(attempt_);
-  frame.set_dropped_bytes(chunk->dropped_bytes);
-  offset_ = chunk->offset + static_cast<int64_t>(chunk->data.size());
-  frame.set_data(std::move(chunk->data));
-  return frame;
+  absl::StatusOr<std::optional<v1::ReadLogsResponse>> frame = ReadFrame();
+  if (!frame.ok()) return frame.status();
+  if (frame->has_value()) return **std::move(frame);
+  return *complete ? Next(absl::OkStatus()) : Next(Sleep{});
 }
 
 }  // namespace mantissa::server

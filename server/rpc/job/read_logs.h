@@ -26,6 +26,8 @@ class ReadLogsStream final : public FrameStream<v1::ReadLogsResponse> {
   absl::StatusOr<std::optional<v1::Attempt>> FindAttempt();
   // The attempt is over, and nobody may add to its log any more.
   absl::StatusOr<bool> IsComplete(const v1::Attempt& attempt);
+  // What the log has from the offset on, as much of it as one frame takes; nullopt when there is nothing now.
+  absl::StatusOr<std::optional<v1::ReadLogsResponse>> ReadFrame();
 
   const v1::ReadLogsRequest request_;
   std::optional<WakeSignal::Subscription> subscription_;
