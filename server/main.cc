@@ -36,7 +36,7 @@ constexpr int kUsage = 2;
 absl::Status WriteAddressFile(const std::string& path, const RunningServer& server) {
   const std::string temporary = path + ".new";
   std::ofstream file(temporary, std::ios::trunc);
-  file << server.address() << "\n" << server.metrics_address() << "\n";
+  file << server.address() << "\n" << server.metrics_address() << "\n" << server.health_address() << "\n";
   file.close();
   std::error_code error;
   if (file) std::filesystem::rename(temporary, path, error);

@@ -74,7 +74,7 @@ ServerMetrics::ServerMetrics()
                              "Calls that were not let in, by reason: who calls is not known, may not, or has had the "
                              "share of its tenant.")),
       ended_connections(
-          Counters(*registry, "mantissa_ended_connections_total",
+          Counters(*of_every_server, "mantissa_ended_connections_total",
                    "Connections ended because they sent most while the server's memory grew too fast, or because "
                    "their address opened calls only to reset them.")
               .Add({})),

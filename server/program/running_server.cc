@@ -69,6 +69,8 @@ struct RunningServer::Parts {
   [[noreturn]] static void End(const std::string& what, const absl::Status& why, const std::string& remedy);
   absl::Status StartCommits();
   absl::Status StartServing();
+  // Of whatever serves at `address` from now on: what a server before it counted says nothing of it.
+  void GuardPorts();
   absl::StatusOr<int> SeedJobMetrics();
   void AfterTransaction(const TransactionReport& report);
   std::string DatabaseFile() const { return options.data_dir + "/mantissa.db"; }
@@ -257,13 +259,19 @@ absl::Status RunningServer::Parts::StartServing() {
   if (!started.ok()) return started.status();
   grpc = *std::move(started);
   if (address.empty()) address = grpc->address();
-  flood_guard = std::make_unique<FloodGuard>(ParseListenAddress(address)->port, clock, metrics);
+  GuardPorts();
   metrics.active.Set(1);
   if (health) health->SetReady(true);
   metrics_page->Serve({*commit, job_metrics, lock ? "" : DatabaseFile() + "-wal"});
   process::MutexLock held(mutex);
   serving = true;
   return absl::OkStatus();
+}
+
+void RunningServer::Parts::GuardPorts() {
+  std::vector<int> ports = {ParseListenAddress(address)->port};
+  if (health) ports.push_back(ParseListenAddress(health->address())->port);
+  flood_guard = std::make_unique<FloodGuard>(ports, clock, metrics);
 }
 
 // Note [Standing by]
@@ -279,6 +287,7 @@ absl::Status RunningServer::Parts::StandBy() {
   if (!started.ok()) return started.status();
   standby = *std::move(started);
   address = standby->address();
+  GuardPorts();
   takes_over = std::thread([this] {
     const absl::Status status = TakeOver();
     process::MutexLock held(mutex);

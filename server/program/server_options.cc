@@ -21,7 +21,10 @@ std::vector<process::Setting> DeclareSettings(ServerOptions& options) {
        "password belongs into PGPASSWORD or ~/.pgpass. Logs and artifacts stay in data-dir, which all of them reach.",
        &options.postgres,
        {.secret = true}},
-      {"address-file", "File that gets the bound addresses once the server is ready: API, then metrics, one a line.",
+      {"address-file",
+       "File that gets the bound addresses once the server is ready: API, metrics, health, one a line; empty where "
+       "there "
+       "is none.",
        &options.address_file},
       {"insecure-allow-remote",
        "Listen on addresses that other machines reach though nothing protects them: the API without TLS or "

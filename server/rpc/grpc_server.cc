@@ -6,13 +6,13 @@
 #include "grpc/support/time.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
-#include "grpcpp/resource_quota.h"
 #include "grpcpp/server_builder.h"
 
 #include "process/log.h"
 #include "server/rpc/access/tls.h"
 #include "server/rpc/listen_address.h"
 #include "server/rpc/status.h"
+#include "server/rpc/transport_limits.h"
 
 namespace mantissa::server {
 namespace {
@@ -20,30 +20,6 @@ namespace {
 // gRPC's own lines become ours. What it says of a single connection is a client's affair and of no use to an operator.
 void LogLikeUs(gpr_log_func_args* args) {
   if (args->severity == GPR_LOG_SEVERITY_ERROR) process::Log(process::Level::kDebug, args->message, {{"from", "grpc"}});
-}
-
-int Milliseconds(std::chrono::milliseconds duration) { return static_cast<int>(duration.count()); }
-
-void SetLimits(const GrpcServerOptions& options, grpc::ServerBuilder& builder) {
-  builder.SetMaxReceiveMessageSize(options.max_receive_bytes);
-  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, options.max_metadata_bytes);
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams_per_connection);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
-                             Milliseconds(options.min_ping_interval));
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(options.keepalive_interval));
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Milliseconds(options.keepalive_timeout));
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  // On, as it is by default, a second server would share the port and take half of the calls.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 1);  // the counts of Note [Resets]
-  grpc::ResourceQuota quota("mantissa-server");
-  quota.Resize(options.max_transport_bytes);
-  builder.SetResourceQuota(quota);
-  // Reflection is the one synchronous service; it needs no more than a thread at a time.
-  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
-  builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
-  builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 1);
 }
 
 }  // namespace
@@ -72,7 +48,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions 
   if (!listen.ok()) return listen.status();
   std::unique_ptr<GrpcServer> server(new GrpcServer(backend, std::move(identity)));
   grpc::ServerBuilder builder;
-  SetLimits(options, builder);
+  SetTransportLimits(builder);
   int port = 0;
   const std::shared_ptr<grpc::ServerCredentials> credentials = MakeServerCredentials(options.tls);
   if (options.authenticates) GuardBy(backend.access, backend.clock, backend.metrics, *credentials);

@@ -29,16 +29,6 @@ struct GrpcServerOptions {
   process::TlsFiles tls;
   // Asks who calls; then only the method table lets anybody in.
   bool authenticates = false;
-  // Of the transport: what is being received and sent. Beyond it connections are refused, and reads wait.
-  size_t max_transport_bytes = size_t{192} << 20;
-  int max_receive_bytes = 4 << 20;
-  int max_metadata_bytes = 64 << 10;
-  int max_streams_per_connection = 100;
-  // Agents ping every 5 s; who pings more often than this is told ENHANCE_YOUR_CALM.
-  std::chrono::milliseconds min_ping_interval{4'000};
-  // A peer that has gone without a word is noticed after these two, and its streams end.
-  std::chrono::milliseconds keepalive_interval{60'000};
-  std::chrono::milliseconds keepalive_timeout{20'000};
 };
 
 // The API on a socket, with health ("" says that the process lives, "mantissa.v1.JobService" that it takes calls) and

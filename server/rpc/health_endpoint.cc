@@ -6,6 +6,8 @@
 
 #include "server/rpc/grpc_server.h"
 #include "server/rpc/listen_address.h"
+#include "server/rpc/transport_limits.h"
+#include "server/rpc/without_reflection.h"
 
 namespace mantissa::server {
 
@@ -15,10 +17,8 @@ absl::StatusOr<std::unique_ptr<HealthEndpoint>> HealthEndpoint::Start(const std:
   if (!address.ok()) return address.status();
   std::unique_ptr<HealthEndpoint> health(new HealthEndpoint);
   grpc::ServerBuilder builder;
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
-  builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
-  builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 1);
+  SetTransportLimits(builder);
+  TakeAwayReflection(builder);
   int port = 0;
   builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
   health->server_ = builder.BuildAndStart();

@@ -10,6 +10,8 @@
 #include "server/rpc/grpc_server.h"
 #include "server/rpc/listen_address.h"
 #include "server/rpc/status.h"
+#include "server/rpc/transport_limits.h"
+#include "server/rpc/without_reflection.h"
 
 namespace mantissa::server {
 
@@ -30,12 +32,8 @@ absl::StatusOr<std::unique_ptr<StandbyServer>> StandbyServer::Start(const std::s
   if (!address.ok()) return address.status();
   std::unique_ptr<StandbyServer> standby(new StandbyServer);
   grpc::ServerBuilder builder;
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  // A worker pings every server that it is connected to; told to calm down by one, it pings the active one less, too.
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
-                             static_cast<int>(GrpcServerOptions().min_ping_interval.count()));
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  SetTransportLimits(builder);
+  TakeAwayReflection(builder);
   int port = 0;
   builder.AddListeningPort(listen, MakeServerCredentials(tls), &port);
   builder.RegisterCallbackGenericService(&standby->service_);

@@ -4,6 +4,7 @@ import re
 import socket
 import ssl
 
+import grpc
 import pytest
 from google.protobuf import empty_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -47,6 +48,8 @@ def outcome(call):
 
 
 def test_what_each_port_answers_without_credentials(secured):  # noqa: F811
+    secured.server.kill()
+    secured.start_server(MANTISSA_HEALTH_LISTEN="127.0.0.1:0")
     worker = secured.start_worker()
     seen = {}
     api = "API, 50051"
@@ -67,6 +70,15 @@ def test_what_each_port_answers_without_credentials(secured):  # noqa: F811
     assert b"HTTP" not in plain and b"mantissa" not in plain.lower(), plain
     seen[api, "plain text"] = "the connection is closed"
 
+    probes = "health, 50052 (--health-listen)"
+    address_of_probes = (secured.folder / "address").read_text().split()[2]
+    with grpc.insecure_channel(address_of_probes) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        assert health.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.SERVING
+        seen[probes, "grpc.health.v1.Health"] = "OK"
+        seen[probes, "any other method"] = " or ".join(sorted({
+            outcome(lambda: method.call(channel, method.request())) for method in methods if "Health" not in method.name}))
+
     metrics = "/metrics of the server, 9464"
     status, text = get(secured.metrics, "/metrics")
     assert status == 200 and "mantissa_rpcs_total" in text
@@ -83,7 +95,8 @@ def test_what_each_port_answers_without_credentials(secured):  # noqa: F811
 
     assert seen == listed(), "SECURITY.md says what is true"
     # And there is no port that is not in the list.
-    ports = {int(secured.address.rsplit(":", 1)[1]), int(secured.metrics.rsplit(":", 1)[1]), int(port)}
+    ports = {int(secured.address.rsplit(":", 1)[1]), int(secured.metrics.rsplit(":", 1)[1]),
+             int(address_of_probes.rsplit(":", 1)[1]), int(port)}
     assert listening(secured.processes(secured.server)) | listening(secured.processes(worker)) == ports
 
 

@@ -48,7 +48,7 @@ def families(server):
 def test_who_stands_by_shows_that_and_its_process_and_all_the_rest_once_it_serves(pair):
     active = pair.active()
     shown, text = families(pair.servers[1 - active])
-    assert shown == {"mantissa_server_active", "mantissa_server_build_info",
+    assert shown == {"mantissa_ended_connections_total", "mantissa_server_active", "mantissa_server_build_info",
                      "mantissa_server_certificate_expiry_timestamp_seconds"}
     assert value_in(text, "mantissa_server_active") == 0 and value_in(text, "process_resident_memory_bytes") > 0
     shown, text = families(pair.servers[active])

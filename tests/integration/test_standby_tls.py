@@ -10,7 +10,7 @@ from conftest import BIN, until
 from observed import value_in
 from secured import Secured, refusal
 from standby_pair import Pair, started
-from test_access import jobs_of
+from test_access import jobs_of, served
 from test_standby import families
 
 
@@ -92,12 +92,17 @@ def has_read_tokens(server):
     return "the tokens have been read again" in server.log_text()
 
 
-def asked(pair, number, token):
-    """What one server refuses a listing with, whatever its health says; None where it answers."""
+def channel_to(pair, number, token):
+    """To one server, whatever its health says."""
     credentials = grpc.ssl_channel_credentials((pair.certs / "ca.pem").read_bytes())
     if token:
         credentials = grpc.composite_channel_credentials(credentials, grpc.access_token_call_credentials(token))
-    with grpc.secure_channel(pair.addresses[number], credentials, options=Secured.CHANNEL_OPTIONS) as channel:
+    return grpc.secure_channel(pair.addresses[number], credentials, options=Secured.CHANNEL_OPTIONS)
+
+
+def asked(pair, number, token):
+    """What it refuses a listing with; None where it answers."""
+    with channel_to(pair, number, token) as channel:
         return refusal(lambda: jobs_of(channel, pair).ListJobs(pair.pb("job_service").ListJobsRequest()))
 
 
@@ -108,6 +113,10 @@ def test_who_stands_by_says_so_to_everybody_and_asks_who_calls_once_it_serves(pa
     # There is nothing behind it to be let in to, so it asks nobody; the word is all that is to be had from it.
     for token in (None, nobody, pair.root):
         assert asked(pair, standby, token) == ("UNAVAILABLE", "STANDBY")
+    with pair.channel_to(active) as serving, channel_to(pair, standby, nobody) as channel:
+        methods = [method for method in served(serving) if "Health" not in method.name]
+        refused = {refusal(lambda: method.call(channel, method.request())) for method in methods}
+    assert len(methods) > 20 and refused == {("UNAVAILABLE", "STANDBY")}, "reflection, too"
     address = pair.addresses[standby]
     with grpc.insecure_channel(address, options=Secured.CHANNEL_OPTIONS) as channel:
         listing = pair.pb("job_service").ListJobsRequest()

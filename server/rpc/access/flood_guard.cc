@@ -41,8 +41,8 @@ void ReturnFreedMemory() {
 // sends a great deal for good reasons, an artifact, keeps no memory of ours and is met only beside a flood; he tries
 // again. Where memory grows and little comes in (a large answer, a cache that fills), nobody is met.
 
-FloodGuard::FloodGuard(int port, const process::Clock& clock, ServerMetrics& metrics)
-    : port_(port), clock_(clock), metrics_(metrics), resets_(port, metrics), thread_([this] {
+FloodGuard::FloodGuard(const std::vector<int>& ports, const process::Clock& clock, ServerMetrics& metrics)
+    : ports_(ports), clock_(clock), metrics_(metrics), resets_(ports, metrics), thread_([this] {
         const process::SteadyTime now = clock_.Now();
         if (now >= next_memory_look_) LookAtMemory(now);
         resets_.Look(now);
@@ -51,13 +51,13 @@ FloodGuard::FloodGuard(int port, const process::Clock& clock, ServerMetrics& met
 
 void FloodGuard::LookAtMemory(process::SteadyTime now) {
   next_memory_look_ = now + kInterval;
-  if (judge_.IsDue(now)) judge_.Begin(now, ListInboundConnections(port_));
+  if (judge_.IsDue(now)) judge_.Begin(now, ListInboundConnections(ports_));
   const std::int64_t growth = judge_.Growth(process::ResidentBytes());
   if (growth == 0) return;
-  const std::optional<InboundConnection> sender = judge_.WhoSends(ListInboundConnections(port_), growth);
+  const std::optional<InboundConnection> sender = judge_.WhoSends(ListInboundConnections(ports_), growth);
   if (!sender) return;
   ReturnFreedMemory();
-  if (judge_.Growth(process::ResidentBytes()) == 0 || !EndConnection(*sender, port_)) return;
+  if (judge_.Growth(process::ResidentBytes()) == 0 || !EndConnection(*sender)) return;
   metrics_.ended_connections.Increment();
   process::Log(process::Level::kWarning, "memory ran short and the connection that sent most was ended",
                {{"peer", sender->peer}, {"received_bytes", std::to_string(sender->received_bytes)}});

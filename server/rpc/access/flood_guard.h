@@ -1,5 +1,7 @@
 #pragma once
 
+#include <vector>
+
 #include "process/clock.h"
 #include "process/regular_thread.h"
 #include "server/metrics/server_metrics.h"
@@ -14,13 +16,13 @@ namespace mantissa::server {
 // Has a thread of its own. Thread-safe.
 class FloodGuard {
  public:
-  // Of the connections that come in by `port`. The clock and the metrics outlive it.
-  FloodGuard(int port, const process::Clock& clock, ServerMetrics& metrics);
+  // Of the connections that come in by one of `ports`. The clock and the metrics outlive it.
+  FloodGuard(const std::vector<int>& ports, const process::Clock& clock, ServerMetrics& metrics);
 
  private:
   void LookAtMemory(process::SteadyTime now);
 
-  const int port_;
+  const std::vector<int> ports_;
   const process::Clock& clock_;
   ServerMetrics& metrics_;
   // The looking thread's alone.

@@ -1,5 +1,6 @@
 #include "server/rpc/access/inbound_connections.h"
 
+#include <algorithm>
 #include <arpa/inet.h>
 #include <charconv>
 #include <cstring>
@@ -56,20 +57,21 @@ std::optional<Address> AddressOf(Ask ask, int descriptor) {
   return address;
 }
 
-std::optional<InboundConnection> Look(int descriptor, int port) {
+std::optional<InboundConnection> Look(int descriptor, const std::vector<int>& ports) {
   const std::optional<Address> here = AddressOf(::getsockname, descriptor);
-  if (!here || here->port() != port) return std::nullopt;
+  if (!here || std::find(ports.begin(), ports.end(), here->port()) == ports.end()) return std::nullopt;
   const std::optional<Address> there = AddressOf(::getpeername, descriptor);
   if (!there) return std::nullopt;  // it listens
   tcp_info info{};
   socklen_t size = sizeof(info);
   if (::getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return std::nullopt;
-  return InboundConnection{descriptor, there->text(), static_cast<std::int64_t>(info.tcpi_bytes_received)};
+  return InboundConnection{descriptor, here->port(), there->text(),
+                           static_cast<std::int64_t>(info.tcpi_bytes_received)};
 }
 
 }  // namespace
 
-std::vector<InboundConnection> ListInboundConnections(int port) {
+std::vector<InboundConnection> ListInboundConnections(const std::vector<int>& ports) {
   std::vector<InboundConnection> connections;
   const std::unique_ptr<DIR, CloseFolder> folder(::opendir("/proc/self/fd"));
   if (!folder) return connections;
@@ -77,18 +79,18 @@ std::vector<InboundConnection> ListInboundConnections(int port) {
     const std::string_view name = entry->d_name;
     int descriptor = -1;
     if (std::from_chars(name.data(), name.data() + name.size(), descriptor).ec != std::errc{}) continue;
-    if (std::optional<InboundConnection> connection = Look(descriptor, port)) {
+    if (std::optional<InboundConnection> connection = Look(descriptor, ports)) {
       connections.push_back(*std::move(connection));
     }
   }
   return connections;
 }
 
-bool EndConnection(const InboundConnection& connection, int port) {
+bool EndConnection(const InboundConnection& connection) {
   // A descriptor of our own holds what it stands for, so that nothing else can be meant by it after the look.
   const process::FileDescriptor held(::fcntl(connection.descriptor, F_DUPFD_CLOEXEC, 0));
   if (!held.valid()) return false;
-  const std::optional<InboundConnection> found = Look(held.get(), port);
+  const std::optional<InboundConnection> found = Look(held.get(), {connection.port});
   if (!found || found->peer != connection.peer) return false;
   // Into a socket without a peer: what is on its way, either way, is dropped, and the peer is sent a reset. After
   // shutdown() whoever reads from it would first read all that has come, and a peer whose window is shut hear nothing.

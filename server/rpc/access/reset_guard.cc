@@ -73,10 +73,10 @@ void ResetGuard::Look(process::SteadyTime now) {
 }
 
 void ResetGuard::End(process::SteadyTime now, const std::vector<std::string>& resetting) {
-  for (const InboundConnection& connection : ListInboundConnections(port_)) {
+  for (const InboundConnection& connection : ListInboundConnections(ports_)) {
     const bool resets = std::find(resetting.begin(), resetting.end(), connection.peer) != resetting.end();
     if (!resets && !judge_.IsBarred(now, connection.peer)) continue;
-    if (!EndConnection(connection, port_)) continue;
+    if (!EndConnection(connection)) continue;
     metrics_.ended_connections.Increment();
     Log(now, connection.peer);
   }

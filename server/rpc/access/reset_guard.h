@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "process/clock.h"
@@ -14,8 +15,8 @@ namespace mantissa::server {
 // address after that (Note [Resets]). Not thread-safe.
 class ResetGuard {
  public:
-  // Of the connections that come in by `port`. The metrics outlive it.
-  ResetGuard(int port, ServerMetrics& metrics) : port_(port), metrics_(metrics) {}
+  // Of the connections that come in by one of `ports`. The metrics outlive it.
+  ResetGuard(std::vector<int> ports, ServerMetrics& metrics) : ports_(std::move(ports)), metrics_(metrics) {}
 
   // As often as one likes: takes a small part of the processor at most.
   void Look(process::SteadyTime now);
@@ -28,7 +29,7 @@ class ResetGuard {
   void End(process::SteadyTime now, const std::vector<std::string>& resetting);
   void Log(process::SteadyTime now, const std::string& peer);
 
-  const int port_;
+  const std::vector<int> ports_;
   ServerMetrics& metrics_;
   ResetJudge judge_{ResetJudgeOptions{}};
   std::int64_t calls_seen_ = 0;

@@ -2,7 +2,7 @@
 
     python flood.py ADDRESS CA TOKEN_FILE streams|resets|rotation|messages|metadata COUNT
 
-`rotation`: resets, on a new connection as soon as there have been as many as one may have open.
+`rotation`: resets, on a new connection as soon as there have been as many as one may have open. CA is - for clear text.
 
 Prints what became of it as JSON: how many were tried and begun, and how the server ended them. Comes from an address of
 its own, as from another machine.
@@ -52,14 +52,18 @@ def header(name, value):
 class Connection:
     def __init__(self, address, ca, token):
         host, port = address.rsplit(":", 1)
-        context = ssl.create_default_context(cafile=ca)
-        context.set_alpn_protocols(["h2"])
         self.authority, self.token, self.next = address.encode(), token.encode(), 1
         self.ends, self.unread, self.gone = collections.Counter(), b"", False
         # Flow control (RFC 9113, section 5.2): of the connection, of a new stream, of those that send.
         self.room, self.first_room, self.rooms = 65_535, 65_535, {}
         plain = socket.create_connection((host, int(port)), timeout=60, source_address=("127.0.0.2", 0))
-        self.socket = context.wrap_socket(plain, server_hostname=host)
+        if ca == "-":
+            self.socket, self.pending = plain, lambda: 0
+        else:
+            context = ssl.create_default_context(cafile=ca)
+            context.set_alpn_protocols(["h2"])
+            self.socket = context.wrap_socket(plain, server_hostname=host)
+            self.pending = self.socket.pending  # what was received and is not in the kernel any more
         self.send(PREFACE + frame(SETTINGS, 0, 0))
 
     def send(self, data):
@@ -83,7 +87,7 @@ class Connection:
 
     def read(self, wait):
         """What the server has said meanwhile; counts the ends of streams."""
-        while not self.gone and (self.socket.pending() or select.select([self.socket], [], [], wait)[0]):
+        while not self.gone and (self.pending() or select.select([self.socket], [], [], wait)[0]):
             wait = 0
             try:
                 data = self.socket.recv(1 << 16)

@@ -3,6 +3,7 @@ what CI does; 10 is the promise's own: 10,000 streams. Streams that are opened a
 
 What the other tenant waits for is the server's doing only where client, server and flood do not wait for processors. On
 few of them MANTISSA_FLOOD_PRIORITIES=1, as root, puts the client before the server and both before the flood."""
+import contextlib
 import json
 import math
 import os
@@ -15,6 +16,8 @@ import urllib.request
 
 import grpc
 import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from conftest import closing, until
 from figures import emit
@@ -80,6 +83,19 @@ def p99(took):
     return sorted(took)[math.ceil(len(took) * 0.99) - 1]
 
 
+@contextlib.contextmanager
+def flooding(address, ca, token_file, kind):
+    """A flood, until it is left: what was opened stays open."""
+    flood = subprocess.Popen([sys.executable, pathlib.Path(__file__).with_name("flood.py"), address, ca, token_file,
+                              kind.split()[0], str(FLOODS[kind])],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield flood
+    finally:
+        flood.stdin.close()
+        flood.wait()
+
+
 @pytest.mark.parametrize("kind", FLOODS)
 @pytest.mark.usefixtures("priorities")
 def test_a_flood_of_one_tenant_leaves_room_for_the_others(shared, tmp_path, kind):
@@ -101,12 +117,9 @@ def test_a_flood_of_one_tenant_leaves_room_for_the_others(shared, tmp_path, kind
 
     quiet = took_ms(look, lambda calls: calls < QUIET_CALLS)
     before = memory_mib(shared.server, "VmRSS")
-    flood = subprocess.Popen([sys.executable, pathlib.Path(__file__).with_name("flood.py"), shared.address,
-                              shared.certs / "ca.pem", token_file, kind.split()[0], str(FLOODS[kind])],
-                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    if PRIORITIES:
-        put_first(flood.pid, 1)
-    try:
+    with flooding(shared.address, shared.certs / "ca.pem", token_file, kind) as flood:
+        if PRIORITIES:
+            put_first(flood.pid, 1)
         os.set_blocking(flood.stdout.fileno(), False)
         said = []
 
@@ -124,9 +137,6 @@ def test_a_flood_of_one_tenant_leaves_room_for_the_others(shared, tmp_path, kind
             assert watchers(shared) == 0, "no such call was let in"
         open_mib = memory_mib(shared.server, "VmRSS")
         most_mib = memory_mib(shared.server, "VmHWM")
-    finally:
-        flood.stdin.close()
-        flood.wait()
     told = said[0]
     print(told)
     assert told["tried"] >= FLOODS[kind]
@@ -157,6 +167,24 @@ def test_a_flood_of_one_tenant_leaves_room_for_the_others(shared, tmp_path, kind
                                 ("other_tenant_calls", len(flooded), "calls"),
                                 ("other_tenant_refused", len(refused), "calls")]:
         emit(f"flood_of_{kind.replace(' ', '_')}", figure, round(value, 3), unit, FLOODS[kind], None, command)
+
+
+def test_a_flood_of_the_port_of_probes_is_met(tmp_path):
+    """Which has no TLS and asks nobody: whoever reaches it may flood it, and a probe that fails has the server restarted."""
+    token_file = tmp_path / "no.token"
+    token_file.write_text("none")
+    with closing(Secured(tmp_path)) as it:
+        it.start_server(MANTISSA_HEALTH_LISTEN="127.0.0.1:0")
+        address = (it.folder / "address").read_text().split()[2]
+        with grpc.insecure_channel(address) as channel, flooding(address, "-", token_file, "resets") as flood:
+            probe = HealthStub(channel).Check
+            os.set_blocking(flood.stdout.fileno(), False)
+            while not (told := flood.stdout.readline()):
+                assert flood.poll() is None, "the flood ended before it had said what became of it"
+                assert probe(HealthCheckRequest(), timeout=60).status == HealthCheckResponse.SERVING
+            print(told)
+            assert ended_connections(it) > 0, "who opens calls only to reset them is met"
+            assert memory_mib(it.server, "VmHWM") <= MOST_MIB
 
 
 def test_what_is_too_large_is_refused_and_nothing_else_is_harmed(shared):

@@ -106,7 +106,7 @@ TEST(InboundConnectionTest, NamesAnIpv4PeerAsSuchWhereTheListenerTakesBothKinds)
   const process::FileDescriptor client(::socket(AF_INET, SOCK_STREAM, 0));
   ASSERT_EQ(::connect(client.get(), reinterpret_cast<sockaddr*>(&four), sizeof(four)), 0);
   const process::FileDescriptor accepted(::accept(listener.get(), nullptr, nullptr));
-  const std::vector<InboundConnection> connections = ListInboundConnections(ntohs(any.sin6_port));
+  const std::vector<InboundConnection> connections = ListInboundConnections({ntohs(any.sin6_port)});
   ASSERT_EQ(connections.size(), 1u);
   EXPECT_THAT(connections[0].peer, testing::StartsWith("127.0.0.1:"));
 }
@@ -140,7 +140,7 @@ TEST_F(InboundConnectionsTest, AreThoseThatCameInAndWhatTheyHaveSent) {
   ASSERT_EQ(::send(client_.get(), sent.data(), sent.size(), 0), 1234);
   std::string read(1234, ' ');
   ASSERT_EQ(::recv(accepted_.get(), read.data(), read.size(), MSG_WAITALL), 1234);
-  const std::vector<InboundConnection> connections = ListInboundConnections(port_);
+  const std::vector<InboundConnection> connections = ListInboundConnections({port_});
   ASSERT_EQ(connections.size(), 1u) << "neither the listener nor the client's end";
   EXPECT_EQ(connections[0].descriptor, accepted_.get());
   EXPECT_EQ(connections[0].received_bytes, 1234);
@@ -149,27 +149,27 @@ TEST_F(InboundConnectionsTest, AreThoseThatCameInAndWhatTheyHaveSent) {
 
 TEST_F(InboundConnectionsTest, EndAtOnceForBothWhateverIsOnItsWay) {
   ASSERT_EQ(::send(client_.get(), "x", 1, 0), 1);
-  const InboundConnection connection = ListInboundConnections(port_).at(0);
-  EXPECT_TRUE(EndConnection(connection, port_));
+  const InboundConnection connection = ListInboundConnections({port_}).at(0);
+  EXPECT_TRUE(EndConnection(connection));
   char byte = 0;
   EXPECT_EQ(::recv(accepted_.get(), &byte, 1, 0), -1) << "not what had come before";
   EXPECT_EQ(errno, ECONNRESET);
   EXPECT_EQ(::recv(client_.get(), &byte, 1, 0), -1);
   EXPECT_EQ(errno, ECONNRESET);
-  EXPECT_TRUE(ListInboundConnections(port_).empty());
-  EXPECT_FALSE(EndConnection(connection, port_)) << "it has ended";
+  EXPECT_TRUE(ListInboundConnections({port_}).empty());
+  EXPECT_FALSE(EndConnection(connection)) << "it has ended";
   accepted_.Close();
-  EXPECT_TRUE(ListInboundConnections(port_).empty());
+  EXPECT_TRUE(ListInboundConnections({port_}).empty());
 }
 
 TEST_F(InboundConnectionsTest, WhatHasTakenTheirDescriptorMeanwhileIsLeftAlone) {
-  InboundConnection gone = ListInboundConnections(port_).at(0);
+  InboundConnection gone = ListInboundConnections({port_}).at(0);
   gone.peer = "127.0.0.1:1";
-  EXPECT_FALSE(EndConnection(gone, port_)) << "another connection";
+  EXPECT_FALSE(EndConnection(gone)) << "another connection";
   gone.descriptor = listener_.get();
-  EXPECT_FALSE(EndConnection(gone, port_)) << "no connection";
+  EXPECT_FALSE(EndConnection(gone)) << "no connection";
   gone.descriptor = 1 << 20;
-  EXPECT_FALSE(EndConnection(gone, port_)) << "nothing";
+  EXPECT_FALSE(EndConnection(gone)) << "nothing";
   ASSERT_EQ(::send(client_.get(), "x", 1, 0), 1);
   char byte = 0;
   EXPECT_EQ(::recv(accepted_.get(), &byte, 1, 0), 1) << "it goes on";

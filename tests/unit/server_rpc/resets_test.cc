@@ -207,7 +207,7 @@ class StreamCountsTest : public ServerTest {
   std::vector<StreamCounts> Counts() const {
     std::vector<StreamCounts> counts;
     const std::vector<InboundConnection> connections =
-        ListInboundConnections(ParseListenAddress(server->address())->port);
+        ListInboundConnections({ParseListenAddress(server->address())->port});
     for (const StreamCounts& count : ListStreamCounts()) {
       for (const InboundConnection& connection : connections) {
         if (connection.peer == count.peer) counts.push_back(count);
