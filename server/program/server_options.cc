@@ -22,9 +22,8 @@ std::vector<process::Setting> DeclareSettings(ServerOptions& options) {
        &options.postgres,
        {.secret = true}},
       {"address-file",
-       "File that gets the bound addresses once the server is ready: API, metrics, health, one a line; empty where "
-       "there "
-       "is none.",
+       "File that gets the bound addresses once the server is ready: API, metrics, health, one a line, empty where "
+       "there is none.",
        &options.address_file},
       {"insecure-allow-remote",
        "Listen on addresses that other machines reach though nothing protects them: the API without TLS or "
