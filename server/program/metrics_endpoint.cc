@@ -2,10 +2,11 @@
 
 #include <exception>
 #include <utility>
-#include <vector>
 
 #include "prometheus/collectable.h"
 #include "prometheus/exposer.h"
+
+#include "process/metrics_listener.h"
 
 namespace mantissa::server {
 
@@ -17,11 +18,9 @@ MetricsEndpoint::~MetricsEndpoint() = default;
 
 absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Start(
     const ListenAddress& listen, std::shared_ptr<prometheus::Collectable> metrics) {
-  // One scraper at a time is enough; the library's default is a pool.
-  const std::vector<std::string> options = {"listening_ports", listen.WithPort(listen.port), "num_threads", "1"};
   std::unique_ptr<prometheus::Exposer> exposer;
   try {
-    exposer = std::make_unique<prometheus::Exposer>(options);
+    exposer = std::make_unique<prometheus::Exposer>(process::MetricsListenerOptions(listen.WithPort(listen.port)));
   } catch (const std::exception&) {  // it says no more than that it could not
     return WhyNotBound(listen);
   }

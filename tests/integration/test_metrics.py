@@ -1,12 +1,14 @@
 """What server and worker show at /metrics: every family that deploy/prometheus/README.md lists, as it says, and no other."""
 import re
+import select
 import shutil
+import socket
 import subprocess
 
 import pytest
 
 from conftest import ROOT, until
-from observed import metrics_of, observed_with_a_driver, text_of, value_in  # noqa: F401 (fixture)
+from observed import metrics_of, observed, observed_with_a_driver, text_of, value_in  # noqa: F401 (fixture)
 
 PAGE = ROOT / "deploy/prometheus/README.md"
 SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? ", re.MULTILINE)
@@ -49,6 +51,19 @@ def busy(observed_with_a_driver):
     until(lambda: "mantissa_worker_root_free_bytes" in text_of(it.worker_metrics), "the roots were looked at")
     until(lambda: "mantissa_worker_device_info" in text_of(it.worker_metrics), "the driver was asked")
     return it
+
+
+def test_who_says_nothing_does_not_keep_others_from_the_metrics(observed):  # noqa: F811
+    for address in (observed.metrics, observed.worker_metrics):
+        host, port = address.rsplit(":", 1)
+        silent = [socket.create_connection((host, int(port)), timeout=20) for _ in range(12)]
+        for connection in silent:
+            connection.sendall(b"GET /metrics HTTP/1.1\r\n")
+        assert "process_resident_memory_bytes" in text_of(address)
+        ended, _, _ = select.select(silent, [], [], 0)
+        assert not ended, "they were still waited for, all of them"
+        for connection in silent:
+            connection.close()
 
 
 def with_a_certificate(cluster):

@@ -22,6 +22,7 @@
 #include "process/clock.h"
 #include "process/ids.h"
 #include "process/log.h"
+#include "process/metrics_listener.h"
 #include "process/roots.h"
 #include "process/settings_flags.h"
 #include "process/stop_signal.h"
@@ -165,7 +166,7 @@ int Run(const WorkerSettings& settings, const WorkerSetup& setup, const ExportSe
   const auto certificate_metrics = std::make_shared<CertificateMetrics>(setup.tls, clock);
   std::optional<prometheus::Exposer> exposer;
   try {
-    exposer.emplace(settings.metrics_listen, 1);
+    exposer.emplace(process::MetricsListenerOptions(settings.metrics_listen));
     exposer->RegisterCollectable(registry);
     exposer->RegisterCollectable(device_metrics);
     exposer->RegisterCollectable(process_metrics);
