@@ -4,6 +4,7 @@
 #include <fstream>
 #include <iostream>
 #include <string>
+#include <sys/resource.h>
 
 #include "process/clock.h"
 #include "process/failpoint.h"
@@ -32,6 +33,15 @@ constexpr int kOk = 0;
 constexpr int kFailed = 1;
 constexpr int kUsage = 2;
 
+// As many files and connections as the system allows, not the 1,024 that a shell or container is given for programs
+// that can't count further.
+void RaiseDescriptorLimit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 // Whole or absent, so that whoever waits for the file never reads half of it.
 absl::Status WriteAddressFile(const std::string& path, const RunningServer& server) {
   const std::string temporary = path + ".new";
@@ -50,6 +60,7 @@ int Refuse(int code, const absl::Status& status) {
 }
 
 int Serve(const ServerOptions& options) {
+  RaiseDescriptorLimit();
   const mantissa::process::StopSignal stop;
   const mantissa::process::RealClock clock;
   auto server = RunningServer::Start(options, clock);

@@ -75,8 +75,8 @@ ServerMetrics::ServerMetrics()
                              "share of its tenant.")),
       ended_connections(
           Counters(*of_every_server, "mantissa_ended_connections_total",
-                   "Connections ended because they sent most while the server's memory grew too fast, or because "
-                   "their address opened calls only to reset them.")
+                   "Connections ended because they sent most while the server's memory grew too fast, because their "
+                   "address opened calls only to reset them, or because it had most of too many.")
               .Add({})),
       certificate_expiry(Gauges(*of_every_server, "mantissa_server_certificate_expiry_timestamp_seconds",
                                 "When the API's TLS certificate ends, in Unix time; +Inf without TLS.")

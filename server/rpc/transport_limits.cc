@@ -22,6 +22,9 @@ constexpr milliseconds kLeastPingInterval{4'000};
 constexpr milliseconds kKeepaliveInterval{60'000};
 constexpr milliseconds kKeepaliveTimeout{20'000};
 
+// For TLS and HTTP/2 to be agreed on; then who has said nothing is let go.
+constexpr milliseconds kHandshakeTimeout{20'000};
+
 int Count(milliseconds duration) { return static_cast<int>(duration.count()); }
 
 }  // namespace
@@ -34,6 +37,7 @@ void SetTransportLimits(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Count(kKeepaliveInterval));
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Count(kKeepaliveTimeout));
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, Count(kHandshakeTimeout));
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   // On, as it is by default, a second server would share the port and take half of the calls.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);

@@ -42,10 +42,16 @@ void ReturnFreedMemory() {
 // again. Where memory grows and little comes in (a large answer, a cache that fills), nobody is met.
 
 FloodGuard::FloodGuard(const std::vector<int>& ports, const process::Clock& clock, ServerMetrics& metrics)
-    : ports_(ports), clock_(clock), metrics_(metrics), resets_(ports, metrics), thread_([this] {
+    : ports_(ports),
+      clock_(clock),
+      metrics_(metrics),
+      resets_(ports, metrics),
+      crowds_(ports, metrics),
+      thread_([this] {
         const process::SteadyTime now = clock_.Now();
         if (now >= next_memory_look_) LookAtMemory(now);
         resets_.Look(now);
+        crowds_.Look(now);
         return resets_.Bars(now) ? kBarredInterval : kInterval;
       }) {}
 

@@ -1,8 +1,9 @@
 """One tenant who means harm, as a process of its own: HTTP/2 by hand, so that no client of gRPC's holds it back.
 
-    python flood.py ADDRESS CA TOKEN_FILE streams|resets|rotation|messages|metadata COUNT
+    python flood.py ADDRESS CA TOKEN_FILE streams|resets|rotation|messages|metadata|connections COUNT
 
 `rotation`: resets, on a new connection as soon as there have been as many as one may have open. CA is - for clear text.
+`connections`: on which nothing is said.
 
 Prints what became of it as JSON: how many were tried and begun, and how the server ended them. Comes from an address of
 its own, as from another machine.
@@ -10,6 +11,7 @@ its own, as from another machine.
 import collections
 import json
 import pathlib
+import resource
 import select
 import socket
 import ssl
@@ -181,6 +183,13 @@ def flood(address, ca, token, kind, count):
             ends["bytes"] += claim_gigabytes(connection, lot)
             begun += lot
             open_connections.append(connection)
+    elif kind == "connections":
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        host, port = address.rsplit(":", 1)
+        silent = []
+        for begun in range(1, count + 1):
+            silent.append(socket.create_connection((host, int(port)), timeout=60, source_address=("127.0.0.2", 0)))
     else:
         connection, left = Connection(address, ca, token), collections.deque(maxlen=10)
         while begun < count:

@@ -9,6 +9,7 @@ import math
 import os
 import pathlib
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -28,7 +29,7 @@ SCALE = int(os.environ.get("MANTISSA_FLOOD", "1"))
 # Resets are never fewer: what lies in the buffers of one connection is not yet a flood that is met and comes again.
 RESETS = 10_000 * max(SCALE, 10)
 FLOODS = {"streams": 1_000 * SCALE, "resets": RESETS, "rotation": RESETS, "messages": 100 * SCALE, "metadata": 100 * SCALE,
-          "messages of nobody": 100 * SCALE}
+          "messages of nobody": 100 * SCALE, "connections": 1_000 * SCALE}
 PRIORITIES = os.environ.get("MANTISSA_FLOOD_PRIORITIES") == "1"
 MOST_MIB = 512
 QUIET_CALLS = 500
@@ -84,10 +85,10 @@ def p99(took):
 
 
 @contextlib.contextmanager
-def flooding(address, ca, token_file, kind):
+def flooding(address, ca, token_file, kind, count=None):
     """A flood, until it is left: what was opened stays open."""
     flood = subprocess.Popen([sys.executable, pathlib.Path(__file__).with_name("flood.py"), address, ca, token_file,
-                              kind.split()[0], str(FLOODS[kind])],
+                              kind.split()[0], str(count or FLOODS[kind])],
                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         yield flood
@@ -185,6 +186,20 @@ def test_a_flood_of_the_port_of_probes_is_met(tmp_path):
             print(told)
             assert ended_connections(it) > 0, "who opens calls only to reset them is met"
             assert memory_mib(it.server, "VmHWM") <= MOST_MIB
+
+
+def test_a_crowd_of_silent_connections_leaves_descriptors_for_others(shared, tmp_path):
+    """gRPC's listener ends for good when there is none left."""
+    token_file = tmp_path / "no.token"
+    token_file.write_text("none")
+    resource.prlimit(shared.server.process.pid, resource.RLIMIT_NOFILE, (4096, 4096))
+    with flooding(shared.address, "-", token_file, "connections", 6_000) as flood:
+        assert json.loads(flood.stdout.readline())["tried"] == 6_000
+        for _ in range(3):
+            listed = shared.cli("list")  # by a connection of its own
+            assert listed.returncode == 0, listed
+        assert ended_connections(shared) > 0, "who has most of them is met"
+    assert shared.cli("list").returncode == 0
 
 
 def test_what_is_too_large_is_refused_and_nothing_else_is_harmed(shared):

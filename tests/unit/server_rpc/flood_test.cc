@@ -11,6 +11,7 @@
 #include "gtest/gtest.h"
 
 #include "process/file_descriptor.h"
+#include "server/rpc/access/crowd_guard.h"
 #include "server/rpc/access/flood_judge.h"
 #include "server/rpc/access/inbound_connections.h"
 
@@ -30,6 +31,23 @@ InboundConnection Connection(const std::string& peer, std::int64_t received) {
 
 std::string PeerOf(const std::optional<InboundConnection>& connection) {
   return connection ? connection->peer : "nobody";
+}
+
+TEST(WhoMakesRoomTest, HalfOfTheAddressThatHasMostThoseThatSaidLeast) {
+  const auto peers = [](const std::vector<InboundConnection>& connections) {
+    std::vector<std::string> names;
+    for (const InboundConnection& connection : WhoMakesRoom(connections)) names.push_back(connection.peer);
+    return names;
+  };
+  EXPECT_THAT(peers({}), testing::IsEmpty());
+  EXPECT_THAT(peers({Connection("10.0.0.1:1", 5)}), testing::ElementsAre("10.0.0.1:1")) << "there is nobody else";
+  const std::vector<InboundConnection> all = {Connection("10.0.0.1:1", 0),   Connection("10.0.0.2:1", 900),
+                                              Connection("10.0.0.2:2", 0),   Connection("10.0.0.2:3", 7),
+                                              Connection("10.0.0.2:4", 500), Connection("10.0.0.1:2", 0)};
+  EXPECT_THAT(peers(all), testing::ElementsAre("10.0.0.2:2", "10.0.0.2:3"));
+  EXPECT_THAT(peers({Connection("[2001:db8::1]:1", 3), Connection("[2001:db8::2]:1", 2), Connection("10.0.0.1:1", 0)}),
+              testing::ElementsAre("[2001:db8::2]:1"))
+      << "a /64 is one address";
 }
 
 TEST(FloodJudgeTest, MemoryThatIsLargeIsNotMemoryThatGrows) {
