@@ -118,7 +118,7 @@ absl::StatusOr<std::size_t> FrameBuffer::ReadFrom(int fd, std::size_t max_bytes)
     const std::size_t wanted = std::min(chunk.size(), max_bytes - total);
     const ssize_t got = ReadSome(fd, chunk.data(), wanted);
     if (got < 0 && errno == EAGAIN) break;
-    if (got < 0) return error_ = IoError("read", errno);
+    if (got < 0) return IoError("read", errno);
     if (got == 0) {
       // The bytes read in this call come first; the end is found again by the next.
       if (total > 0) break;

@@ -31,8 +31,9 @@ absl::StatusOr<std::string> ReadFrame(int fd);
 // Blocks until all of it is handed to the kernel. `fd` must be in blocking mode. Never raises SIGPIPE on a socket.
 absl::Status WriteFrame(int fd, std::string_view payload);
 
-// Cuts a byte stream into frames as bytes arrive, for a descriptor in non-blocking mode. After an error every later
-// call returns that error. Holds at most one incomplete frame beside the complete ones not yet taken. Not thread-safe.
+// Cuts a byte stream into frames as bytes arrive, for a descriptor in non-blocking mode. After bytes that are no frame
+// every later call returns that error; after one of reading, what was read before it can still be taken. Holds at most
+// one incomplete frame beside the complete ones not yet taken. Not thread-safe.
 class FrameBuffer {
  public:
   // Reads what `fd` has ready, at most `max_bytes`, and returns how much that was. 0: nothing is ready now.

@@ -11,6 +11,7 @@
 //   deaf               for ever, whatever is said
 //   crash kill exit=N  the end of the process
 //   cut garbage        half a frame and the end; a frame that is no message
+//   killed-inside      half a frame and SIGKILL
 //   fail               FAILED
 //   artifact=PATH      an artifact of the end, relative to the root of checkpoints
 // and SUCCEEDED, reusable, at the end of the steps.
@@ -174,6 +175,9 @@ class FakeTrainer {
     } else if (step == "cut") {
       [[maybe_unused]] const auto written = ::write(kFrames, "\x40\0\0\0half", 8);
       std::_Exit(0);
+    } else if (step == "killed-inside") {
+      [[maybe_unused]] const auto written = ::write(kFrames, "\x40\0\0\0half", 8);
+      ::raise(SIGKILL);
     } else if (step == "garbage") {
       process::WriteFrame(kFrames, "\xff\xff\xff\xff").IgnoreError();
       SleepForEver();

@@ -240,6 +240,8 @@ TEST_F(TrainerPoolTest, TellsAKillFromAnExitAndFromACutFrame) {
   RunToEnd("started,cut", "job-3");
   EXPECT_NE(Lost("job-3"), nullptr);
   EXPECT_FALSE(Lost("job-3")->as_asked);
+  RunToEnd("started,records=3,killed-inside", "job-4");
+  EXPECT_EQ(Lost("job-4")->reason.code, v1::Reason::KILLED) << "why it ended, not where its words did";
 }
 
 TEST_F(TrainerPoolTest, ATrainerThatSpeaksNonsenseIsKilled) {

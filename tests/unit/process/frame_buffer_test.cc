@@ -168,6 +168,20 @@ TEST(FrameWriterTest, RefusesWhatWouldPassItsBoundAndKeepsTheRest) {
   EXPECT_TRUE(writer.Enqueue("room again").ok());
 }
 
+TEST(FrameBufferTest, WhatCameBeforeAResetCanStillBeTaken) {
+  Pair pair = NonBlockingSockets();
+  ASSERT_TRUE(WriteFrame(pair.left.get(), "whole").ok());
+  ASSERT_EQ(::write(pair.left.get(), "\x09\0", 2), 2);
+  ASSERT_TRUE(WriteFrame(pair.right.get(), "never read").ok());
+  pair.left.Close();
+  FrameBuffer buffer;
+  ASSERT_EQ(buffer.ReadFrom(pair.right.get()).value(), kFrameHeaderBytes + 5 + 2);
+  EXPECT_TRUE(absl::IsUnavailable(buffer.ReadFrom(pair.right.get()).status())) << "unread words reset the socket";
+  EXPECT_EQ(buffer.Next().value(), "whole");
+  EXPECT_EQ(buffer.Next().value(), std::nullopt);
+  EXPECT_TRUE(absl::IsDataLoss(buffer.EndOfStream())) << "inside the next";
+}
+
 TEST(FrameWriterTest, AnEmptyQueueTakesAnyLegalFrame) {
   FrameWriter writer(10);
   EXPECT_TRUE(writer.Enqueue(std::string(1000, 'x')).ok());

@@ -75,8 +75,9 @@ absl::Status TrainerProcess::ReadFrames(std::vector<v1::TrainerReport>& reports,
     }
     if (!size.ok()) {
       frames_.Close();
-      // A trainer killed with commands unread resets the socket; what it had sent came before that.
-      const bool gone = absl::IsUnavailable(size.status()) && incoming_.buffered_bytes() == 0;
+      // Killed with commands unread a trainer resets the socket, and killed while it writes it leaves half a frame. How
+      // it ended says why; what it had sent whole came before that.
+      const bool gone = absl::IsUnavailable(size.status()) || absl::IsDataLoss(size.status());
       return gone ? absl::OutOfRangeError("the trainer is gone") : size.status();
     }
     if (*size == 0) break;
