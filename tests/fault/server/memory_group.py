@@ -2,6 +2,7 @@
 import contextlib
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -49,12 +50,19 @@ class MemoryGroup:
         finally:
             (self.home / "cgroup.procs").write_text("0")
 
+    def kills(self):
+        """How many of the group the kernel has killed for memory."""
+        return next(int(line.split()[1]) for line in self.events.read_text().splitlines()
+                    if line.startswith("oom_kill "))
+
     def fill(self):
         """Takes memory until the kernel has killed one of the group, and gives it back. Returns when it was killed."""
-        file = pathlib.Path("/dev/shm") / self.folder.name
+        file, before = pathlib.Path("/dev/shm") / self.folder.name, self.kills()
         try:
-            subprocess.run([sys.executable, "-c", FILL, self.folder, self.events, file, str(2 * self.megabytes)],
-                           check=True, timeout=60)
+            filled = subprocess.run([sys.executable, "-c", FILL, self.folder, self.events, file,
+                                     str(2 * self.megabytes)], timeout=60)
+            # Killed itself where it was all that was left.
+            assert filled.returncode in (0, -signal.SIGKILL) and self.kills() > before, filled
             return time.monotonic()
         finally:
             file.unlink(missing_ok=True)

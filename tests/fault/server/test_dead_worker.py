@@ -64,18 +64,29 @@ def bounded():
 
 
 def test_a_trainer_that_the_kernel_kills_for_memory_is_said_to_be_and_its_job_goes_on(bounded, cluster):
-    with bounded.inside():
-        worker = cluster.start_worker()
-    detected, resumed = [], []
-    for _ in range(ROUNDS):
+    worker, detected, resumed, both = None, [], [], 0
+    while len(resumed) < ROUNDS:
+        if worker is None:
+            with bounded.inside():
+                worker = cluster.start_worker()
         until(lambda: cluster.trainer_pids(worker), "a trainer is there", 30)
         job = cluster.submit(endless_job(cluster, checkpoint_every=1_000))
         cluster.wait_iteration(job.id, 2_000)
-        trainers = cluster.trainer_pids(worker)
+        trainers, kills = cluster.trainer_pids(worker), bounded.kills()
         struck = bounded.fill()
         until(lambda: not alive(trainers), "it is the trainer that was killed", 5)
-        until(lambda: cluster.get(job.id).attempt > 1 or attempts_of(cluster, job.id)[0].HasField("end_time"),
-              "it is noticed", 10)
+        until(lambda: not worker.running or cluster.get(job.id).attempt > 1 or
+              attempts_of(cluster, job.id)[0].HasField("end_time"), "it is noticed", 10)
+        # While a process dies it is no candidate any more, and its memory is not yet free. Whoever needs a page just then
+        # has the kernel look for another, and beside the trainer there is only the agent.
+        if not worker.running and bounded.kills() > kills + 1:
+            both += 1
+            print(f"the kernel killed the agent, too: {both}")
+            assert both <= 5 * ROUNDS, "it takes the trainer first"
+            cluster.jobs().CancelJob(cluster.pb("job_service").CancelJobRequest(job_id=job.id))
+            cluster.wait_state(job.id, "CANCELLED")
+            worker = None
+            continue
         detected.append(round(time.monotonic() - struck, 2))
         until(lambda: (lambda it: it.state == cluster.pb("job").Job.RUNNING and it.attempt == 2)(cluster.get(job.id)),
               "it goes on", 10)
