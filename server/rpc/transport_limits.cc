@@ -21,7 +21,6 @@ constexpr milliseconds kLeastPingInterval{4'000};
 // A peer that has gone without a word is noticed after these two, and its streams end.
 constexpr milliseconds kKeepaliveInterval{60'000};
 constexpr milliseconds kKeepaliveTimeout{20'000};
-
 // For TLS and HTTP/2 to be agreed on; then who has said nothing is let go.
 constexpr milliseconds kHandshakeTimeout{20'000};
 
@@ -45,7 +44,7 @@ void SetTransportLimits(grpc::ServerBuilder& builder) {
   grpc::ResourceQuota quota("mantissa-server");
   quota.Resize(kMostBytes);
   builder.SetResourceQuota(quota);
-  // Reflection and health are the synchronous services; they need no more than a thread at a time.
+  // Reflection is the one synchronous service; it needs no more than a thread at a time.
   builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 1);

@@ -16,7 +16,7 @@ namespace {
 
 // Of which a connection that says nothing costs 20 KiB.
 constexpr int kMostDescriptors = 10'000;
-constexpr std::chrono::seconds kLogInterval{1};
+constexpr std::chrono::seconds kComplaintInterval{1};
 
 // Of what the process may have open, so much that what comes in between two looks still finds room.
 int MostDescriptors() {
@@ -58,21 +58,13 @@ std::vector<InboundConnection> WhoMakesRoom(const std::vector<InboundConnection>
 void CrowdGuard::Look(process::SteadyTime now) {
   const int open = OpenDescriptors();
   if (open >= 0 && open < MostDescriptors()) return;
-  if (open < 0 && now >= next_log_) {
+  if (open < 0 && now >= next_complaint_) {
     process::Log(process::Level::kError, "no file descriptor is left, and gRPC may take no connection ever again",
                  {{"remedy", "restart the server with a higher limit of open files (ulimit -Hn)"}});
-    next_log_ = now + kLogInterval;
+    next_complaint_ = now + kComplaintInterval;
   }
   for (const InboundConnection& connection : WhoMakesRoom(ListInboundConnections(ports_))) {
-    if (!EndConnection(connection)) continue;
-    metrics_.ended_connections.Increment();
-    ++ended_;
-    if (now < next_log_) continue;
-    process::Log(process::Level::kWarning,
-                 "too many connections are open, and of the address with most some were ended",
-                 {{"peer", connection.peer}, {"connections", ended_}});
-    ended_ = 0;
-    next_log_ = now + kLogInterval;
+    if (EndConnection(connection)) ended_.Add(now, connection.peer);
   }
 }
 

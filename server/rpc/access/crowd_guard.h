@@ -1,11 +1,11 @@
 #pragma once
 
-#include <cstdint>
 #include <utility>
 #include <vector>
 
 #include "process/clock.h"
 #include "server/metrics/server_metrics.h"
+#include "server/rpc/access/ended_connections.h"
 #include "server/rpc/access/inbound_connections.h"
 
 namespace mantissa::server {
@@ -17,16 +17,17 @@ std::vector<InboundConnection> WhoMakesRoom(const std::vector<InboundConnection>
 class CrowdGuard {
  public:
   // Of the connections that come in by one of `ports`. The metrics outlive it.
-  CrowdGuard(std::vector<int> ports, ServerMetrics& metrics) : ports_(std::move(ports)), metrics_(metrics) {}
+  CrowdGuard(std::vector<int> ports, ServerMetrics& metrics) : ports_(std::move(ports)), ended_(kWhy, metrics) {}
 
-  // As often as one likes: costs two system calls where there is room.
+  // As often as one likes: costs three system calls where there is room.
   void Look(process::SteadyTime now);
 
  private:
+  static constexpr char kWhy[] = "too many connections are open, and of the address with most some were ended";
+
   const std::vector<int> ports_;
-  ServerMetrics& metrics_;
-  process::SteadyTime next_log_ = process::SteadyTime::min();
-  std::int64_t ended_ = 0;  // since the last line of the log
+  EndedConnections ended_;
+  process::SteadyTime next_complaint_ = process::SteadyTime::min();  // of there being no descriptor
 };
 
 }  // namespace mantissa::server

@@ -4,7 +4,6 @@
 #include <chrono>
 #include <ctime>
 
-#include "process/log.h"
 #include "server/rpc/access/inbound_connections.h"
 #include "server/rpc/access/stream_counts.h"
 
@@ -19,7 +18,6 @@ constexpr std::chrono::milliseconds kInterval{50};
 // Connections are looked at when so many calls have begun since the last time. What was older than the windows by then
 // is taken for new, but is little beside what an address may reset.
 constexpr std::int64_t kLeastCalls = ResetJudgeOptions().most_of_address / 4;
-constexpr std::chrono::seconds kLogInterval{1};
 
 // Of this thread alone: where processors are short, a look takes longer than it works.
 std::chrono::nanoseconds ProcessorTime() {
@@ -76,20 +74,8 @@ void ResetGuard::End(process::SteadyTime now, const std::vector<std::string>& re
   for (const InboundConnection& connection : ListInboundConnections(ports_)) {
     const bool resets = std::find(resetting.begin(), resetting.end(), connection.peer) != resetting.end();
     if (!resets && !judge_.IsBarred(now, connection.peer)) continue;
-    if (!EndConnection(connection)) continue;
-    metrics_.ended_connections.Increment();
-    Log(now, connection.peer);
+    if (EndConnection(connection)) ended_.Add(now, connection.peer);
   }
-}
-
-// At most a line a second: who is barred may come many times.
-void ResetGuard::Log(process::SteadyTime now, const std::string& peer) {
-  ++ended_;
-  if (now < next_log_) return;
-  process::Log(process::Level::kWarning, "calls were opened only to be reset, and connections from there were ended",
-               {{"peer", peer}, {"connections", ended_}});
-  ended_ = 0;
-  next_log_ = now + kLogInterval;
 }
 
 }  // namespace mantissa::server

@@ -7,6 +7,7 @@
 
 #include "process/clock.h"
 #include "server/metrics/server_metrics.h"
+#include "server/rpc/access/ended_connections.h"
 #include "server/rpc/access/reset_judge.h"
 
 namespace mantissa::server {
@@ -16,7 +17,7 @@ namespace mantissa::server {
 class ResetGuard {
  public:
   // Of the connections that come in by one of `ports`. The metrics outlive it.
-  ResetGuard(std::vector<int> ports, ServerMetrics& metrics) : ports_(std::move(ports)), metrics_(metrics) {}
+  ResetGuard(std::vector<int> ports, ServerMetrics& metrics) : ports_(std::move(ports)), ended_(kWhy, metrics) {}
 
   // As often as one likes: takes a small part of the processor at most.
   void Look(process::SteadyTime now);
@@ -25,17 +26,16 @@ class ResetGuard {
   bool Bars(process::SteadyTime now) { return judge_.Bars(now); }
 
  private:
+  static constexpr char kWhy[] = "calls were opened only to be reset, and connections from there were ended";
+
   // `resetting`, and whose address is barred.
   void End(process::SteadyTime now, const std::vector<std::string>& resetting);
-  void Log(process::SteadyTime now, const std::string& peer);
 
   const std::vector<int> ports_;
-  ServerMetrics& metrics_;
   ResetJudge judge_{ResetJudgeOptions{}};
   std::int64_t calls_seen_ = 0;
   process::SteadyTime next_look_ = process::SteadyTime::min();
-  process::SteadyTime next_log_ = process::SteadyTime::min();
-  std::int64_t ended_ = 0;  // since the last line of the log
+  EndedConnections ended_;
 };
 
 }  // namespace mantissa::server

@@ -185,7 +185,7 @@ def flood(address, ca, token, kind, count):
             begun += lot
             open_connections.append(connection)
     elif kind == "connections":
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         host, port = address.rsplit(":", 1)
         silent = []

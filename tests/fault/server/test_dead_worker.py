@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from blows import alive, attempts_of, check_resumed, endless_job, kill
+from blows import alive, attempts_of, cancel, check_resumed, endless_job, kill
 from conftest import until
 from figures import tell
 from memory_group import MemoryGroup
@@ -83,8 +83,7 @@ def test_a_trainer_that_the_kernel_kills_for_memory_is_said_to_be_and_its_job_go
             both += 1
             print(f"the kernel killed the agent, too: {both}")
             assert both <= 5 * ROUNDS, "it takes the trainer first"
-            cluster.jobs().CancelJob(cluster.pb("job_service").CancelJobRequest(job_id=job.id))
-            cluster.wait_state(job.id, "CANCELLED")
+            cancel(cluster, job.id)
             worker = None
             continue
         detected.append(round(time.monotonic() - struck, 2))
