@@ -1,6 +1,6 @@
 // The beginning of an iteration against its CPU twin.
 #include <cmath>
-#include <optional>
+#include <vector>
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -13,14 +13,6 @@ namespace mantissa::trainer {
 namespace {
 
 using at::Tensor;
-using Optional = std::optional<Tensor>;
-
-void Begin(const Tensor& state, double targets, const Tensor& seed, const Optional& gradients = std::nullopt,
-           const Optional& skipped = std::nullopt, const Optional& window = std::nullopt) {
-  FindOp<void(const Tensor&, double, const Tensor&, const Optional&, const Optional&, const Optional&)>(
-      "mantissa::begin_iteration")
-      .call(state, targets, seed, gradients, skipped, window);
-}
 
 TEST(GpuBeginIterationTest, TheSeedHasTheBitsOfTheCpus) {
   for (const float scale : {1.0f, 65536.0f, 3.0f, 1e-5f}) {
@@ -28,20 +20,32 @@ TEST(GpuBeginIterationTest, TheSeedHasTheBitsOfTheCpus) {
       StepState state;
       state.loss_scale = scale;
       const Tensor cpu = at::zeros({}), gpu = at::zeros({}).to(kGpu);
-      Begin(BytesOf(state), targets, cpu);
-      Begin(BytesOf(state).to(kGpu), targets, gpu);
+      OpBeginIteration({.state = BytesOf(state), .targets = targets, .seed = cpu});
+      OpBeginIteration({.state = BytesOf(state).to(kGpu), .targets = targets, .seed = gpu});
       EXPECT_EQ(gpu.item<float>(), cpu.item<float>()) << scale << " / " << targets;
     }
   }
 }
 
-TEST(GpuBeginIterationTest, EveryGradientIsZeroAndNothingBesideThem) {
-  for (const std::int64_t size : {1, 3, 4, 5, 4095, 4097, 100'001, 20'000'003}) {
-    for (const std::int64_t begin : {0, 1}) {
-      const Tensor whole = at::full({size + 2}, NAN, at::TensorOptions(at::kFloat).device(kGpu));
-      Begin(BytesOf(StepState()).to(kGpu), 1, at::zeros({}).to(kGpu), whole.narrow(0, begin, size));
-      EXPECT_EQ(whole.isnan().sum().item<std::int64_t>(), 2) << size;
-      EXPECT_TRUE(whole.narrow(0, begin, size).eq(0).all().item<bool>()) << size;
+TEST(GpuBeginIterationTest, WhatIsNamedIsZeroAndNothingBesideIt) {
+  for (const std::int64_t size : {1, 3, 4, 5, 4095, 4097, 65'536}) {
+    for (const std::int64_t begin : {0, 1, 16}) {
+      for (const std::int64_t chunks : {0, 1, 300}) {
+        const std::int64_t stride = size + 16;
+        const Tensor whole = at::full({begin + chunks * stride}, NAN, at::TensorOptions(at::kFloat).device(kGpu));
+        std::vector<Chunk> zeroed;
+        for (std::int64_t i = 0; i < chunks; ++i) zeroed.push_back({begin + i * stride, size, 0, 0});
+        OpBeginIteration({.state = BytesOf(StepState()).to(kGpu),
+                          .seed = at::zeros({}).to(kGpu),
+                          .gradients = whole,
+                          .zeroed = ChunkTensor(zeroed).to(kGpu)});
+        EXPECT_EQ(whole.isnan().sum().item<std::int64_t>(), begin + chunks * 16) << size;
+        EXPECT_EQ(whole.eq(0).sum().item<std::int64_t>(), chunks * size) << size;
+        for (const Chunk& chunk : zeroed) {
+          if (chunks > 1) break;
+          EXPECT_TRUE(whole.narrow(0, chunk.begin, size).eq(0).all().item<bool>()) << size;
+        }
+      }
     }
   }
 }
@@ -57,7 +61,8 @@ TEST(GpuBeginIterationTest, TheWindowIsThePlansAlsoWhereWindowsAreLeftOut) {
   for (std::int64_t iteration = 0; iteration < 12; ++iteration) {
     StepState state;
     state.iteration = iteration;
-    Begin(BytesOf(state).to(kGpu), 1, at::zeros({}).to(kGpu), std::nullopt, skipped, window);
+    OpBeginIteration(
+        {.state = BytesOf(state).to(kGpu), .seed = at::zeros({}).to(kGpu), .skipped = skipped, .window = window});
     EXPECT_EQ(window.item<std::int64_t>(), plan.WindowAfter(iteration));
   }
 }
@@ -65,9 +70,13 @@ TEST(GpuBeginIterationTest, TheWindowIsThePlansAlsoWhereWindowsAreLeftOut) {
 TEST(GpuBeginIterationTest, TensorsOfAnotherDeviceAreRefused) {
   const Tensor state = BytesOf(StepState()).to(kGpu), seed = at::zeros({}).to(kGpu);
   const Tensor skipped = at::zeros({0, 2}, at::kLong).to(kGpu), window = at::zeros({1}, at::kLong);
-  EXPECT_THROW(Begin(state, 1, at::zeros({})), c10::Error);
-  EXPECT_THROW(Begin(state, 1, seed, at::zeros({4})), c10::Error);
-  EXPECT_THROW(Begin(state, 1, seed, std::nullopt, skipped, window), c10::Error);
+  const Tensor gradients = at::zeros({4}), chunks = ChunkTensor({{0, 4, 0, 0}});
+  EXPECT_THROW(OpBeginIteration({.state = state, .seed = at::zeros({})}), c10::Error);
+  EXPECT_THROW(OpBeginIteration({.state = state, .seed = seed, .gradients = gradients, .zeroed = chunks.to(kGpu)}),
+               c10::Error);
+  EXPECT_THROW(OpBeginIteration({.state = state, .seed = seed, .gradients = gradients.to(kGpu), .zeroed = chunks}),
+               c10::Error);
+  EXPECT_THROW(OpBeginIteration({.state = state, .seed = seed, .skipped = skipped, .window = window}), c10::Error);
 }
 
 }  // namespace

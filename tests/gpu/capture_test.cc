@@ -51,12 +51,8 @@ struct Work {
         .call(iteration.BackwardSeed(64), dropped, targets, normalizers);
     iteration.Measure(gradients);
     iteration.Judge(loss, 64);
-    FindOp<void(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
-                const Tensor&)>("mantissa::adam")
-        .call(parameters, gradients, exp_avg, exp_avg_sq, chunks, rules, settings, iteration.state());
-    FindOp<void(const Tensor&, const Tensor&, const std::optional<Tensor>&, const Tensor&, const Tensor&, const Tensor&,
-                const Tensor&)>("mantissa::sgd")
-        .call(parameters, gradients, std::nullopt, chunks, rules, settings, iteration.state());
+    OpAdam({parameters, gradients, exp_avg, exp_avg_sq, chunks, rules, settings, iteration.state()});
+    OpSgd({parameters, gradients, {}, {}, chunks, rules, settings, iteration.state()});
     iteration.Finish();
   }
 };

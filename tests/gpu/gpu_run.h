@@ -46,7 +46,10 @@ class GpuRun {
                .seed = spec_.training().seed()}),
         state_(BuildModel(spec_.training().model(), data_->shape().sample, spec_.training().seed(), device),
                {spec_.training().optimizer(), spec_.training().schedule(), spec_.training().iterations(),
-                ScalerSettingsFrom(spec_.training().precision(), spec_.training().max_grad_norm())},
+                ScalerSettingsFrom(spec_.training().precision(), spec_.training().max_grad_norm()),
+                spec_.training().parameter_groups(),
+                WeightStorageOf(spec_.training().precision(),
+                                spec::ModelParameters(spec_.training().model(), data_->shape().sample), device)},
                device),
         program_(state_, {*data_, plan_, policy_, spec_.training().seed()}) {
     data_->MoveTo(device);

@@ -9,6 +9,7 @@
 
 #include "tests/gpu/gpu.h"
 #include "tests/unit/kernels/ops.h"
+#include "worker/kernels/cast_weights/stored_weight.h"
 #include "worker/optim/optimizer_settings.h"
 
 namespace mantissa::trainer {
@@ -71,35 +72,47 @@ at::Tensor Rules() {
 
 std::int64_t SizeOf(const std::vector<Chunk>& chunks) { return chunks.back().begin + chunks.back().size + 7; }
 
-// The buffers of one optimizer on one device.
-struct Buffers {
-  at::Tensor parameters, gradients, first, second, chunks, rules, settings, state;
+// Every other parameter is kept low too, in the other order and so that the first begins where no four may be written.
+LowCopies Copies(at::ScalarType type) {
+  std::vector<StoredWeight> places(10);
+  std::int64_t total = 1;
+  for (std::size_t parameter : {8, 6, 4, 2, 0}) {
+    std::int64_t begin = -1, size = 0;
+    for (const Chunk& chunk : Layout()) {
+      if (chunk.parameter != static_cast<std::int64_t>(parameter)) continue;
+      if (begin < 0) begin = chunk.begin;
+      size += chunk.size;
+    }
+    places[parameter].shift = total - begin;
+    total += (size + 15) / 16 * 16;
+  }
+  at::Tensor bytes = at::empty({static_cast<std::int64_t>(places.size() * sizeof(StoredWeight))}, at::kByte);
+  std::memcpy(bytes.data_ptr(), places.data(), places.size() * sizeof(StoredWeight));
+  return {bytes, at::full({total}, 7, type)};
+}
 
+// The buffers of one optimizer on one device.
+struct Buffers : public UpdateCall {
   static Buffers Random(const std::vector<Chunk>& chunks, const OptimizerSettings& settings) {
     at::manual_seed(9);
     const std::int64_t size = SizeOf(chunks);
-    return {at::randn({size}), at::randn({size}) * 1024, at::randn({size}) * 0.1, at::rand({size}), ChunkTensor(chunks),
-            Rules(),           BytesOf(settings),        BytesOf(StepState())};
+    return {{at::randn({size}), at::randn({size}) * 1024, at::randn({size}) * 0.1, at::rand({size}),
+             ChunkTensor(chunks), Rules(), BytesOf(settings), BytesOf(StepState())}};
   }
 
   Buffers To(at::Device device) const {
     const auto copy = [device](const at::Tensor& tensor) { return tensor.to(device).clone(); };
-    return {copy(parameters), copy(gradients), copy(first),    copy(second),
-            copy(chunks),     copy(rules),     copy(settings), copy(state)};
+    Buffers copies{{copy(parameters), copy(gradients), copy(first), copy(second), copy(chunks), copy(rules),
+                    copy(settings), copy(state)}};
+    if (low.weights) copies.low = {copy(*low.places), copy(*low.weights)};
+    return copies;
   }
 
   void Step(const OptimizerSettings& kind) const {
-    using at::Tensor;
-    if (kind.kind == OptimizerSettings::kSgd) {
-      FindOp<void(const Tensor&, const Tensor&, const std::optional<Tensor>&, const Tensor&, const Tensor&,
-                  const Tensor&, const Tensor&)>("mantissa::sgd")
-          .call(parameters, gradients, kind.momentum != 0 ? std::optional(first) : std::nullopt, chunks, rules,
-                settings, state);
-    } else {
-      FindOp<void(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
-                  const Tensor&, const Tensor&)>("mantissa::adam")
-          .call(parameters, gradients, first, second, chunks, rules, settings, state);
-    }
+    if (kind.kind != OptimizerSettings::kSgd) return OpAdam(*this);
+    UpdateCall call = *this;
+    if (kind.momentum == 0) call.first = at::Tensor();
+    OpSgd(call);
   }
 };
 
@@ -189,6 +202,28 @@ TEST_P(GpuOptimizerTest, ASkippedIterationWritesTheLearningRateAndNothingElse) {
   expected.learning_rate = LearningRateAt(settings.schedule, 2);
   const StepState state = StructOf<StepState>(gpu.state);
   EXPECT_EQ(std::memcmp(&state, &expected, sizeof(state)), 0);  // warm-up: no cos
+}
+
+TEST_P(GpuOptimizerTest, LowCopiesAreTheValuesRoundedOnce) {
+  const OptimizerSettings& settings = GetParam().settings;
+  for (const at::ScalarType type : {at::kHalf, at::kBFloat16}) {
+    Buffers gpu = Buffers::Random(Layout(), settings);
+    gpu.low = Copies(type);
+    gpu = gpu.To(kGpu);
+    const at::Tensor untouched = gpu.low.weights->cpu();
+    for (const StepState& state : {At(2, /*found_inf=*/1), At(3)}) {
+      gpu.state.copy_(BytesOf(state));
+      gpu.Step(settings);
+      at::Tensor want = untouched.clone();
+      for (const Chunk& chunk : Layout()) {
+        const std::int64_t shift = StructOf<StoredWeight>(*gpu.low.places, chunk.parameter).shift;
+        if (state.found_inf != 0 || shift == StoredWeight::kNowhere) continue;
+        want.narrow(0, chunk.begin + shift, chunk.size)
+            .copy_(gpu.parameters.cpu().narrow(0, chunk.begin, chunk.size).to(type));
+      }
+      EXPECT_TRUE(at::equal(gpu.low.weights->cpu(), want)) << type;
+    }
+  }
 }
 
 TEST_P(GpuOptimizerTest, AHaltedRunIsLeftAlone) {

@@ -65,15 +65,12 @@ std::vector<UpdateBandwidth> MeasureUpdateBandwidth() {
   const Tensor partial = rows(table.size()), stats = rows(kParameters);
   const auto grad_stats =
       FindOp<void(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&)>("mantissa::grad_stats");
-  const auto adam = FindOp<void(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
-                                const Tensor&, const Tensor&, const Tensor&)>("mantissa::adam");
+  const UpdateCall update = {parameters, gradients, exp_avg, exp_avg_sq, chunks, rules, settings, state};
   const double bytes = static_cast<double>(kElements) * sizeof(float);
   return {{"copy", 2 * bytes / TimeOf([&] { exp_avg.copy_(gradients); })},
           {"grad_stats", bytes / TimeOf([&] { grad_stats.call(gradients, chunks, state, partial, stats); })},
           // Four read, three written.
-          {"adamw", 7 * bytes / TimeOf([&] {
-                      adam.call(parameters, gradients, exp_avg, exp_avg_sq, chunks, rules, settings, state);
-                    })}};
+          {"adamw", 7 * bytes / TimeOf([&] { OpAdam(update); })}};
 }
 
 }  // namespace mantissa::trainer

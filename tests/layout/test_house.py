@@ -124,6 +124,15 @@ class House(unittest.TestCase):
         without = [name for name, text in code() if name.endswith((".h", ".cuh")) and "#pragma once" not in text]
         self.assertEqual(without, [])
 
+    def test_every_kernel_may_begin_early_and_waits_first(self):
+        kernels = re.compile(r"__global__[^;{]*\{\s*([^\n]*)")
+        wrong = [(name, first) for name, text in code() for first in kernels.findall(text)
+                 if first != "WaitForPrevious();"]
+        self.assertEqual(wrong, [], "launch.cuh lets it begin before the one ahead of it has ended")
+        wrong = [name for name, text in code() if name.endswith((".cu", ".cuh")) and "<<<" in text
+                 and not name.endswith("/launch.cuh")]
+        self.assertEqual(wrong, [], "LaunchKernel launches")
+
     def test_wrong_includes_are_noticed(self):
         for name, line in [
             ("server/core/a.cc", "#include <grpcpp/grpcpp.h>"),

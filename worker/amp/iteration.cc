@@ -53,10 +53,9 @@ const at::Tensor& IterationState::BackwardSeed(std::int64_t targets) {
   } else {
     using at::Tensor;
     using Optional = std::optional<Tensor>;
-    static const auto op =
-        FindOp<void(const Tensor&, double, const Tensor&, const Optional&, const Optional&, const Optional&)>(
-            "mantissa::begin_iteration");
-    op.call(state_, static_cast<double>(targets), seed_, std::nullopt, std::nullopt, std::nullopt);
+    static const auto op = FindOp<void(const Tensor&, double, const Tensor&, const Optional&, const Optional&,
+                                       const Optional&, const Optional&)>("mantissa::begin_iteration");
+    op.call(state_, static_cast<double>(targets), seed_, std::nullopt, std::nullopt, std::nullopt, std::nullopt);
   }
   return seed_;
 }

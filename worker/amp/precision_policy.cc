@@ -44,20 +44,24 @@ Activation ActivationFrom(v1::Activation::Function function) {
 }
 
 std::optional<WeightStorage> WeightStorageOf(const v1::PrecisionSpec& precision,
-                                             const std::vector<spec::Parameter>& parameters) {
+                                             const std::vector<spec::Parameter>& parameters, at::Device device) {
   std::vector<spec::ComputingModule> modules;
   for (const spec::Parameter& parameter : parameters) modules.push_back(spec::ComputingModuleOf(parameter));
   const std::vector<spec::ModuleFormat> formats = spec::FormatsOf(precision, modules);
-  WeightStorage stored;
-  bool any = false;
+  // One format for all: what the spec asks for goes first.
+  std::optional<at::ScalarType> asked, read;
   for (std::size_t i = 0; i < parameters.size(); ++i) {
-    const bool here = formats[i].stored_low && spec::IsStoredLow(parameters[i]);
-    stored.parameters.push_back(here);
-    if (!here) continue;
-    any = true;
-    stored.type = ComputeType(formats[i].compute);
+    const at::ScalarType type = ComputeType(formats[i].compute);
+    if (type == at::kFloat || !spec::IsStoredLow(parameters[i])) continue;
+    if (formats[i].stored_low) asked = type;
+    if (!read) read = type;
   }
-  if (!any) return std::nullopt;
+  if (!asked && !(read && device.is_cuda())) return std::nullopt;
+  WeightStorage stored{asked.value_or(*read), {}};
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    stored.parameters.push_back(spec::IsStoredLow(parameters[i]) && ComputeType(formats[i].compute) == stored.type &&
+                                (formats[i].stored_low || device.is_cuda()));
+  }
   return stored;
 }
 

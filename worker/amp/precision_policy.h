@@ -65,9 +65,11 @@ struct WeightStorage {
   std::vector<bool> parameters;  // which
 };
 
-// As `precision`, in whatever mode is in effect, says of a model with these parameters; nothing where none are stored.
+// As `precision`, in whatever mode is in effect, says of a model with these parameters on this device; nothing where
+// none are stored. A GPU stores what its matrix products read in a low format whatever the spec says: to the same bits
+// and in as much memory as casts at use, which take a pass each.
 std::optional<WeightStorage> WeightStorageOf(const v1::PrecisionSpec& precision,
-                                             const std::vector<spec::Parameter>& parameters);
+                                             const std::vector<spec::Parameter>& parameters, at::Device device);
 
 // FP32 in FP32 mode; else products in the compute type and norms, softmax, sums and the loss in FP32. FP16 on CPU
 // casts to FP32, computes there and rounds each result once, as tensor cores do: CPUs have no FP16 arithmetic worth

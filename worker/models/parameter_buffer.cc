@@ -14,18 +14,18 @@
 namespace mantissa::trainer {
 namespace {
 
-at::Tensor ChunkTable(const std::vector<Parameter>& parameters, at::Device device) {
-  std::vector<Chunk> chunks;
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    const std::int64_t size = parameters[i].shape.elements();
-    for (std::int64_t at = 0; at < size; at += ParameterBuffer::kChunkSize) {
-      Chunk chunk;
-      chunk.begin = parameters[i].offset + at;
-      chunk.size = std::min(ParameterBuffer::kChunkSize, size - at);
-      chunk.parameter = static_cast<std::int64_t>(i);
-      chunks.push_back(chunk);
-    }
+// Elements begin to begin + size, cut into chunks.
+void AddChunks(std::int64_t begin, std::int64_t size, std::int64_t parameter, std::vector<Chunk>& chunks) {
+  for (std::int64_t at = 0; at < size; at += ParameterBuffer::kChunkSize) {
+    Chunk chunk;
+    chunk.begin = begin + at;
+    chunk.size = std::min(ParameterBuffer::kChunkSize, size - at);
+    chunk.parameter = parameter;
+    chunks.push_back(chunk);
   }
+}
+
+at::Tensor ChunkTable(const std::vector<Chunk>& chunks, at::Device device) {
   static_assert(sizeof(Chunk) == 4 * sizeof(std::int64_t));
   const at::Tensor table = at::empty({static_cast<std::int64_t>(chunks.size()), 4}, at::kLong);
   std::copy(chunks.begin(), chunks.end(), reinterpret_cast<Chunk*>(table.mutable_data_ptr<std::int64_t>()));
@@ -65,7 +65,14 @@ ParameterBuffer::ParameterBuffer(const std::vector<spec::Parameter>& shapes, at:
     value.mutable_grad() = ViewOf(gradients_, i).detach();
     parameters_[i].value = value;
   }
-  chunks_ = ChunkTable(parameters_, device);
+  std::vector<Chunk> chunks;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    AddChunks(parameters_[i].offset, parameters_[i].shape.elements(), static_cast<std::int64_t>(i), chunks);
+  }
+  chunks_ = ChunkTable(chunks, device);
+  std::vector<Chunk> all;
+  AddChunks(0, total, 0, all);
+  zeroed_ = ChunkTable(all, device);
 }
 
 const Parameter& ParameterBuffer::Find(std::string_view name) const {
@@ -105,22 +112,48 @@ void ParameterBuffer::StoreWeights(const WeightStorage& weights) {
                                 .detach();
   }
   places_ = BytesOn(values_.device(), places.data(), places.size());
-  const StepState applied;
-  no_skip_ = BytesOn(values_.device(), &applied, 1);
   CastWeights();
+  // Only there, and only of BF16, does a product add to the gradient itself (linear.cc).
+  if (values_.is_cuda() && weights.type == at::kBFloat16) WriteFirstParts();
 }
 
-void ParameterBuffer::CastWeights(const at::Tensor& state) {
+void ParameterBuffer::WriteFirstParts() {
+  std::vector<Chunk> zeroed;
+  std::int64_t begin = 0;  // of what lies between two such parameters, padding included
+  const auto add_until = [&](std::int64_t end) { AddChunks(begin, end - begin, 0, zeroed); };
+  for (const Parameter& parameter : parameters_) {
+    if (!parameter.stored.defined() || parameter.shape.elements() < kChunkSize) continue;
+    const at::Tensor& gradient = parameter.value.grad();
+    first_parts_.emplace_back(gradient, &kernels::LetFirstPartBeWritten(gradient));
+    add_until(parameter.offset);
+    begin = parameter.offset + AlignedSize(parameter.shape);
+  }
+  add_until(gradients_.numel());
+  zeroed_ = ChunkTable(zeroed, values_.device());
+}
+
+void ParameterBuffer::CastWeights() {
   if (!stored_.defined()) return;
   using at::Tensor;
   static const auto op =
-      FindOp<void(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&)>("mantissa::cast_weights");
-  op.call(values_, chunks_, places_, stored_, state);
+      FindOp<void(const Tensor&, const Tensor&, const Tensor&, const Tensor&)>("mantissa::cast_weights");
+  op.call(values_, chunks_, places_, stored_);
 }
 
-void ParameterBuffer::CastWeights() { CastWeights(no_skip_); }
+void ParameterBuffer::ZeroGradients() {
+  gradients_.zero_();
+  AwaitFirstParts();
+}
 
-void ParameterBuffer::ZeroGradients() { gradients_.zero_(); }
+void ParameterBuffer::AwaitFirstParts() {
+  for (const auto& [gradient, part] : first_parts_) part->awaited = true;
+}
+
+void ParameterBuffer::ZeroMissingParts() {
+  for (const auto& [gradient, part] : first_parts_) {
+    if (std::exchange(part->awaited, false)) gradient.zero_();
+  }
+}
 
 at::Tensor ParameterBuffer::ViewOf(const at::Tensor& flat, std::size_t i) const {
   const Parameter& parameter = parameters_[i];

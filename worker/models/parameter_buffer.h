@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
 #include "proto/spec/model_shape.h"
 #include "worker/amp/precision_policy.h"
+#include "worker/kernels/parameter_gradient.h"
 
 namespace mantissa::trainer {
 
@@ -63,12 +65,18 @@ class ParameterBuffer {
   const at::Tensor& gradients() const { return gradients_; }
   void ZeroGradients();
 
+  // Of a GPU's large weights that are stored in BF16, the first part of an iteration's gradient is written and not
+  // added (kernels::FirstPart). The rest, rows of Chunk on the device, has to be zero before the backward pass.
+  const at::Tensor& zeroed() const { return zeroed_; }
+  // The next part of each of those gradients is its first: what they hold means nothing from now on.
+  void AwaitFirstParts();
+  // After the backward pass: those that got none become zero.
+  void ZeroMissingParts();
+
   // Keeps these weights, which products read, in a low format (at::kHalf or at::kBFloat16) as well; they are those of
   // the values now. Once.
   void StoreWeights(const WeightStorage& weights);
-  // The stored weights from the values, after an update: nothing is written where `state` says that it was skipped.
-  void CastWeights(const at::Tensor& state);
-  // The same whatever was before; for whoever writes values without an update.
+  // The stored weights from the values; for whoever writes values without an optimizer, which does it itself.
   void CastWeights();
 
   // int64 (C, 4) on the device: the rows are Chunk.
@@ -78,20 +86,25 @@ class ParameterBuffer {
 
   // The stored weights, flat; undefined without any.
   const at::Tensor& stored_weights() const { return stored_; }
+  // Where they lie, StoredWeight of each parameter.
+  const at::Tensor& stored_places() const { return places_; }
 
   // Without padding.
   std::int64_t count() const;
 
  private:
   const Parameter& Find(std::string_view name) const;
+  void WriteFirstParts();
 
   at::Tensor values_;
   at::Tensor gradients_;
   at::Tensor chunks_;
-  at::Tensor stored_;   // flat, in the low format; undefined: none
-  at::Tensor places_;   // StoredWeight of each parameter
-  at::Tensor no_skip_;  // a StepState that skips nothing
+  at::Tensor stored_;  // flat, in the low format; undefined: none
+  at::Tensor places_;  // StoredWeight of each parameter
+  at::Tensor zeroed_;
   std::vector<Parameter> parameters_;
+  // Of the parameters whose gradients have one; their gradients keep them.
+  std::vector<std::pair<at::Tensor, kernels::FirstPart*>> first_parts_;
 };
 
 }  // namespace mantissa::trainer

@@ -77,27 +77,26 @@ Optimizer::Optimizer(const v1::OptimizerSpec& spec, const v1::ScheduleSpec& sche
 }
 
 void Optimizer::Step(const at::Tensor& state) {
-  Update(state);
-  parameters_.CastWeights(state);
-}
-
-void Optimizer::Update(const at::Tensor& state) {
   c10::Dispatcher& dispatcher = c10::Dispatcher::singleton();
   using at::Tensor;
+  using Optional = std::optional<Tensor>;
+  const bool low = parameters_.stored_weights().defined();
+  const Optional places = low ? Optional(parameters_.stored_places()) : std::nullopt;
+  const Optional weights = low ? Optional(parameters_.stored_weights()) : std::nullopt;
   if (settings_.kind == OptimizerSettings::kSgd) {
     static const auto sgd = dispatcher.findSchemaOrThrow("mantissa::sgd", "")
-                                .typed<void(const Tensor&, const Tensor&, const std::optional<Tensor>&, const Tensor&,
-                                            const Tensor&, const Tensor&, const Tensor&)>();
-    sgd.call(parameters_.values(), parameters_.gradients(),
-             state_.empty() ? std::nullopt : std::optional<Tensor>(state_[0].tensor), parameters_.chunks(),
-             rules_tensor_, settings_tensor_, state);
+                                .typed<void(const Tensor&, const Tensor&, const Optional&, const Tensor&, const Tensor&,
+                                            const Tensor&, const Tensor&, const Optional&, const Optional&)>();
+    sgd.call(parameters_.values(), parameters_.gradients(), state_.empty() ? std::nullopt : Optional(state_[0].tensor),
+             parameters_.chunks(), rules_tensor_, settings_tensor_, state, places, weights);
     return;
   }
-  static const auto adam = dispatcher.findSchemaOrThrow("mantissa::adam", "")
-                               .typed<void(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
-                                           const Tensor&, const Tensor&, const Tensor&)>();
+  static const auto adam =
+      dispatcher.findSchemaOrThrow("mantissa::adam", "")
+          .typed<void(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                      const Tensor&, const Tensor&, const Optional&, const Optional&)>();
   adam.call(parameters_.values(), parameters_.gradients(), state_[0].tensor, state_[1].tensor, parameters_.chunks(),
-            rules_tensor_, settings_tensor_, state);
+            rules_tensor_, settings_tensor_, state, places, weights);
 }
 
 std::vector<NamedTensor> Optimizer::StateTensors() const {

@@ -36,8 +36,6 @@ class Optimizer {
   const std::vector<UpdateRule>& rules() const { return rules_; }
 
  private:
-  void Update(const at::Tensor& state);
-
   ParameterBuffer& parameters_;
   const OptimizerSettings settings_;
   const std::vector<UpdateRule> rules_;

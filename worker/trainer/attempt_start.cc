@@ -142,7 +142,8 @@ absl::Status AttemptStart::BuildState() {
       BuildModel(training_.model(), sample, training_.seed(), env_.device),
       RunStateOptions{
           training_.optimizer(), training_.schedule(), total_iterations_, scaler, training_.parameter_groups(),
-          WeightStorageOf(training_.precision(), spec::ModelParameters(training_.model(), sample)), lineage_.number()},
+          WeightStorageOf(training_.precision(), spec::ModelParameters(training_.model(), sample), env_.device),
+          lineage_.number()},
       env_.device);
   return absl::OkStatus();
 }

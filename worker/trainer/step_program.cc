@@ -31,16 +31,18 @@ bool StepProgram::Run(std::int64_t iteration, Control& control) {
 void StepProgram::RunNext(std::int64_t size) {
   using Optional = std::optional<at::Tensor>;
   static const auto begin_iteration =
-      FindOp<void(const at::Tensor&, double, const at::Tensor&, const Optional&, const Optional&, const Optional&)>(
-          "mantissa::begin_iteration");
+      FindOp<void(const at::Tensor&, double, const at::Tensor&, const Optional&, const Optional&, const Optional&,
+                  const Optional&)>("mantissa::begin_iteration");
   if (!position_) position_ = MakePosition();
   const auto& [order, skipped, window] = *position_;
   const std::int64_t micro_batches = options_.plan.MicroBatchesOf(size);
   const std::int64_t targets = size * targets_per_sample_;
   // BackwardSeed, ZeroGradients and the window in one launch.
   const at::Tensor seed = at::empty({}, at::TensorOptions(at::kFloat).device(state_.device()));
-  begin_iteration.call(state_.iteration_state().state(), static_cast<double>(targets), seed,
-                       state_.model().parameters().gradients(), skipped, window);
+  ParameterBuffer& parameters = state_.model().parameters();
+  begin_iteration.call(state_.iteration_state().state(), static_cast<double>(targets), seed, parameters.gradients(),
+                       parameters.zeroed(), skipped, window);
+  parameters.AwaitFirstParts();
   state_.model().BeginWindow();
   at::Tensor loss_sum;
   for (std::int64_t m = 0; m < micro_batches; ++m) {
@@ -85,6 +87,7 @@ void StepProgram::AddLoss(const at::Tensor& loss, std::int64_t micro_batches, at
 
 void StepProgram::Update(const at::Tensor& loss_sum, std::int64_t targets) {
   IterationState& step = state_.iteration_state();
+  state_.model().parameters().ZeroMissingParts();
   step.Measure(state_.model().parameters().gradients());
   step.Judge(loss_sum, targets);
   state_.optimizer().Step(step.state());

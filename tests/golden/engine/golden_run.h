@@ -122,7 +122,10 @@ class Subject {
         data_(DataOn(device, golden)),
         state_(BuildModel(golden.training().model(), data_->shape().sample, 1, device),
                {golden.training().optimizer(), golden.training().schedule(), golden.training().iterations(),
-                ScalerSettingsFrom(golden.training().precision(), golden.training().max_grad_norm())},
+                ScalerSettingsFrom(golden.training().precision(), golden.training().max_grad_norm()),
+                golden.training().parameter_groups(),
+                WeightStorageOf(golden.training().precision(),
+                                spec::ModelParameters(golden.training().model(), data_->shape().sample), device)},
                device),
         program_(state_, {*data_, BatchPlan({.samples = data_->size(), .batch_size = golden.training().batch_size()}),
                           PrecisionPolicy(golden.mode()), 0}) {}

@@ -137,9 +137,7 @@ TEST(NextWindowTest, IsThePlansAlsoWhereWindowsAreLeftOut) {
     for (std::int64_t iteration = 0; iteration < 40; ++iteration) {
       StepState state;
       state.iteration = iteration;
-      FindOp<void(const at::Tensor&, double, const at::Tensor&, const std::optional<at::Tensor>&,
-                  const std::optional<at::Tensor>&, const std::optional<at::Tensor>&)>("mantissa::begin_iteration")
-          .call(BytesOf(state), 1, at::zeros({}), std::nullopt, skipped, window);
+      OpBeginIteration({.state = BytesOf(state), .seed = at::zeros({}), .skipped = skipped, .window = window});
       EXPECT_EQ(window.item<std::int64_t>(), plan.WindowAfter(iteration)) << iteration;
     }
   };

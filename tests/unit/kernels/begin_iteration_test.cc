@@ -1,5 +1,4 @@
 #include <cmath>
-#include <optional>
 
 #include "gtest/gtest.h"
 #include <ATen/ATen.h>
@@ -10,14 +9,6 @@ namespace mantissa::trainer {
 namespace {
 
 using at::Tensor;
-using Optional = std::optional<Tensor>;
-
-void Begin(const StepState& state, double targets, const Tensor& seed, const Optional& gradients = std::nullopt,
-           const Optional& skipped = std::nullopt, const Optional& window = std::nullopt) {
-  FindOp<void(const Tensor&, double, const Tensor&, const Optional&, const Optional&, const Optional&)>(
-      "mantissa::begin_iteration")
-      .call(BytesOf(state), targets, seed, gradients, skipped, window);
-}
 
 StepState At(std::int64_t iteration) {
   StepState state;
@@ -28,27 +19,53 @@ StepState At(std::int64_t iteration) {
 
 TEST(BeginIterationTest, EverythingIsReadyAtOnce) {
   const Tensor seed = at::zeros({}), gradients = at::full({1001}, NAN), window = at::zeros({1}, at::kLong);
-  Begin(At(5), 3, seed, gradients, at::tensor({3, 4}, at::kLong).view({1, 2}), window);
+  OpBeginIteration({.state = BytesOf(At(5)),
+                    .targets = 3,
+                    .seed = seed,
+                    .gradients = gradients,
+                    .zeroed = ChunkTensor({{0, 1001, 0, 0}}),
+                    .skipped = at::tensor({3, 4}, at::kLong).view({1, 2}),
+                    .window = window});
   EXPECT_EQ(seed.item<float>(), static_cast<float>(1024.0 / 3));
   EXPECT_TRUE(at::equal(gradients, at::zeros({1001})));
   EXPECT_EQ(window.item<std::int64_t>(), 7);
 }
 
+TEST(BeginIterationTest, OnlyWhatIsNamedBecomesZero) {
+  const Tensor gradients = at::ones({10});
+  OpBeginIteration({.state = BytesOf(At(0)),
+                    .seed = at::zeros({}),
+                    .gradients = gradients,
+                    .zeroed = ChunkTensor({{1, 3, 0, 0}, {8, 2, 5, 0}})});
+  EXPECT_TRUE(at::equal(gradients, at::tensor({1.f, 0.f, 0.f, 0.f, 1.f, 1.f, 1.f, 1.f, 0.f, 0.f})));
+  OpBeginIteration({.state = BytesOf(At(0)),
+                    .seed = at::zeros({}),
+                    .gradients = gradients.fill_(1),
+                    .zeroed = at::zeros({0, 4}, at::kLong)});
+  EXPECT_TRUE(at::equal(gradients, at::ones({10})));
+}
+
 TEST(BeginIterationTest, WhatIsNotGivenIsLeftOut) {
   const Tensor seed = at::zeros({});
-  Begin(At(5), 64, seed);
+  OpBeginIteration({.state = BytesOf(At(5)), .targets = 64, .seed = seed});
   EXPECT_EQ(seed.item<float>(), 16);
 }
 
 TEST(BeginIterationTest, WhatMakesNoSenseIsRefused) {
   const Tensor seed = at::zeros({}), window = at::zeros({1}, at::kLong), none = at::zeros({0, 2}, at::kLong);
-  EXPECT_THROW(Begin(At(0), 0, seed), c10::Error);
-  EXPECT_THROW(Begin(At(0), 1, at::zeros({2})), c10::Error);
-  EXPECT_THROW(Begin(At(0), 1, at::zeros({}, at::kDouble)), c10::Error);
-  EXPECT_THROW(Begin(At(0), 1, seed, at::zeros({2, 2})), c10::Error);
-  EXPECT_THROW(Begin(At(0), 1, seed, std::nullopt, none), c10::Error);
-  EXPECT_THROW(Begin(At(0), 1, seed, std::nullopt, std::nullopt, window), c10::Error);
-  Begin(At(0), 1, seed, std::nullopt, none, window);
+  const Tensor state = BytesOf(At(0)), flat = at::zeros({4}), chunks = ChunkTensor({{0, 4, 0, 0}});
+  EXPECT_THROW(OpBeginIteration({.state = state, .targets = 0, .seed = seed}), c10::Error);
+  EXPECT_THROW(OpBeginIteration({.state = state, .seed = at::zeros({2})}), c10::Error);
+  EXPECT_THROW(OpBeginIteration({.state = state, .seed = at::zeros({}, at::kDouble)}), c10::Error);
+  EXPECT_THROW(OpBeginIteration({.state = state, .seed = seed, .gradients = at::zeros({2, 2}), .zeroed = chunks}),
+               c10::Error);
+  EXPECT_THROW(OpBeginIteration({.state = state, .seed = seed, .gradients = flat}), c10::Error);
+  EXPECT_THROW(OpBeginIteration({.state = state, .seed = seed, .zeroed = chunks}), c10::Error);
+  EXPECT_THROW(OpBeginIteration({.state = state, .seed = seed, .gradients = flat, .zeroed = none}), c10::Error);
+  EXPECT_THROW(OpBeginIteration({.state = state, .seed = seed, .skipped = none}), c10::Error);
+  EXPECT_THROW(OpBeginIteration({.state = state, .seed = seed, .window = window}), c10::Error);
+  OpBeginIteration(
+      {.state = state, .seed = seed, .gradients = flat, .zeroed = chunks, .skipped = none, .window = window});
 }
 
 }  // namespace

@@ -31,10 +31,10 @@ struct Layout {
     rows[2].shift = -(kFirst + kBetween);
   }
 
-  void Cast(const at::Tensor& values, const at::Tensor& weights, const StepState& state = {}) const {
+  void Cast(const at::Tensor& values, const at::Tensor& weights) const {
     using at::Tensor;
-    FindOp<void(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&)>("mantissa::cast_weights")
-        .call(values, chunks, places, weights, BytesOf(state));
+    FindOp<void(const Tensor&, const Tensor&, const Tensor&, const Tensor&)>("mantissa::cast_weights")
+        .call(values, chunks, places, weights);
   }
 };
 
@@ -61,16 +61,6 @@ TEST_P(CastWeightsTest, EveryStoredElementIsRoundedOnceAndNothingElseIsWritten) 
   EXPECT_TRUE(same(weights.narrow(0, 0, kSecond), values.narrow(0, kFirst + kBetween, kSecond).to(GetParam())));
   EXPECT_TRUE(weights.narrow(0, kSecond, 48 - kSecond).eq(7).all().item<bool>());
   EXPECT_TRUE(weights.narrow(0, 48 + kFirst, 5).eq(7).all().item<bool>());
-}
-
-TEST_P(CastWeightsTest, ASkippedOrHaltedIterationWritesNothing) {
-  StepState skipped, halted;
-  skipped.found_inf = 1;
-  halted.halt = static_cast<std::int32_t>(Halt::kSkipsInRow);
-  const at::Tensor weights = at::full({48 + kFirst}, 7, GetParam());
-  Layout().Cast(Values(), weights, skipped);
-  Layout().Cast(Values(), weights, halted);
-  EXPECT_TRUE(weights.eq(7).all().item<bool>());
 }
 
 TEST_P(CastWeightsTest, EveryInstructionSetAndThreadCountGivesTheSameBits) {

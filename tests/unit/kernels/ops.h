@@ -1,6 +1,7 @@
 // Our ops as functions, called as the trainer calls them: through LibTorch's dispatcher.
 #pragma once
 
+#include <optional>
 #include <tuple>
 #include <vector>
 
@@ -107,6 +108,58 @@ inline at::Tensor ChunkTensor(const std::vector<Chunk>& chunks) {
   at::Tensor table = at::empty({static_cast<std::int64_t>(chunks.size()), 4}, at::kLong);
   std::copy(chunks.begin(), chunks.end(), static_cast<Chunk*>(table.data_ptr()));
   return table;
+}
+
+// What the optimizers write beside the parameters.
+struct LowCopies {
+  std::optional<at::Tensor> places = std::nullopt;
+  std::optional<at::Tensor> weights = std::nullopt;
+};
+
+// The buffers of an optimizer, and what it does with them.
+struct UpdateCall {
+  at::Tensor parameters, gradients, first, second;  // the second is Adam's, the first undefined without a momentum
+  at::Tensor chunks, rules, settings, state;
+  LowCopies low = {};
+};
+
+inline void OpAdam(const UpdateCall& call) {
+  using at::Tensor;
+  using Optional = std::optional<Tensor>;
+  FindOp<void(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+              const Tensor&, const Optional&, const Optional&)>("mantissa::adam")
+      .call(call.parameters, call.gradients, call.first, call.second, call.chunks, call.rules, call.settings,
+            call.state, call.low.places, call.low.weights);
+}
+
+inline void OpSgd(const UpdateCall& call) {
+  using at::Tensor;
+  using Optional = std::optional<Tensor>;
+  FindOp<void(const Tensor&, const Tensor&, const Optional&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+              const Optional&, const Optional&)>("mantissa::sgd")
+      .call(call.parameters, call.gradients, call.first.defined() ? Optional(call.first) : std::nullopt, call.chunks,
+            call.rules, call.settings, call.state, call.low.places, call.low.weights);
+}
+
+// What an iteration begins with; what is undefined is left out.
+struct BeginningCall {
+  at::Tensor state;
+  double targets = 1;
+  at::Tensor seed;
+  at::Tensor gradients = {};
+  at::Tensor zeroed = {};
+  at::Tensor skipped = {};
+  at::Tensor window = {};
+};
+
+inline void OpBeginIteration(const BeginningCall& call) {
+  using at::Tensor;
+  using Optional = std::optional<Tensor>;
+  const auto optional = [](const Tensor& tensor) { return tensor.defined() ? Optional(tensor) : std::nullopt; };
+  FindOp<void(const Tensor&, double, const Tensor&, const Optional&, const Optional&, const Optional&,
+              const Optional&)>("mantissa::begin_iteration")
+      .call(call.state, call.targets, call.seed, optional(call.gradients), optional(call.zeroed),
+            optional(call.skipped), optional(call.window));
 }
 
 inline std::vector<GradientStats> OpGradStats(const at::Tensor& gradients, const std::vector<Chunk>& chunks,

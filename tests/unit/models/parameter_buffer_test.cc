@@ -168,15 +168,28 @@ TEST(StoredWeightsTest, FollowTheValuesWhenTold) {
   buffer.StoreWeights(AllLow(buffer, at::kBFloat16));
   buffer.values().fill_(3);
   EXPECT_EQ(buffer.parameters()[0].stored.max().item<float>(), 0);
-  StepState skipped;
-  skipped.found_inf = 1;
-  const at::Tensor state = at::empty({static_cast<std::int64_t>(sizeof(StepState))}, at::kByte);
-  std::memcpy(state.mutable_data_ptr(), &skipped, sizeof(skipped));
-  buffer.CastWeights(state);
-  EXPECT_EQ(buffer.parameters()[0].stored.max().item<float>(), 0);
   buffer.CastWeights();
   EXPECT_EQ(buffer.parameters()[0].stored.min().item<float>(), 3);
   EXPECT_EQ(buffer.parameters()[5].stored.min().item<float>(), 3);
+}
+
+// On a CPU every gradient is added to zeros.
+TEST(ParameterBufferTest, AllGradientsAreZeroedInChunksPaddingIncluded) {
+  ParameterBuffer buffer(Shapes(), at::kCPU);
+  buffer.StoreWeights(AllLow(buffer, at::kBFloat16));
+  const at::Tensor& zeroed = buffer.zeroed();
+  std::int64_t end = 0;
+  for (std::int64_t i = 0; i < zeroed.size(0); ++i) {
+    EXPECT_EQ(zeroed[i][0].item<std::int64_t>(), end);
+    EXPECT_LE(zeroed[i][1].item<std::int64_t>(), ParameterBuffer::kChunkSize);
+    end += zeroed[i][1].item<std::int64_t>();
+  }
+  EXPECT_EQ(end, buffer.gradients().numel());
+  buffer.AwaitFirstParts();
+  buffer.gradients().fill_(3);
+  buffer.ZeroMissingParts();
+  EXPECT_EQ(buffer.gradients().min().item<float>(), 3);
+  EXPECT_EQ(ParameterBuffer({}, at::kCPU).zeroed().size(0), 0);
 }
 
 TEST(StoredWeightsTest, WithoutAnyThereIsNothingToFollow) {

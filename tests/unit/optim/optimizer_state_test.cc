@@ -1,7 +1,6 @@
 // What an optimizer keeps, what it is told, and what its ops refuse.
 #include <functional>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -11,6 +10,7 @@
 
 #include "proto/spec/defaults.h"
 #include "tests/unit/optim/optimizer_subject.h"
+#include "worker/kernels/cast_weights/stored_weight.h"
 
 namespace mantissa::trainer {
 namespace {
@@ -119,40 +119,52 @@ std::string MessageOf(const std::function<void()>& call) {
   return "";
 }
 
-TEST(OptimizerOpTest, BuffersOfDifferentLayoutsAreRefused) {
+using ::testing::HasSubstr;
+
+TEST(OptimizerOpTest, BuffersThatDoNotFitAreRefused) {
   using at::Tensor;
-  const auto adam = FindOp<void(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
-                                const Tensor&, const Tensor&, const Tensor&)>("mantissa::adam");
-  const auto sgd = FindOp<void(const Tensor&, const Tensor&, const std::optional<Tensor>&, const Tensor&, const Tensor&,
-                               const Tensor&, const Tensor&)>("mantissa::sgd");
   const Tensor flat = at::zeros({16}), shorter = at::zeros({8});
-  const Tensor chunks = ChunkTensor({{0, 16, 0, 0}});
-  const Tensor rules = BytesOf(UpdateRule());
-  const Tensor settings = BytesOf(OptimizerSettings()), state = BytesOf(StepState());
-  const std::string one_layout = "parameters, gradients and moments must have one layout";
-  EXPECT_EQ(MessageOf([&] { adam.call(flat, flat, flat, flat, chunks, rules, settings, state); }), "");
-  for (const auto& [g, m, v] :
-       {std::tuple(shorter, flat, flat), std::tuple(flat, shorter, flat), std::tuple(flat, flat, shorter)}) {
-    EXPECT_NE(MessageOf([&, g = g, m = m, v = v] {
-                adam.call(flat, g, m, v, chunks, rules, settings, state);
-              }).find(one_layout),
-              std::string::npos);
+  const UpdateCall fits = {flat,
+                           flat,
+                           flat,
+                           flat,
+                           ChunkTensor({{0, 16, 0, 0}}),
+                           BytesOf(UpdateRule()),
+                           BytesOf(OptimizerSettings()),
+                           BytesOf(StepState())};
+  const auto said = [&](void (*op)(const UpdateCall&), const std::function<void(UpdateCall&)>& change) {
+    UpdateCall call = fits;
+    change(call);
+    return MessageOf([&] { op(call); });
+  };
+  EXPECT_EQ(said(OpAdam, [](UpdateCall&) {}), "");
+  EXPECT_EQ(said(OpSgd, [](UpdateCall&) {}), "");
+  EXPECT_EQ(said(OpSgd, [](UpdateCall& call) { call.first = Tensor(); }), "");
+  for (Tensor UpdateCall::*buffer : {&UpdateCall::gradients, &UpdateCall::first, &UpdateCall::second}) {
+    const auto shorten = [&](UpdateCall& call) { call.*buffer = shorter; };
+    EXPECT_THAT(said(OpAdam, shorten), HasSubstr("parameters, gradients and moments must have one layout"));
+    if (buffer != &UpdateCall::second) {
+      EXPECT_THAT(said(OpSgd, shorten), HasSubstr("one layout"));
+    }
   }
-  EXPECT_EQ(MessageOf([&] { sgd.call(flat, flat, flat, chunks, rules, settings, state); }), "");
-  EXPECT_EQ(MessageOf([&] { sgd.call(flat, flat, std::nullopt, chunks, rules, settings, state); }), "");
-  EXPECT_NE(MessageOf([&] { sgd.call(flat, shorter, flat, chunks, rules, settings, state); }).find("one layout"),
-            std::string::npos);
-  EXPECT_NE(MessageOf([&] { sgd.call(flat, flat, shorter, chunks, rules, settings, state); }).find("one layout"),
-            std::string::npos);
   // FP32 and flat.
-  EXPECT_NE(MessageOf([&] {
-              sgd.call(flat.to(at::kHalf), flat, flat, chunks, rules, settings, state);
-            }).find("parameters must be one flat FP32 buffer"),
-            std::string::npos);
-  EXPECT_NE(MessageOf([&] {
-              adam.call(flat, flat.view({4, 4}), flat, flat, chunks, rules, settings, state);
-            }).find("gradients must be one flat FP32 buffer"),
-            std::string::npos);
+  EXPECT_THAT(said(OpSgd, [&](UpdateCall& call) { call.parameters = flat.to(at::kHalf); }),
+              HasSubstr("parameters must be one flat FP32 buffer"));
+  EXPECT_THAT(said(OpAdam,
+                   [&](UpdateCall& call) {
+                     call.gradients = flat.view({4, 4});
+                   }),
+              HasSubstr("gradients must be one flat FP32 buffer"));
+  // Low copies: of a low type and flat, and told where they lie.
+  for (void (*op)(const UpdateCall&) : {OpAdam, OpSgd}) {
+    EXPECT_THAT(said(op, [&](UpdateCall& call) { call.low.weights = flat.to(at::kHalf); }),
+                HasSubstr("places and weights come together"));
+    EXPECT_THAT(said(op,
+                     [&](UpdateCall& call) {
+                       call.low = {BytesOf(StoredWeight()), flat};
+                     }),
+                HasSubstr("weights must be one flat FP16 or BF16 buffer"));
+  }
 }
 
 }  // namespace

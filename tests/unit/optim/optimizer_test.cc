@@ -136,6 +136,23 @@ TEST_P(OptimizerTest, AfterAHaltNotEvenTheStateIsWritten) {
   EXPECT_EQ(state.learning_rate, -1);
 }
 
+// The weight is stored low and the rest is not; nothing of it is written where the values are not.
+TEST_P(OptimizerTest, LowCopiesFollowTheValuesUnlessTheyAreSkipped) {
+  for (const at::ScalarType low : {at::kHalf, at::kBFloat16}) {
+    Subject subject = GetParam().Make();
+    subject.parameters.StoreWeights({low, {true, false, false, false}});
+    const at::Tensor& stored = subject.parameters.parameters()[0].stored;
+    const at::Tensor before = stored.clone();
+    subject.DrawGradients(0);
+    subject.Step(0, 1, /*found_inf=*/true);
+    subject.Step(0, 1, /*found_inf=*/false, Halt::kSkipsInRow);
+    EXPECT_TRUE(at::equal(stored, before));
+    subject.Step(0, 1);
+    EXPECT_TRUE(at::equal(stored, subject.parameters.parameters()[0].value.detach().to(low)));
+    EXPECT_FALSE(at::equal(stored, before));
+  }
+}
+
 TEST_P(OptimizerTest, WritesNothingButTheRateIntoTheState) {
   Subject subject = GetParam().Make();
   subject.DrawGradients(0);

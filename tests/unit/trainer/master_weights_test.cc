@@ -154,10 +154,10 @@ TEST(MasterFiniteTest, TheMastersDecide) {
 }
 
 // Which parameters of the small MLP are stored, and in what.
-std::string Stored(const std::string& precision) {
+std::string Stored(const std::string& precision, at::Device device = at::kCPU) {
   const v1::TrainingSpec training = SmallSpec("model { mlp { hidden: 4 } } precision { " + precision + " }").training();
   const auto parameters = spec::ModelParameters(training.model(), *spec::SampleShapeOf(training));
-  const std::optional<WeightStorage> storage = WeightStorageOf(training.precision(), parameters);
+  const std::optional<WeightStorage> storage = WeightStorageOf(training.precision(), parameters, device);
   if (!storage) return "none";
   std::string text = c10::toString(storage->type);
   for (std::size_t i = 0; i < parameters.size(); ++i) {
@@ -171,6 +171,17 @@ TEST(WeightStorageTest, IsOfWhatProductsReadInALowFormatAndMasterStorageAlone) {
   EXPECT_EQ(Stored("mode: FP16 storage: MASTER_FP32"), "Half layers.0.weight head.weight");
   EXPECT_EQ(Stored("mode: BF16"), "none");
   EXPECT_EQ(Stored("mode: FP32 storage: MASTER_FP32"), "none");
+}
+
+TEST(WeightStorageTest, OnAGpuIsOfWhatProductsReadInALowFormatWhateverTheStorage) {
+  EXPECT_EQ(Stored("mode: BF16", at::kCUDA), "BFloat16 layers.0.weight head.weight");
+  EXPECT_EQ(Stored("mode: FP16 storage: FP32_PARAMETERS", at::kCUDA), "Half layers.0.weight head.weight");
+  EXPECT_EQ(Stored("mode: FP32", at::kCUDA), "none");
+  EXPECT_EQ(Stored("mode: FP32 overrides { match: 'head' compute: BF16 }", at::kCUDA), "BFloat16 head.weight");
+  // One format: the one that was asked for, else the first that is read.
+  EXPECT_EQ(Stored("mode: FP16 overrides { match: 'head' compute: BF16 storage: MASTER_FP32 }", at::kCUDA),
+            "BFloat16 head.weight");
+  EXPECT_EQ(Stored("mode: FP16 overrides { match: 'head' compute: BF16 }", at::kCUDA), "Half layers.0.weight");
 }
 
 TEST(WeightStorageTest, AnOverrideDecidesForItsModule) {

@@ -74,7 +74,7 @@ class SmallRun {
         state_(BuildModel(training().model(), data_->shape().sample, training().seed(), at::kCPU),
                {training().optimizer(), training().schedule(), training().iterations(),
                 Scaler(training(), options.replay_after), training().parameter_groups(),
-                WeightStorageOf(training().precision(), Shapes())},
+                WeightStorageOf(training().precision(), Shapes(), at::kCPU)},
                at::kCPU),
         program_(state_, {*data_, plan_, policy_, training().seed(), options.probe}) {}
 

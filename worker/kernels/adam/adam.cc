@@ -1,9 +1,10 @@
-// AdamW and Adam over flat buffers: one pass that unscales, clips, moves the moments and the parameters. A skipped
-// iteration writes nothing.
+// AdamW and Adam over flat buffers: one pass that unscales, clips, moves the moments and the parameters, and writes
+// what is kept of them in a low format. A skipped iteration writes nothing.
 #include <ATen/Parallel.h>
 #include <torch/library.h>
 
 #include "worker/kernels/adam/adam_update.h"
+#include "worker/kernels/cast_weights/store_weights.h"
 #include "worker/kernels/check.h"
 #include "worker/kernels/cpu/isa.h"
 #include "worker/kernels/cpu/parallel.h"
@@ -29,8 +30,10 @@ struct AdamKernel {
 
 void AdamCpu(const at::Tensor& parameters, const at::Tensor& gradients, const at::Tensor& exp_avg,
              const at::Tensor& exp_avg_sq, const at::Tensor& chunks, const at::Tensor& rules,
-             const at::Tensor& settings, const at::Tensor& state) {
+             const at::Tensor& settings, const at::Tensor& state, const std::optional<at::Tensor>& places,
+             const std::optional<at::Tensor>& weights) {
   CheckAdamBuffers(parameters, gradients, exp_avg, exp_avg_sq);
+  const LowWeightWriter low(places, weights);
   const Chunk* const chunk = Chunks(chunks);
   const UpdateRule* const rule = Struct<UpdateRule>(rules, "rules");
   const OptimizerSettings& optimizer = *Struct<OptimizerSettings>(settings, "settings");
@@ -49,6 +52,7 @@ void AdamCpu(const at::Tensor& parameters, const at::Tensor& gradients, const at
       const std::int64_t at = chunk[i].begin;
       cpu::ForHostIsa<AdamKernel>(p + at, g + at, m + at, v + at, chunk[i].size,
                                   AdamConstantsOf(shared, rule[chunk[i].parameter]));
+      low.Store(p, chunk[i]);
     }
   };
   if (parameters.numel() <= cpu::kParallelGrain) {
@@ -59,10 +63,10 @@ void AdamCpu(const at::Tensor& parameters, const at::Tensor& gradients, const at
 }
 
 TORCH_LIBRARY_FRAGMENT(mantissa, library) {
-  // Both kinds: the settings say which.
+  // Both kinds: the settings say which. `weights`: what is kept of the parameters in a low format, as `places` say.
   library.def(
       "adam(Tensor(a!) parameters, Tensor gradients, Tensor(b!) exp_avg, Tensor(c!) exp_avg_sq, Tensor chunks, "
-      "Tensor rules, Tensor settings, Tensor(d!) state) -> ()");
+      "Tensor rules, Tensor settings, Tensor(d!) state, Tensor? places, Tensor(e!)? weights) -> ()");
 }
 TORCH_LIBRARY_IMPL(mantissa, CPU, library) { library.impl("adam", AdamCpu); }
 TORCH_LIBRARY_IMPL(mantissa, Autograd, library) { library.impl("adam", torch::CppFunction::makeFallthrough()); }

@@ -20,7 +20,8 @@ struct IterationBeginning {
   double targets = 0;  // of the window
   float* seed = nullptr;
   float* gradients = nullptr;
-  std::int64_t gradient_count = 0;
+  const Chunk* zeroed = nullptr;  // the parts of the gradients that become zero
+  std::int64_t zeroed_count = 0;
   const WindowRange* skipped = nullptr;
   std::int64_t skipped_count = 0;
   std::int64_t* window = nullptr;
@@ -28,10 +29,12 @@ struct IterationBeginning {
 
 inline IterationBeginning CheckBeginning(const at::Tensor& state, double targets, const at::Tensor& seed,
                                          const std::optional<at::Tensor>& gradients,
+                                         const std::optional<at::Tensor>& zeroed,
                                          const std::optional<at::Tensor>& skipped,
                                          const std::optional<at::Tensor>& window) {
   TORCH_CHECK(targets > 0, "a window without valid targets has no loss");
   TORCH_CHECK(seed.scalar_type() == at::kFloat && seed.numel() == 1, "seed must be one FP32 number");
+  TORCH_CHECK(gradients.has_value() == zeroed.has_value(), "gradients and zeroed come together");
   TORCH_CHECK(skipped.has_value() == window.has_value(), "skipped and window come together");
   IterationBeginning beginning;
   beginning.state = Struct<StepState>(state, "state");
@@ -40,7 +43,8 @@ inline IterationBeginning CheckBeginning(const at::Tensor& state, double targets
   if (gradients.has_value()) {
     CheckFlat(*gradients, "gradients");
     beginning.gradients = gradients->mutable_data_ptr<float>();
-    beginning.gradient_count = gradients->numel();
+    beginning.zeroed = Chunks(*zeroed);
+    beginning.zeroed_count = zeroed->size(0);
   }
   if (window.has_value()) {
     beginning.skipped = SkippedWindows(*skipped);

@@ -9,9 +9,10 @@
 
 namespace mantissa::trainer::cuda {
 
-// All on the stream's device. `gradients` and `window` may be null.
-void LaunchBeginIteration(const StepState* state, double targets, float* seed, float* gradients,
-                          std::int64_t gradient_count, const WindowRange* skipped, std::int64_t skipped_count,
+// All on the stream's device. `gradients`, of which the chunks in `zeroed` become zero, and `window`
+// may be null.
+void LaunchBeginIteration(const StepState* state, double targets, float* seed, float* gradients, const Chunk* zeroed,
+                          std::int64_t zeroed_count, const WindowRange* skipped, std::int64_t skipped_count,
                           std::int64_t* window, cudaStream_t stream);
 
 }  // namespace mantissa::trainer::cuda

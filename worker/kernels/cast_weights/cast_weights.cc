@@ -1,32 +1,22 @@
-// After an applied update: the low-precision weights from the FP32 values, each rounded once to nearest even. A skipped
-// iteration writes nothing.
+// The low-precision weights from the FP32 values, each rounded once to nearest even.
 #include <ATen/Parallel.h>
 #include <torch/library.h>
 
-#include "worker/kernels/cast_weights/stored_weight.h"
+#include "worker/kernels/cast_weights/store_weights.h"
 #include "worker/kernels/check.h"
-#include "worker/kernels/cpu/convert.h"
 #include "worker/kernels/cpu/parallel.h"
 
 namespace mantissa::trainer::kernels {
 namespace {
 
 void CastWeightsCpu(const at::Tensor& values, const at::Tensor& chunks, const at::Tensor& places,
-                    const at::Tensor& weights, const at::Tensor& state) {
+                    const at::Tensor& weights) {
   CheckFlat(values, "values");
-  CheckLowFlat(weights, "weights");
   const Chunk* const chunk = Chunks(chunks);
-  const StoredWeight* const place = Struct<StoredWeight>(places, "places");
-  const StepState& step = *Struct<StepState>(state, "state");
-  if (step.halt != 0 || step.found_inf != 0) return;
+  const LowWeightWriter low(places, weights);
   const float* const from = values.const_data_ptr<float>();
-  auto* const to = static_cast<std::uint16_t*>(weights.mutable_data_ptr());
   const auto cast = [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      const std::int64_t shift = place[chunk[i].parameter].shift;
-      if (shift == StoredWeight::kNowhere) continue;
-      cpu::Narrow(weights.scalar_type(), from + chunk[i].begin, chunk[i].size, to + chunk[i].begin + shift);
-    }
+    for (std::int64_t i = begin; i < end; ++i) low.Store(from, chunk[i]);
   };
   if (values.numel() <= cpu::kParallelGrain) {
     cast(0, chunks.size(0));
@@ -36,7 +26,7 @@ void CastWeightsCpu(const at::Tensor& values, const at::Tensor& chunks, const at
 }
 
 TORCH_LIBRARY_FRAGMENT(mantissa, library) {
-  library.def("cast_weights(Tensor values, Tensor chunks, Tensor places, Tensor(a!) weights, Tensor state) -> ()");
+  library.def("cast_weights(Tensor values, Tensor chunks, Tensor places, Tensor(a!) weights) -> ()");
 }
 TORCH_LIBRARY_IMPL(mantissa, CPU, library) { library.impl("cast_weights", CastWeightsCpu); }
 TORCH_LIBRARY_IMPL(mantissa, Autograd, library) { library.impl("cast_weights", torch::CppFunction::makeFallthrough()); }

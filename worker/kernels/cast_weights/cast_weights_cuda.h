@@ -1,4 +1,4 @@
-// The CUDA twin of cast_weights.
+// The CUDA twin of cast_weights, and what the optimizers' twins take to do the same.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,15 @@
 
 namespace mantissa::trainer::cuda {
 
-// All on the stream's device; `places`: one for each parameter; `weights` of the type `low`, which is not kFloat.
-void LaunchCastWeights(const float* values, const Chunk* chunks, std::int64_t chunk_count, const StoredWeight* places,
-                       NumberType low, void* weights, const StepState* state, cudaStream_t stream);
+// Weights that are kept in a low format beside their FP32 values, on the stream's device.
+struct LowWeights {
+  const StoredWeight* places = nullptr;     // one for each parameter
+  NumberType type = NumberType::kBfloat16;  // kHalf or kBfloat16
+  void* weights = nullptr;                  // null: none are kept
+};
+
+// All on the stream's device.
+void LaunchCastWeights(const float* values, const Chunk* chunks, std::int64_t chunk_count, const LowWeights& low,
+                       cudaStream_t stream);
 
 }  // namespace mantissa::trainer::cuda

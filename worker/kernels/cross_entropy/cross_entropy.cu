@@ -6,6 +6,7 @@
 #include "worker/kernels/cross_entropy/cross_entropy.h"
 #include "worker/kernels/cross_entropy/cross_entropy_cuda.h"
 #include "worker/kernels/cuda/block_reduce.cuh"
+#include "worker/kernels/cuda/launch.cuh"
 #include "worker/kernels/cuda/number.cuh"
 #include "worker/kernels/cuda/shared_memory.cuh"
 
@@ -48,6 +49,7 @@ __device__ void ForLogits(const T* row, std::int64_t classes, bool vectors, cons
 template <class T, int kLanes>
 __global__ void Forward(const T* logits, const std::int64_t* targets, std::int64_t rows, std::int64_t classes,
                         bool vectors, float* normalizers, float* losses) {
+  WaitForPrevious();
   const std::int64_t row = Row<kLanes>();
   if (row >= rows) return;  // a whole warp: a block that has one row always has it
   const std::int64_t target = targets[row];
@@ -73,6 +75,7 @@ __global__ void Forward(const T* logits, const std::int64_t* targets, std::int64
 }
 
 __global__ void SumLosses(const float* losses, std::int64_t rows, float* sum) {
+  WaitForPrevious();
   double total = 0;
   for (std::int64_t row = threadIdx.x; row < rows; row += kThreads) total += losses[row];
   total = Reduce<kThreads>(total, Add());
@@ -82,6 +85,7 @@ __global__ void SumLosses(const float* losses, std::int64_t rows, float* sum) {
 template <class T, int kLanes>
 __global__ void Backward(const float* gradient, const T* logits, const std::int64_t* targets, const float* normalizers,
                          std::int64_t rows, std::int64_t classes, bool vectors, T* result) {
+  WaitForPrevious();
   const std::int64_t row = Row<kLanes>();
   if (row >= rows) return;
   const std::int64_t target = targets[row];
@@ -123,6 +127,7 @@ template <class T, int kLanes, int kBlock, bool kKeeps>
 __global__ void __launch_bounds__(kBlock)
     AndGradient(const float* incoming, const T* logits, const std::int64_t* targets, std::int64_t rows,
                 std::int64_t classes, bool vectors, float* losses, T* gradient) {
+  WaitForPrevious();
   extern __shared__ __align__(16) unsigned char kept[];
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * (kBlock / kLanes) + threadIdx.x / kLanes;
   if (row >= rows) return;
@@ -198,17 +203,16 @@ bool ReadsVectors(const LogitsView& logits, const void* other) {
 template <class T, int kLanes>
 void LaunchForward(const LogitsView& logits, const std::int64_t* targets, float* normalizers, float* losses,
                    cudaStream_t stream) {
-  Forward<T, kLanes><<<Blocks(logits.rows, kLanes), kThreads, 0, stream>>>(
-      static_cast<const T*>(logits.data), targets, logits.rows, logits.classes, ReadsVectors<T>(logits, logits.data),
-      normalizers, losses);
+  LaunchKernel(Forward<T, kLanes>, Blocks(logits.rows, kLanes), kThreads, 0, stream, static_cast<const T*>(logits.data),
+               targets, logits.rows, logits.classes, ReadsVectors<T>(logits, logits.data), normalizers, losses);
 }
 
 template <class T, int kLanes>
 void LaunchBackward(const float* gradient, const LogitsView& logits, const std::int64_t* targets,
                     const float* normalizers, void* result, cudaStream_t stream) {
-  Backward<T, kLanes><<<Blocks(logits.rows, kLanes), kThreads, 0, stream>>>(
-      gradient, static_cast<const T*>(logits.data), targets, normalizers, logits.rows, logits.classes,
-      ReadsVectors<T>(logits, result), static_cast<T*>(result));
+  LaunchKernel(Backward<T, kLanes>, Blocks(logits.rows, kLanes), kThreads, 0, stream, gradient,
+               static_cast<const T*>(logits.data), targets, normalizers, logits.rows, logits.classes,
+               ReadsVectors<T>(logits, result), static_cast<T*>(result));
 }
 
 // A wide row that is not kept (FP32, or no vectors) finds its later readings in the cache: so few rows at once that
@@ -224,8 +228,8 @@ void LaunchAndGradient(const float* incoming, const LogitsView& logits, const st
   const bool vectors = ReadsVectors<T>(logits, gradient);
   const auto launch = [&]<int kShare, int kBlock, bool kKeeps>(unsigned blocks, std::int64_t kept) {
     const auto kernel = AndGradient<T, kShare, kBlock, kKeeps>;
-    kernel<<<blocks, kBlock, static_cast<unsigned>(kept), stream>>>(incoming, from, targets, logits.rows,
-                                                                    logits.classes, vectors, losses, to);
+    LaunchKernel(kernel, blocks, kBlock, static_cast<unsigned>(kept), stream, incoming, from, targets, logits.rows,
+                 logits.classes, vectors, losses, to);
   };
   if constexpr (kLanes == kWarp) {
     launch.template operator()<kWarp, kThreads, false>(Blocks(logits.rows, kWarp), 0);
@@ -270,7 +274,7 @@ void LaunchCrossEntropyForward(const LogitsView& logits, const std::int64_t* tar
     Choose(logits,
            [&]<class T, int kLanes>() { LaunchForward<T, kLanes>(logits, targets, normalizers, losses, stream); });
   }
-  SumLosses<<<1, kThreads, 0, stream>>>(losses, logits.rows, sum);
+  LaunchKernel(SumLosses, 1, kThreads, 0, stream, losses, logits.rows, sum);
 }
 
 void LaunchCrossEntropyBackward(const float* gradient, const LogitsView& logits, const std::int64_t* targets,
@@ -288,7 +292,7 @@ void LaunchCrossEntropyAndGradient(const float* incoming, const LogitsView& logi
       LaunchAndGradient<T, kLanes>(incoming, logits, targets, losses, gradient, stream);
     });
   }
-  SumLosses<<<1, kThreads, 0, stream>>>(losses, logits.rows, sum);
+  LaunchKernel(SumLosses, 1, kThreads, 0, stream, losses, logits.rows, sum);
 }
 
 }  // namespace mantissa::trainer::cuda

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "worker/kernels/cuda/launch.cuh"
 #include "worker/kernels/cuda/number.cuh"
 
 namespace mantissa::trainer::cuda {
@@ -15,6 +16,7 @@ inline constexpr int kSumRows = 8;      // that are summed at once
 template <class T>
 __global__ void AddColumnSums(const float* partials, std::int64_t parts, std::int64_t columns, float* first,
                               float* second) {
+  WaitForPrevious();
   __shared__ float sums[kSumRows][kSumColumns];
   float* const to = blockIdx.y == 0 ? first : second;
   const std::int64_t column = static_cast<std::int64_t>(blockIdx.x) * kSumColumns + threadIdx.x;
@@ -40,8 +42,8 @@ template <class T>
 void LaunchAddColumnSums(const float* partials, std::int64_t parts, std::int64_t columns, unsigned targets,
                          float* first, float* second, cudaStream_t stream) {
   const auto blocks = static_cast<unsigned>((columns + kSumColumns - 1) / kSumColumns);
-  AddColumnSums<T>
-      <<<dim3(blocks, targets), dim3(kSumColumns, kSumRows), 0, stream>>>(partials, parts, columns, first, second);
+  LaunchKernel(AddColumnSums<T>, dim3(blocks, targets), dim3(kSumColumns, kSumRows), 0, stream, partials, parts,
+               columns, first, second);
 }
 
 }  // namespace mantissa::trainer::cuda

@@ -1,4 +1,5 @@
 // Dropout: a thread draws for four elements at a time and reads and writes them at once. The same bits as the CPU twin.
+#include "worker/kernels/cuda/launch.cuh"
 #include "worker/kernels/cuda/number.cuh"
 #include "worker/kernels/dropout/dropout_cuda.h"
 
@@ -13,6 +14,7 @@ constexpr std::int64_t kMaxBlocks = 4096;
 template <class T>
 __global__ void Drop(DropoutDraw draw, const std::int64_t* window, const T* from, std::int64_t count, bool aligned,
                      T* to) {
+  WaitForPrevious();
   using Four = Pack<T, 4>;
   if (window != nullptr) draw.iteration = static_cast<std::uint32_t>(*window);
   const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * kThreads;
@@ -39,8 +41,8 @@ void Launch(const DropoutDraw& draw, const std::int64_t* window, const void* fro
             cudaStream_t stream) {
   const std::int64_t blocks = ((count + 3) / 4 + kThreads - 1) / kThreads;
   const bool aligned = IsAlignedFor<Pack<T, 4>>(from) && IsAlignedFor<Pack<T, 4>>(to);
-  Drop<<<static_cast<unsigned>(blocks < kMaxBlocks ? blocks : kMaxBlocks), kThreads, 0, stream>>>(
-      draw, window, static_cast<const T*>(from), count, aligned, static_cast<T*>(to));
+  LaunchKernel(Drop<T>, static_cast<unsigned>(blocks < kMaxBlocks ? blocks : kMaxBlocks), kThreads, 0, stream, draw,
+               window, static_cast<const T*>(from), count, aligned, static_cast<T*>(to));
 }
 
 }  // namespace

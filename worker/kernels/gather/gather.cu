@@ -1,5 +1,6 @@
 // A batch put together on the device: each block finds its sample by itself, then copies a piece of it. Copies only, so
 // the bits are those of the CPU twin.
+#include "worker/kernels/cuda/launch.cuh"
 #include "worker/kernels/gather/gather_cuda.h"
 
 namespace mantissa::trainer::cuda {
@@ -36,6 +37,7 @@ unsigned BlocksFor(const WindowPlaces& places, std::int64_t width) {
 }
 
 __global__ void GatherFeatures(WindowPlaces places, FeatureRows from, float* input, std::int64_t* target) {
+  WaitForPrevious();
   const Piece piece = PieceOfBlock(places, from.width);
   const float* const source = from.features + piece.sample * from.width;
   float* const to = input + piece.row * from.width;
@@ -45,6 +47,7 @@ __global__ void GatherFeatures(WindowPlaces places, FeatureRows from, float* inp
 
 template <class Token>
 __global__ void GatherTokens(WindowPlaces places, TokenSequences from, std::int64_t* input, std::int64_t* target) {
+  WaitForPrevious();
   const Piece piece = PieceOfBlock(places, from.context);
   const Token* const source = static_cast<const Token*>(from.tokens) + piece.sample * from.stride;
   const std::int64_t row = piece.row * from.context;
@@ -58,16 +61,16 @@ __global__ void GatherTokens(WindowPlaces places, TokenSequences from, std::int6
 
 void LaunchGatherFeatures(const WindowPlaces& places, const FeatureRows& from, float* input, std::int64_t* target,
                           cudaStream_t stream) {
-  GatherFeatures<<<BlocksFor(places, from.width), kThreads, 0, stream>>>(places, from, input, target);
+  LaunchKernel(GatherFeatures, BlocksFor(places, from.width), kThreads, 0, stream, places, from, input, target);
 }
 
 void LaunchGatherTokens(const WindowPlaces& places, const TokenSequences& from, std::int64_t* input,
                         std::int64_t* target, cudaStream_t stream) {
   const unsigned blocks = BlocksFor(places, from.context);
   if (from.bytes) {
-    GatherTokens<std::uint8_t><<<blocks, kThreads, 0, stream>>>(places, from, input, target);
+    LaunchKernel(GatherTokens<std::uint8_t>, blocks, kThreads, 0, stream, places, from, input, target);
   } else {
-    GatherTokens<std::int32_t><<<blocks, kThreads, 0, stream>>>(places, from, input, target);
+    LaunchKernel(GatherTokens<std::int32_t>, blocks, kThreads, 0, stream, places, from, input, target);
   }
 }
 

@@ -6,6 +6,7 @@
 // and a double multiply-add for each 4 bytes read is far below what the arithmetic units can do while memory is read.
 #include "worker/kernels/cuda/block_reduce.cuh"
 #include "worker/kernels/cuda/chunk_pieces.cuh"
+#include "worker/kernels/cuda/launch.cuh"
 #include "worker/kernels/grad_stats/grad_stats_cuda.h"
 
 namespace mantissa::trainer::cuda {
@@ -120,6 +121,7 @@ __device__ void AddRow(const GradientStats& row, ThreadStats* to) {
 
 __global__ void MeasureChunks(const float* gradients, bool aligned, const Chunk* chunks, const StepState* state,
                               GradientStats* chunk_stats) {
+  WaitForPrevious();
   if (state->halt != 0) return;
   const ThreadStats mine = LookAtChunk<kChunkThreads>(gradients, aligned, chunks[blockIdx.x], InverseScale(*state),
                                                       static_cast<int>(threadIdx.x));
@@ -130,6 +132,7 @@ __global__ void MeasureChunks(const float* gradients, bool aligned, const Chunk*
 __global__ void MeasureAll(const float* gradients, bool aligned, const Chunk* chunks, std::int64_t chunk_count,
                            const StepState* state, GradientStats* chunk_stats, GradientStats* stats,
                            std::int64_t parameter_count) {
+  WaitForPrevious();
   if (state->halt != 0) return;
   const float inverse_scale = InverseScale(*state);
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
@@ -154,6 +157,7 @@ __global__ void MeasureAll(const float* gradients, bool aligned, const Chunk* ch
 
 __global__ void SumChunks(const Chunk* chunks, std::int64_t chunk_count, const StepState* state,
                           const GradientStats* chunk_stats, GradientStats* stats) {
+  WaitForPrevious();
   if (state->halt != 0) return;
   ThreadStats mine;
   for (std::int64_t i = threadIdx.x; i < chunk_count; i += kParameterThreads) {
@@ -169,17 +173,17 @@ void LaunchGradStats(const float* gradients, std::int64_t gradient_count, const 
                      const StepState* state, GradientStats* chunk_stats, GradientStats* stats,
                      std::int64_t parameter_count, cudaStream_t stream) {
   if (gradient_count <= kOneBlock) {
-    MeasureAll<<<1, kChunkThreads, 0, stream>>>(gradients, IsAligned16(gradients), chunks, chunk_count, state,
-                                                chunk_stats, stats, parameter_count);
+    LaunchKernel(MeasureAll, 1, kChunkThreads, 0, stream, gradients, IsAligned16(gradients), chunks, chunk_count, state,
+                 chunk_stats, stats, parameter_count);
     return;
   }
   if (chunk_count > 0) {
-    MeasureChunks<<<static_cast<unsigned>(chunk_count), kChunkThreads, 0, stream>>>(gradients, IsAligned16(gradients),
-                                                                                    chunks, state, chunk_stats);
+    LaunchKernel(MeasureChunks, static_cast<unsigned>(chunk_count), kChunkThreads, 0, stream, gradients,
+                 IsAligned16(gradients), chunks, state, chunk_stats);
   }
   if (parameter_count > 0) {
-    SumChunks<<<static_cast<unsigned>(parameter_count), kParameterThreads, 0, stream>>>(chunks, chunk_count, state,
-                                                                                        chunk_stats, stats);
+    LaunchKernel(SumChunks, static_cast<unsigned>(parameter_count), kParameterThreads, 0, stream, chunks, chunk_count,
+                 state, chunk_stats, stats);
   }
 }
 

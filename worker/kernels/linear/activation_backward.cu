@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include "worker/kernels/cuda/column_sums.cuh"
+#include "worker/kernels/cuda/launch.cuh"
 #include "worker/kernels/cuda/number.cuh"
 #include "worker/kernels/linear/activation_backward_cuda.h"
 
@@ -64,6 +65,7 @@ __device__ float Derive(float gradient, float saved) {
 
 template <class T, ActivationKind kKind, int kColumns>
 __global__ void Backward(ActivationBackward work, std::int64_t rows_of_block) {
+  WaitForPrevious();
   using Columns = Pack<T, kColumns>;
   const std::int64_t column = (static_cast<std::int64_t>(blockIdx.x) * kLanes + threadIdx.x) * kColumns;
   const std::int64_t begin = blockIdx.y * rows_of_block;
@@ -117,9 +119,9 @@ void LaunchOf(const ActivationBackward& work, cudaStream_t stream) {
     return dim3(static_cast<unsigned>(ColumnBlocks(work.columns, vector)), static_cast<unsigned>(parts));
   };
   if (vectors) {
-    Backward<T, kKind, kVector<T>><<<grid(kVector<T>), dim3(kLanes, kRows), 0, stream>>>(work, rows_of_block);
+    LaunchKernel(Backward<T, kKind, kVector<T>>, grid(kVector<T>), dim3(kLanes, kRows), 0, stream, work, rows_of_block);
   } else {
-    Backward<T, kKind, 1><<<grid(1), dim3(kLanes, kRows), 0, stream>>>(work, rows_of_block);
+    LaunchKernel(Backward<T, kKind, 1>, grid(1), dim3(kLanes, kRows), 0, stream, work, rows_of_block);
   }
   if (work.bias_gradient == nullptr) return;
   LaunchAddColumnSums<T>(work.partials, parts, work.columns, 1, work.bias_gradient, nullptr, stream);

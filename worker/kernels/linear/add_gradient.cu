@@ -1,5 +1,6 @@
 // See add_gradient_cuda.h: a thread takes eight numbers where they are aligned. LibTorch's add_ of two types converts
 // them one by one, at two thirds of the speed of memory.
+#include "worker/kernels/cuda/launch.cuh"
 #include "worker/kernels/cuda/number.cuh"
 #include "worker/kernels/linear/add_gradient_cuda.h"
 
@@ -11,6 +12,7 @@ constexpr int kAtOnce = 8;
 
 template <class T>
 __global__ void AddGradient(float* gradient, const T* part, std::int64_t count, bool vectors) {
+  WaitForPrevious();
   const std::int64_t at = (static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x) * kAtOnce;
   if (vectors && at + kAtOnce <= count) {
     using Floats = Pack<float, 4>;
@@ -30,8 +32,8 @@ template <class T>
 void Launch(float* gradient, const void* part, std::int64_t count, cudaStream_t stream) {
   constexpr std::int64_t kOfBlock = kThreads * kAtOnce;
   const bool vectors = IsAlignedFor<Pack<float, 4>>(gradient) && IsAlignedFor<Pack<T, kAtOnce>>(part);
-  AddGradient<<<static_cast<unsigned>((count + kOfBlock - 1) / kOfBlock), kThreads, 0, stream>>>(
-      gradient, static_cast<const T*>(part), count, vectors);
+  LaunchKernel(AddGradient<T>, static_cast<unsigned>((count + kOfBlock - 1) / kOfBlock), kThreads, 0, stream, gradient,
+               static_cast<const T*>(part), count, vectors);
 }
 
 }  // namespace

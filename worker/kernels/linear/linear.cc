@@ -4,6 +4,7 @@
 // One autograd node instead of ATen's cast, transpose, product and accumulation nodes: the gradients of weight and
 // bias are added straight into their .grad, and an input that needs no gradient (the first layer's) gets none.
 #include <ATen/ops/_addmm_activation.h>
+#include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/gelu_backward.h>
@@ -82,6 +83,23 @@ void AddGradient(const at::Tensor& gradient, const at::Tensor& part) {
   op.call(gradient, part);
 }
 
+// Adds dz^T x to the FP32 gradient or, where that is its first part, writes it. FP16's product is rounded to FP16
+// before, as on the CPU: its range is what loss scaling is about. BF16's, which overflows where FP32 does, is added on
+// a GPU by the product itself, in FP32 and without a pass of its own.
+void AddWeightGradient(at::Tensor gradient, const at::Tensor& dz, const at::Tensor& x) {
+  if (x.is_cuda() && x.scalar_type() == at::kBFloat16) {
+    const double beta = TakeFirstPart(gradient) ? 0 : 1;  // at 0 what lies there is not read
+    at::addmm_out(gradient, gradient, dz.t(), x, at::kFloat, beta);
+    return;
+  }
+  if (TakeFirstPart(gradient)) gradient.zero_();
+  if (x.scalar_type() == at::kFloat) {
+    gradient.addmm_(dz.t(), x);
+  } else {
+    AddGradient(gradient, at::mm(dz.t(), x));
+  }
+}
+
 // activation(x w^T + b) of matrices in one type; `before` is what the activation was applied to, where that is saved.
 at::Tensor Product(ActivationKind kind, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                    at::Tensor* before) {
@@ -130,11 +148,12 @@ variable_list LinearNode::apply(variable_list&& gradients) {
   TORCH_CHECK(saved.x.defined(), "backward through a linear layer a second time: its saved tensors are gone");
   const cpu::LinearShape& shape = saved.shape;
   at::Tensor gradient = gradients[0].reshape({shape.rows, shape.out}).to(saved.compute).contiguous();
-  const at::Tensor weight_gradient = GradientOf(weight);
+  const bool by_library = !saved.by_floats && !saved.small;
+  const at::Tensor weight_gradient = by_library ? UnbegunGradientOf(weight) : GradientOf(weight);
   const at::Tensor bias_gradient = GradientOf(bias);
   const bool wants_input = should_compute_output(0);
 
-  if (saved.by_floats || saved.small) {
+  if (!by_library) {
     at::Tensor input_gradient;
     if (wants_input) input_gradient = at::empty({shape.rows, shape.in}, gradient.options().dtype(input_type));
     if (saved.small) {
@@ -152,13 +171,7 @@ variable_list LinearNode::apply(variable_list&& gradients) {
   // What came in is not read again: nothing but dz need live beside the result.
   gradient.reset();
   gradients[0].reset();
-  if (weight_gradient.defined()) {
-    if (saved.compute == at::kFloat) {
-      weight_gradient.addmm_(dz.t(), saved.x);
-    } else {
-      AddGradient(weight_gradient, at::mm(dz.t(), saved.x));
-    }
-  }
+  if (weight_gradient.defined()) AddWeightGradient(weight_gradient, dz, saved.x);
   if (wants_input) result[0] = at::mm(dz, saved.weight).to(input_type).view(input_sizes);
   return result;
 }

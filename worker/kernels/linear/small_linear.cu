@@ -1,6 +1,7 @@
 // A linear layer of a small shape: a block for each 16 x 16 tile of a product, a thread for each element, operands
 // rounded as they are read. Backward is one launch: blocks of the weight's gradient, with the bias' beside its first
 // column of tiles, then blocks of the input's. Sums are FP32, in order of their index: the same bits every time.
+#include "worker/kernels/cuda/launch.cuh"
 #include "worker/kernels/cuda/number.cuh"
 #include "worker/kernels/linear/small_linear_cuda.h"
 
@@ -104,6 +105,7 @@ constexpr int TilesOf(int side) { return (side + kTile - 1) / kTile; }
 
 template <class T, class X, class W>
 __global__ void Forward(SmallLinear layer, const float* bias, T* before, T* result) {
+  WaitForPrevious();
   const auto* const x = static_cast<const X*>(layer.x);
   const auto* const weight = static_cast<const W*>(layer.weight);
   const int tiles = (layer.out + kTile - 1) / kTile;
@@ -193,6 +195,7 @@ __device__ void InputTile(const SmallLinear& layer, const GradientMatrix<T>& gra
 template <class T, class X, class W>
 __global__ void Backward(SmallLinear layer, const T* gradient, const T* saved, int weight_tiles,
                          SmallLinearGradients to) {
+  WaitForPrevious();
   const GradientMatrix<T> matrix{gradient, saved, layer.rows, layer.out, layer.activation};
   const int block = static_cast<int>(blockIdx.x);
   if (block < weight_tiles) {
@@ -224,8 +227,8 @@ void WithTypes(const SmallLinear& layer, const Launch& launch) {
 
 void LaunchSmallLinear(const SmallLinear& layer, const float* bias, void* before, void* result, cudaStream_t stream) {
   WithTypes(layer, [&]<class T, class X, class W>(T, X, W) {
-    Forward<T, X, W><<<TilesOf(layer.rows) * TilesOf(layer.out), kThreads, 0, stream>>>(
-        layer, bias, static_cast<T*>(before), static_cast<T*>(result));
+    LaunchKernel(Forward<T, X, W>, TilesOf(layer.rows) * TilesOf(layer.out), kThreads, 0, stream, layer, bias,
+                 static_cast<T*>(before), static_cast<T*>(result));
   });
 }
 
@@ -236,8 +239,8 @@ void LaunchSmallLinearBackward(const SmallLinear& layer, const void* gradient, c
   const int input_tiles = to.input != nullptr ? TilesOf(layer.rows) * TilesOf(layer.in) : 0;
   if (weight_tiles + input_tiles == 0) return;
   WithTypes(layer, [&]<class T, class X, class W>(T, X, W) {
-    Backward<T, X, W><<<weight_tiles + input_tiles, kThreads, 0, stream>>>(
-        layer, static_cast<const T*>(gradient), static_cast<const T*>(saved), weight_tiles, to);
+    LaunchKernel(Backward<T, X, W>, weight_tiles + input_tiles, kThreads, 0, stream, layer,
+                 static_cast<const T*>(gradient), static_cast<const T*>(saved), weight_tiles, to);
   });
 }
 

@@ -20,15 +20,15 @@ namespace mantissa::trainer::kernels {
 namespace {
 
 void BeginIterationCuda(const at::Tensor& state, double targets, const at::Tensor& seed,
-                        const std::optional<at::Tensor>& gradients, const std::optional<at::Tensor>& skipped,
-                        const std::optional<at::Tensor>& window) {
-  const IterationBeginning begin = CheckBeginning(state, targets, seed, gradients, skipped, window);
+                        const std::optional<at::Tensor>& gradients, const std::optional<at::Tensor>& zeroed,
+                        const std::optional<at::Tensor>& skipped, const std::optional<at::Tensor>& window) {
+  const IterationBeginning begin = CheckBeginning(state, targets, seed, gradients, zeroed, skipped, window);
   CheckOnDevice(state.device(), {seed});
-  for (const auto& tensor : {gradients, skipped, window}) {
+  for (const auto& tensor : {gradients, zeroed, skipped, window}) {
     if (tensor.has_value()) CheckOnDevice(state.device(), {*tensor});
   }
   const c10::cuda::CUDAGuard guard(state.device());
-  cuda::LaunchBeginIteration(begin.state, begin.targets, begin.seed, begin.gradients, begin.gradient_count,
+  cuda::LaunchBeginIteration(begin.state, begin.targets, begin.seed, begin.gradients, begin.zeroed, begin.zeroed_count,
                              begin.skipped, begin.skipped_count, begin.window, c10::cuda::getCurrentCUDAStream());
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }

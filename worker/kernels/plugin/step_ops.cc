@@ -10,6 +10,7 @@
 
 #include "worker/kernels/adam/adam_cuda.h"
 #include "worker/kernels/cast_weights/cast_weights_cuda.h"
+#include "worker/kernels/cast_weights/store_weights.h"
 #include "worker/kernels/check.h"
 #include "worker/kernels/grad_stats/grad_stats_cuda.h"
 #include "worker/kernels/plugin/device_check.h"
@@ -50,9 +51,19 @@ void VerdictCuda(const at::Tensor& stats, const at::Tensor& loss_sum, double tar
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
+using Optional = std::optional<at::Tensor>;
+
+cuda::LowWeights LowWeightsOf(const Optional& places, const Optional& weights, const at::Device& device) {
+  if (!CheckLowWeights(places, weights)) return {};
+  CheckOnDevice(device, {*places, *weights});
+  const bool half = weights->scalar_type() == at::kHalf;
+  return {Struct<StoredWeight>(*places, "places"), half ? cuda::NumberType::kHalf : cuda::NumberType::kBfloat16,
+          weights->mutable_data_ptr()};
+}
+
 void AdamCuda(const at::Tensor& parameters, const at::Tensor& gradients, const at::Tensor& exp_avg,
               const at::Tensor& exp_avg_sq, const at::Tensor& chunks, const at::Tensor& rules,
-              const at::Tensor& settings, const at::Tensor& state) {
+              const at::Tensor& settings, const at::Tensor& state, const Optional& places, const Optional& weights) {
   CheckAdamBuffers(parameters, gradients, exp_avg, exp_avg_sq);
   CheckOnDevice(parameters.device(), {gradients, exp_avg, exp_avg_sq, chunks, rules, settings, state});
   const c10::cuda::CUDAGuard guard(parameters.device());
@@ -60,33 +71,31 @@ void AdamCuda(const at::Tensor& parameters, const at::Tensor& gradients, const a
                     exp_avg.mutable_data_ptr<float>(), exp_avg_sq.mutable_data_ptr<float>()},
                    Chunks(chunks), chunks.size(0), Struct<UpdateRule>(rules, "rules"),
                    Struct<OptimizerSettings>(settings, "settings"), Struct<StepState>(state, "state"),
-                   c10::cuda::getCurrentCUDAStream());
+                   LowWeightsOf(places, weights, parameters.device()), c10::cuda::getCurrentCUDAStream());
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
 void SgdCuda(const at::Tensor& parameters, const at::Tensor& gradients, const std::optional<at::Tensor>& momentum,
-             const at::Tensor& chunks, const at::Tensor& rules, const at::Tensor& settings, const at::Tensor& state) {
+             const at::Tensor& chunks, const at::Tensor& rules, const at::Tensor& settings, const at::Tensor& state,
+             const Optional& places, const Optional& weights) {
   float* const m = CheckSgdBuffers(parameters, gradients, momentum);
   CheckOnDevice(parameters.device(), {gradients, chunks, rules, settings, state});
   if (m != nullptr) CheckOnDevice(parameters.device(), {*momentum});
   const c10::cuda::CUDAGuard guard(parameters.device());
   cuda::LaunchSgd({parameters.mutable_data_ptr<float>(), gradients.const_data_ptr<float>(), m}, Chunks(chunks),
                   chunks.size(0), Struct<UpdateRule>(rules, "rules"), Struct<OptimizerSettings>(settings, "settings"),
-                  Struct<StepState>(state, "state"), c10::cuda::getCurrentCUDAStream());
+                  Struct<StepState>(state, "state"), LowWeightsOf(places, weights, parameters.device()),
+                  c10::cuda::getCurrentCUDAStream());
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
 void CastWeightsCuda(const at::Tensor& values, const at::Tensor& chunks, const at::Tensor& places,
-                     const at::Tensor& weights, const at::Tensor& state) {
+                     const at::Tensor& weights) {
   CheckFlat(values, "values");
-  CheckLowFlat(weights, "weights");
-  CheckOnDevice(values.device(), {chunks, places, weights, state});
+  CheckOnDevice(values.device(), {chunks});
   const c10::cuda::CUDAGuard guard(values.device());
-  const bool half = weights.scalar_type() == at::kHalf;
   cuda::LaunchCastWeights(values.const_data_ptr<float>(), Chunks(chunks), chunks.size(0),
-                          Struct<StoredWeight>(places, "places"),
-                          half ? cuda::NumberType::kHalf : cuda::NumberType::kBfloat16, weights.mutable_data_ptr(),
-                          Struct<StepState>(state, "state"), c10::cuda::getCurrentCUDAStream());
+                          LowWeightsOf(places, weights, values.device()), c10::cuda::getCurrentCUDAStream());
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 

@@ -1,5 +1,6 @@
 // The end of an iteration as the host hears of it: one block writes the payload of a slot, every thread makes its own
 // part visible to the whole system, and only then one of them writes the sequence number.
+#include "worker/kernels/cuda/launch.cuh"
 #include "worker/kernels/publish_record/publish_record_cuda.h"
 #include "worker/kernels/publish_record/step_record.h"
 
@@ -27,6 +28,7 @@ __device__ void CopyWords(const void* from, void* to, std::int64_t bytes) {
 
 __global__ void Publish(const StepState* state, const GradientStats* stats, std::int64_t parameter_count,
                         std::int64_t* cursor, unsigned char* ring, std::int64_t slots, std::int64_t slot_bytes) {
+  WaitForPrevious();
   const std::int64_t published = *cursor;
   unsigned char* const slot = ring + published % slots * slot_bytes;
   auto* const record = reinterpret_cast<StepRecord*>(slot);
@@ -47,7 +49,8 @@ __global__ void Publish(const StepState* state, const GradientStats* stats, std:
 
 void LaunchPublishRecord(const StepState* state, const GradientStats* stats, std::int64_t parameter_count,
                          std::int64_t* cursor, unsigned char* ring, std::int64_t slots, cudaStream_t stream) {
-  Publish<<<1, kThreads, 0, stream>>>(state, stats, parameter_count, cursor, ring, slots, RecordBytes(parameter_count));
+  LaunchKernel(Publish, 1, kThreads, 0, stream, state, stats, parameter_count, cursor, ring, slots,
+               RecordBytes(parameter_count));
 }
 
 }  // namespace mantissa::trainer::cuda

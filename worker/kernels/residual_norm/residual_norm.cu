@@ -3,6 +3,7 @@
 // summed by each block over its own first, always in the same order.
 #include "worker/kernels/cuda/block_reduce.cuh"
 #include "worker/kernels/cuda/column_sums.cuh"
+#include "worker/kernels/cuda/launch.cuh"
 #include "worker/kernels/cuda/number.cuh"
 #include "worker/kernels/cuda/shared_memory.cuh"
 #include "worker/kernels/residual_norm/norm_rows.cuh"
@@ -39,6 +40,7 @@ __device__ void DropFour(const DropoutDraw& draw, std::int64_t at, float* values
 
 template <class T, class Share>
 __global__ void __launch_bounds__(kNormThreads) Forward(ResidualNormForward work) {
+  WaitForPrevious();
   const std::int64_t width = work.of.width;
   const std::int64_t row = Share::FirstRow();
   if (row >= work.of.rows) return;  // a whole warp; a block that shares a row always has one
@@ -113,6 +115,7 @@ __device__ void SumRowsOfBlock(const float (&sums)[Share::kTurns][4], std::int64
 
 template <class T, class Share, bool kCopies>
 __global__ void __launch_bounds__(kNormThreads, Share::kBlocksOfProcessor) Backward(ResidualNormBackward work) {
+  WaitForPrevious();
   extern __shared__ __align__(16) unsigned char shared[];
   const std::int64_t width = work.of.width;
   const DropoutDraw draw = DrawOf(work.of);
@@ -228,7 +231,7 @@ void LaunchResidualNormForward(const ResidualNormForward& work, cudaStream_t str
     }
     ChooseShare<T>(work.of.width, fours, [&]<class Number, class Part>() {
       const auto blocks = static_cast<unsigned>((work.of.rows + Part::kRowsOfBlock - 1) / Part::kRowsOfBlock);
-      Forward<Number, Part><<<blocks, kNormThreads, 0, stream>>>(work);
+      LaunchKernel(Forward<Number, Part>, blocks, kNormThreads, 0, stream, work);
     });
   });
 }
@@ -248,11 +251,11 @@ void LaunchResidualNormBackward(const ResidualNormBackward& work, cudaStream_t s
         const std::int64_t copies = Part::kRowsOfBlock * 2 * BackwardRows<Number, Part, true>::BytesOfPlace(work);
         const std::int64_t shared = copies > sums ? copies : sums;
         if (MayShare(Backward<Number, Part, true>, shared)) {
-          Backward<Number, Part, true><<<parts, kNormThreads, static_cast<unsigned>(shared), stream>>>(work);
+          LaunchKernel(Backward<Number, Part, true>, parts, kNormThreads, static_cast<unsigned>(shared), stream, work);
           return;
         }
       }
-      Backward<Number, Part, false><<<parts, kNormThreads, static_cast<unsigned>(sums), stream>>>(work);
+      LaunchKernel(Backward<Number, Part, false>, parts, kNormThreads, static_cast<unsigned>(sums), stream, work);
     });
   });
   LaunchAddColumnSums<float>(work.partials, parts, work.of.width, 2, work.weight_gradient, work.bias_gradient, stream);

@@ -1,8 +1,10 @@
 // SGD with or without momentum over flat buffers. A momentum buffer starts at zero, so that its first update is the
-// gradient itself, as PyTorch's is. A skipped iteration writes nothing.
+// gradient itself, as PyTorch's is. Writes what is kept of the parameters in a low format too. A skipped iteration
+// writes nothing.
 #include <ATen/Parallel.h>
 #include <torch/library.h>
 
+#include "worker/kernels/cast_weights/store_weights.h"
 #include "worker/kernels/check.h"
 #include "worker/kernels/cpu/isa.h"
 #include "worker/kernels/cpu/parallel.h"
@@ -34,7 +36,9 @@ struct MomentumKernel {
 };
 
 void SgdCpu(const at::Tensor& parameters, const at::Tensor& gradients, const std::optional<at::Tensor>& momentum,
-            const at::Tensor& chunks, const at::Tensor& rules, const at::Tensor& settings, const at::Tensor& state) {
+            const at::Tensor& chunks, const at::Tensor& rules, const at::Tensor& settings, const at::Tensor& state,
+            const std::optional<at::Tensor>& places, const std::optional<at::Tensor>& weights) {
+  const LowWeightWriter low(places, weights);
   float* const m = CheckSgdBuffers(parameters, gradients, momentum);
   const Chunk* const chunk = Chunks(chunks);
   const UpdateRule* const rule = Struct<UpdateRule>(rules, "rules");
@@ -55,6 +59,7 @@ void SgdCpu(const at::Tensor& parameters, const at::Tensor& gradients, const std
       } else {
         cpu::ForHostIsa<MomentumKernel>(p + at, g + at, m + at, chunk[i].size, constants, optimizer.nesterov != 0);
       }
+      low.Store(p, chunk[i]);
     }
   };
   if (parameters.numel() <= cpu::kParallelGrain) {
@@ -67,7 +72,7 @@ void SgdCpu(const at::Tensor& parameters, const at::Tensor& gradients, const std
 TORCH_LIBRARY_FRAGMENT(mantissa, library) {
   library.def(
       "sgd(Tensor(a!) parameters, Tensor gradients, Tensor(b!)? momentum, Tensor chunks, Tensor rules, "
-      "Tensor settings, Tensor(c!) state) -> ()");
+      "Tensor settings, Tensor(c!) state, Tensor? places, Tensor(d!)? weights) -> ()");
 }
 TORCH_LIBRARY_IMPL(mantissa, CPU, library) { library.impl("sgd", SgdCpu); }
 TORCH_LIBRARY_IMPL(mantissa, Autograd, library) { library.impl("sgd", torch::CppFunction::makeFallthrough()); }

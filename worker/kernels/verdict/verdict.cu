@@ -2,6 +2,7 @@
 // for. The decision itself is written once, in amp/step_decisions.h.
 #include "worker/amp/step_decisions.h"
 #include "worker/kernels/cuda/block_reduce.cuh"
+#include "worker/kernels/cuda/launch.cuh"
 #include "worker/kernels/verdict/verdict_cuda.h"
 
 namespace mantissa::trainer::cuda {
@@ -11,6 +12,7 @@ constexpr int kThreads = 256;
 
 __global__ void Decide(const GradientStats* stats, std::int64_t parameter_count, const float* loss_sum,
                        const double* wide_loss_sum, double targets, const ScalerSettings* settings, StepState* state) {
+  WaitForPrevious();
   double sum_of_squares = 0;
   long long inf_count = 0;
   long long nan_count = 0;
@@ -33,7 +35,8 @@ __global__ void Decide(const GradientStats* stats, std::int64_t parameter_count,
 void LaunchVerdict(const GradientStats* stats, std::int64_t parameter_count, const float* loss_sum,
                    const double* wide_loss_sum, double targets, const ScalerSettings* settings, StepState* state,
                    cudaStream_t stream) {
-  Decide<<<1, kThreads, 0, stream>>>(stats, parameter_count, loss_sum, wide_loss_sum, targets, settings, state);
+  LaunchKernel(Decide, 1, kThreads, 0, stream, stats, parameter_count, loss_sum, wide_loss_sum, targets, settings,
+               state);
 }
 
 }  // namespace mantissa::trainer::cuda

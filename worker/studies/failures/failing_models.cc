@@ -67,9 +67,10 @@ double PathologicalZeros(v1::TrainingSpec training, Mode mode, double loss_scale
   training.mutable_precision()->set_mode(mode);
   if (mode == v1::PrecisionSpec::FP16) training.mutable_precision()->mutable_loss_scale()->set_init(loss_scale);
   TrialRun run(WithDefaults(training), data, environment);
-  const ParameterBuffer& parameters = run.state().model().parameters();
+  ParameterBuffer& parameters = run.state().model().parameters();
   *weights = WeightsForSaturation(parameters);
   FillConstant(parameters.at("huge.weight"), *weights);
+  parameters.CastWeights();
   run.FirstGradients();
   return ZeroShare(parameters);
 }

@@ -159,7 +159,7 @@ v1::TrainingSpec InPlanned(const v1::TrainingSpec& training, const PlannedPrecis
 PlannedMemory PlanMemory(const v1::TrainingSpec& training, const spec::SampleShape& sample) {
   const v1::PrecisionSpec& precision = training.precision();
   const std::vector<spec::Parameter> parameters = spec::ModelParameters(training.model(), sample);
-  const std::optional<WeightStorage> stored = WeightStorageOf(precision, parameters);
+  const std::optional<WeightStorage> stored = WeightStorageOf(precision, parameters, at::kCPU);
   const spec::ModelBytes bytes = spec::EstimateModelBytes(training, sample);
   const std::int64_t moments = spec::MomentsOf(training.optimizer());
 

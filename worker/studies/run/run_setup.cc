@@ -26,7 +26,7 @@ std::unique_ptr<Model> PreparedModel(const RunSetupOptions& options, const Proce
   return BuildModel(options.training.model(), options.data.shape().sample, options.training.seed(), environment.device);
 }
 
-RunStateOptions StateOptions(const RunSetupOptions& options) {
+RunStateOptions StateOptions(const RunSetupOptions& options, at::Device device) {
   const v1::TrainingSpec& training = options.training;
   RunStateOptions state;
   state.optimizer = training.optimizer();
@@ -34,7 +34,7 @@ RunStateOptions StateOptions(const RunSetupOptions& options) {
   state.horizon = options.iterations;
   state.scaler = ScalerSettingsFrom(training.precision(), training.max_grad_norm());
   state.groups = training.parameter_groups();
-  state.stored_weights = WeightStorageOf(training.precision(), ParametersOf(options));
+  state.stored_weights = WeightStorageOf(training.precision(), ParametersOf(options), device);
   return state;
 }
 
@@ -54,7 +54,8 @@ StepProgramOptions ProgramOptions(const RunSetupOptions& options, const StudyEnv
 
 RunSetup::RunSetup(const RunSetupOptions& options, const StudyEnvironment& environment)
     : globals_(GlobalsOf(options)),
-      state_(PreparedModel(options, globals_, environment), StateOptions(options), environment.device),
+      state_(PreparedModel(options, globals_, environment), StateOptions(options, environment.device),
+             environment.device),
       program_(state_, ProgramOptions(options, environment)),
       engine_(state_, program_, environment.clock) {
   state_.model().parameters().CastWeights();

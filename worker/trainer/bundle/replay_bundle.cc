@@ -89,7 +89,7 @@ absl::StatusOr<ReplayedBundle> ReplayBundle(const std::string& folder, const Rep
       BuildModel(training.model(), bundle.shape.sample, training.seed(), place.device),
       RunStateOptions{training.optimizer(), training.schedule(), /*horizon=*/bundle.iteration,
                       ScalerSettingsFrom(training.precision(), training.max_grad_norm()), training.parameter_groups(),
-                      WeightStorageOf(training.precision(), parameters), bundle.lineage.number()},
+                      WeightStorageOf(training.precision(), parameters, place.device), bundle.lineage.number()},
       place.device);
   if (absl::Status restored = state.Restore(loaded->state.snapshot); !restored.ok()) return restored;
   state.model().parameters().CastWeights();
