@@ -1,5 +1,7 @@
-// The backward pass of linear layers' activations and biases against the plain formula in double.
+// GELU, and the backward pass of linear layers' activations and biases, against the plain formula in double.
 #include <cmath>
+#include <limits>
+#include <string>
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -66,6 +68,32 @@ TEST_P(GpuActivationBackwardTest, DerivativeAndBiasGradientAreThoseOfTheFormula)
     }
   }
 }
+
+class GpuGeluTest : public testing::TestWithParam<at::ScalarType> {};
+
+TEST_P(GpuGeluTest, IsTheFormulaRoundedOnce) {
+  at::manual_seed(32);
+  const auto op = FindOp<at::Tensor(const at::Tensor&)>("mantissa::gelu");
+  for (const std::int64_t size : {0, 1, 7, 8, 9, 2047, 2049, 100'003}) {
+    for (const std::int64_t begin : {0, 1}) {
+      const at::Tensor z = (at::randn({size + begin}) * 4).to(GetParam()).narrow(0, begin, size);
+      const at::Tensor got = op.call(z.to(kGpu)).cpu().to(at::kDouble);
+      const at::Tensor want = at::gelu(z.to(at::kDouble), "tanh");
+      // Far below 0 the result is what is left of a difference, and below the type's normal range.
+      const at::Tensor allowed = want.abs() * Unit(GetParam()) + 2e-7;
+      EXPECT_TRUE((got - want).abs().le(allowed).all().item<bool>()) << size << " " << begin;
+    }
+  }
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  const at::Tensor hard = at::tensor({0.0f, -0.0f, 200.0f, -200.0f, 60000.0f, -60000.0f, kInf, -kInf, NAN});
+  const at::Tensor got = op.call(hard.to(GetParam()).to(kGpu)).cpu().to(at::kFloat);
+  const at::Tensor want = at::gelu(hard.to(GetParam()).to(kGpu), "tanh").cpu().to(at::kFloat);
+  EXPECT_TRUE(at::allclose(got, want, 0, 0, /*equal_nan=*/true)) << got << want;
+  EXPECT_THROW(op.call(at::zeros({2}).to(kGpu)), c10::Error);
+}
+
+INSTANTIATE_TEST_SUITE_P(LowTypes, GpuGeluTest, testing::Values(at::kHalf, at::kBFloat16),
+                         [](const auto& info) { return std::string(c10::toString(info.param)); });
 
 TEST_P(GpuActivationBackwardTest, NanAndInfAreWhatLibtorchMakesOfThem) {
   at::Tensor values = at::tensor({0.5, INFINITY, -INFINITY, NAN, 0.0, -2.0, 30.0, -30.0}).to(GetParam());

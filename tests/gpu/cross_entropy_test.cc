@@ -76,10 +76,13 @@ TEST_P(GpuCrossEntropyTest, AgreesWithTheCpuForEveryWidth) {
 
 TEST_P(GpuCrossEntropyTest, AgreesWithTheCpuForManyRows) {
   at::manual_seed(4);
-  const at::Tensor logits = (at::randn({3001, 10}) * 3).to(GetParam());
-  const at::Tensor targets = at::randint(0, 10, {3001}, at::kLong);
-  ExpectTwins(logits, targets, 1024.0 / 3001);
-  ExpectTwinsAtOnce(logits, targets, 1024.0 / 3001);
+  // Around as many as one block takes, and more.
+  for (const std::int64_t rows : {1, 31, 32, 33, 3001}) {
+    const at::Tensor logits = (at::randn({rows, 10}) * 3).to(GetParam());
+    const at::Tensor targets = at::randint(0, 10, {rows}, at::kLong);
+    ExpectTwins(logits, targets, 1024.0 / static_cast<double>(rows));
+    ExpectTwinsAtOnce(logits, targets, 1024.0 / static_cast<double>(rows));
+  }
 }
 
 TEST_P(GpuCrossEntropyTest, IgnoredRowsHaveNoLossAndNoGradientWhateverTheyHold) {

@@ -34,7 +34,7 @@ PLAN = (
     ("layer_32x512_fp16", ("compile",)), ("layer_32x512_fp32", ("compile",)), ("layer_32x512_tf32", ("compile",)),
     ("tiny_bf16", ("autotune-graph",)), ("gpt2_124m_8x1024_fp16", ("compile",)), ("gpt2_124m_8x1024_fp32", ("compile",)),
     ("gpt2_124m_8x1024_tf32", ("compile",)), ("layer_16x256_bf16", ("autotune-graph",)),
-    ("layer_32x512_bf16", ("autotune-graph",)),
+    ("layer_32x512_bf16", ("autotune-graph",)), ("gpt2_124m_32x1024_bf16", ("autotune-graph",)),
 )
 
 

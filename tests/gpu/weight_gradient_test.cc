@@ -138,7 +138,7 @@ TEST(GpuFirstPartsTest, AreOfLargeWeightsThatAreStoredInBf16) {
     buffer.gradients().masked_fill_(zeroed.to(kGpu), 0);
     buffer.AwaitFirstParts();
     const LinearParameters large = buffer.LinearAt("large");
-    OpLinear(at::ones({300, 512}).to(kGpu), large.weight, large.bias, type, 0, large.stored_weight())
+    OpLinear(at::ones({300, 512}).to(kGpu), large.weight, large.bias, type, 0, large.stored().weight)
         .backward(at::ones({300, 256}).to(kGpu).to(type));
     buffer.ZeroMissingParts();
     EXPECT_TRUE(large.weight.grad().eq(300).all().item<bool>());

@@ -59,8 +59,11 @@ std::optional<WeightStorage> WeightStorageOf(const v1::PrecisionSpec& precision,
   if (!asked && !(read && device.is_cuda())) return std::nullopt;
   WeightStorage stored{asked.value_or(*read), {}};
   for (std::size_t i = 0; i < parameters.size(); ++i) {
-    stored.parameters.push_back(spec::IsStoredLow(parameters[i]) && ComputeType(formats[i].compute) == stored.type &&
-                                (formats[i].stored_low || device.is_cuda()));
+    const bool is_bias =
+        parameters[i].kind == spec::ParameterKind::kBias && parameters[i].module == spec::ModuleType::kLinear;
+    const bool here = device.is_cuda() ? is_bias || spec::IsStoredLow(parameters[i])
+                                       : formats[i].stored_low && spec::IsStoredLow(parameters[i]);
+    stored.parameters.push_back(here && ComputeType(formats[i].compute) == stored.type);
   }
   return stored;
 }
@@ -104,15 +107,16 @@ bool PrecisionPolicy::ByFloats(const at::Tensor& x) const {
 }
 
 at::Tensor PrecisionPolicy::Linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                                   Activation activation, const at::Tensor& stored) const {
+                                   Activation activation, const StoredParameters& stored) const {
   if (Emulates(x)) return EmulatedProduct(mode_, compute_type_).Linear(x, weight, bias, activation);
-  static const auto op =
-      FindOp<at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
-                        const std::optional<at::Tensor>&, at::ScalarType, std::int64_t)>("mantissa::linear");
-  const bool reads_stored = stored.defined() && stored.scalar_type() == compute_type_;
-  return op.call(x, weight, reads_stored ? std::optional(stored) : std::nullopt,
-                 bias.defined() ? std::optional(bias) : std::nullopt, compute_type_,
-                 static_cast<std::int64_t>(activation));
+  static const auto op = FindOp<at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
+                                           const std::optional<at::Tensor>&, const std::optional<at::Tensor>&,
+                                           at::ScalarType, std::int64_t)>("mantissa::linear");
+  const auto read = [this](const at::Tensor& low) {
+    return low.defined() && low.scalar_type() == compute_type_ ? std::optional(low) : std::nullopt;
+  };
+  return op.call(x, weight, read(stored.weight), bias.defined() ? std::optional(bias) : std::nullopt, read(stored.bias),
+                 compute_type_, static_cast<std::int64_t>(activation));
 }
 
 at::Tensor PrecisionPolicy::LayerNorm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,

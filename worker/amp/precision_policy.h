@@ -65,9 +65,15 @@ struct WeightStorage {
   std::vector<bool> parameters;  // which
 };
 
+// A layer's, in a low format; undefined where none is kept.
+struct StoredParameters {
+  at::Tensor weight;
+  at::Tensor bias;
+};
+
 // As `precision`, in whatever mode is in effect, says of a model with these parameters on this device; nothing where
-// none are stored. A GPU stores what its matrix products read in a low format whatever the spec says: to the same bits
-// and in as much memory as casts at use, which take a pass each.
+// none are stored. A GPU stores what its linear layers read in a low format, biases too, whatever the spec says: to the
+// same bits and in as much memory as casts at use, which take a launch each.
 std::optional<WeightStorage> WeightStorageOf(const v1::PrecisionSpec& precision,
                                              const std::vector<spec::Parameter>& parameters, at::Device device);
 
@@ -95,9 +101,9 @@ class PrecisionPolicy {
   at::ScalarType input_type() const { return modules_ == nullptr ? compute_type_ : modules_->input_type; }
 
   // x (..., in), weight (out, in), bias (out) or undefined -> (..., out) in the compute type. The activation is applied
-  // to the rounded product. `stored`: the weight in a low format, read instead where that is the compute type.
+  // to the rounded product. `stored`: read instead where that is the compute type.
   at::Tensor Linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                    Activation activation = Activation::kNone, const at::Tensor& stored = {}) const;
+                    Activation activation = Activation::kNone, const StoredParameters& stored = {}) const;
   // x (B, C, L) or (B, C, H, W), weight (out, C / groups, k) or (out, C / groups, k, k), bias (out) or undefined, in
   // the compute type.
   at::Tensor Convolution(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,

@@ -31,8 +31,7 @@ struct ForwardContext {
   }
   at::Tensor Linear(const LinearParameters& layer, const at::Tensor& x,
                     Activation activation = Activation::kNone) const {
-    return Pass(layer.path,
-                policy.Of(layer.path).Linear(x, layer.weight, layer.bias, activation, layer.stored_weight()));
+    return Pass(layer.path, policy.Of(layer.path).Linear(x, layer.weight, layer.bias, activation, layer.stored()));
   }
   at::Tensor LayerNorm(const LinearParameters& norm, const at::Tensor& x) const {
     return Pass(norm.path, policy.LayerNorm(x, norm.weight, norm.bias));

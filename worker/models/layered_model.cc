@@ -85,7 +85,7 @@ at::Tensor LayeredModel::RunOne(const Layer& layer, const at::Tensor& x, const F
   const v1::Layer& spec = layer.plan.layer;
   switch (spec.kind_case()) {
     case Kind::kLinear:
-      return own.Linear(x, layer.own.weight, layer.own.bias, Activation::kNone, layer.own.stored_weight());
+      return own.Linear(x, layer.own.weight, layer.own.bias, Activation::kNone, layer.own.stored());
     case Kind::kConv1D:
       return Turned(own.Convolution(Turned(AsSequence(x)), layer.own.weight, layer.own.bias, OptionsOf(spec.conv1d())));
     case Kind::kConv2D:

@@ -86,12 +86,13 @@ const at::Tensor& ParameterBuffer::at(std::string_view name) const { return Find
 
 LinearParameters ParameterBuffer::LinearAt(const std::string& path) const {
   const Parameter& weight = Find(path + ".weight");
-  return {path, weight.value, at(path + ".bias"), &weight};
+  const Parameter& bias = Find(path + ".bias");
+  return {path, weight.value, bias.value, &weight, &bias};
 }
 
 LinearParameters ParameterBuffer::TiedLinear(const std::string& path, const std::string& weight) const {
   const Parameter& tied = Find(weight);
-  return {path, tied.value, {}, &tied};
+  return {path, tied.value, {}, &tied, nullptr};
 }
 
 void ParameterBuffer::StoreWeights(const WeightStorage& weights) {
@@ -122,7 +123,9 @@ void ParameterBuffer::WriteFirstParts() {
   std::int64_t begin = 0;  // of what lies between two such parameters, padding included
   const auto add_until = [&](std::int64_t end) { AddChunks(begin, end - begin, 0, zeroed); };
   for (const Parameter& parameter : parameters_) {
-    if (!parameter.stored.defined() || parameter.shape.elements() < kChunkSize) continue;
+    // Not a bias, whose gradient is a sum.
+    if (!parameter.stored.defined() || parameter.shape.shape.size() != 2) continue;
+    if (parameter.shape.elements() < kChunkSize) continue;
     const at::Tensor& gradient = parameter.value.grad();
     first_parts_.emplace_back(gradient, &kernels::LetFirstPartBeWritten(gradient));
     add_until(parameter.offset);

@@ -36,9 +36,13 @@ struct LinearParameters {
   at::Tensor weight;
   at::Tensor bias;
   const Parameter* weight_parameter = nullptr;  // the buffer's
+  const Parameter* bias_parameter = nullptr;
 
-  // The weight as a product reads it, where that is kept; undefined: it is cast at use.
-  at::Tensor stored_weight() const { return weight_parameter == nullptr ? at::Tensor() : weight_parameter->stored; }
+  // As a product reads them, where that is kept; undefined: they are cast at use.
+  StoredParameters stored() const {
+    return {weight_parameter == nullptr ? at::Tensor() : weight_parameter->stored,
+            bias_parameter == nullptr ? at::Tensor() : bias_parameter->stored};
+  }
 };
 
 // Parameters in forward order, each at a 64-byte boundary; the padding between them is zero and stays zero. The

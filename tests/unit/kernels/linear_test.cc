@@ -110,7 +110,7 @@ TEST_P(LinearTest, ForwardAndBackwardAgreeWithTheExactLayerRoundedOnce) {
   }
 }
 
-TEST_P(LinearTest, AStoredWeightGivesTheBitsOfACastAtUseAndTheGradientIsTheMasters) {
+TEST_P(LinearTest, StoredParametersGiveTheBitsOfACastAtUseAndGradientsAreTheMasters) {
   const auto [type, activation, with_bias] = GetParam();
   // The second is large enough for the library's product where the CPU has one.
   for (const auto& [rows, in, out] : {std::tuple(27, 37, 21), std::tuple(256, 128, 160)}) {
@@ -121,7 +121,9 @@ TEST_P(LinearTest, AStoredWeightGivesTheBitsOfACastAtUseAndTheGradientIsTheMaste
     const at::Tensor x1 = at::randn({rows, in}).requires_grad_(true);
     const at::Tensor x2 = x1.detach().clone().requires_grad_(true);
     const at::Tensor y1 = OpLinear(x1, cast.weight, cast.bias, type, activation);
-    const at::Tensor y2 = OpLinear(x2, stored.weight, stored.bias, type, activation, stored.weight.detach().to(type));
+    const at::Tensor low_bias = with_bias ? stored.bias.detach().to(type) : at::Tensor();
+    const at::Tensor y2 =
+        OpLinear(x2, stored.weight, stored.bias, type, activation, stored.weight.detach().to(type), low_bias);
     const at::Tensor incoming = at::randn({rows, out}).to(type);
     y1.backward(incoming);
     y2.backward(incoming);
@@ -156,6 +158,14 @@ TEST(LinearStoredTest, AnotherShapeOrTypeIsRefused) {
   const at::Tensor x = at::randn({3, 8});
   EXPECT_THROW(OpLinear(x, layer.weight, {}, at::kBFloat16, kNone, at::zeros({4, 8}, at::kHalf)), c10::Error);
   EXPECT_THROW(OpLinear(x, layer.weight, {}, at::kBFloat16, kNone, at::zeros({8, 4}, at::kBFloat16)), c10::Error);
+  const Layer biased(8, 4, true);
+  const auto with_low_bias = [&](const at::Tensor& bias, const at::Tensor& low) {
+    return OpLinear(x, biased.weight, bias, at::kBFloat16, kNone, {}, low);
+  };
+  with_low_bias(biased.bias, at::zeros({4}, at::kBFloat16));
+  EXPECT_THROW(with_low_bias(biased.bias, at::zeros({4}, at::kHalf)), c10::Error);
+  EXPECT_THROW(with_low_bias(biased.bias, at::zeros({5}, at::kBFloat16)), c10::Error);
+  EXPECT_THROW(with_low_bias({}, at::zeros({4}, at::kBFloat16)), c10::Error);
 }
 
 TEST(LinearStoredTest, MicroGradientsAreAddedInFp32) {

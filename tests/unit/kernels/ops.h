@@ -13,13 +13,15 @@
 namespace mantissa::trainer {
 
 inline at::Tensor OpLinear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, at::ScalarType type,
-                           std::int64_t activation = 0, const at::Tensor& stored = {}) {
+                           std::int64_t activation = 0, const at::Tensor& stored = {},
+                           const at::Tensor& stored_bias = {}) {
   const auto optional = [](const at::Tensor& tensor) {
     return tensor.defined() ? std::optional(tensor) : std::nullopt;
   };
   return FindOp<at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
-                           const std::optional<at::Tensor>&, at::ScalarType, std::int64_t)>("mantissa::linear")
-      .call(x, weight, optional(stored), optional(bias), type, activation);
+                           const std::optional<at::Tensor>&, const std::optional<at::Tensor>&, at::ScalarType,
+                           std::int64_t)>("mantissa::linear")
+      .call(x, weight, optional(stored), optional(bias), optional(stored_bias), type, activation);
 }
 
 inline at::Tensor OpCrossEntropy(const at::Tensor& logits, const at::Tensor& targets) {

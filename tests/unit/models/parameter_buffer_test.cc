@@ -139,7 +139,7 @@ TEST(StoredWeightsTest, WhatProductsReadIsKeptInTheLowFormatAndNothingElse) {
     at::manual_seed(4);
     buffer.values().copy_(at::randn(buffer.values().sizes()));
     EXPECT_FALSE(buffer.stored_weights().defined());
-    EXPECT_FALSE(buffer.LinearAt("b").stored_weight().defined());
+    EXPECT_FALSE(buffer.LinearAt("b").stored().weight.defined());
     const LinearParameters before = buffer.LinearAt("a");
     buffer.StoreWeights(AllLow(buffer, low));
     std::int64_t stored = 0;
@@ -151,12 +151,13 @@ TEST(StoredWeightsTest, WhatProductsReadIsKeptInTheLowFormatAndNothingElse) {
       EXPECT_FALSE(parameter.stored.requires_grad());
       EXPECT_EQ(reinterpret_cast<std::uintptr_t>(parameter.stored.const_data_ptr()) % 16, 0u);
     }
-    EXPECT_TRUE(buffer.LinearAt("b").stored_weight().is_same(buffer.parameters()[5].stored));
-    EXPECT_TRUE(before.stored_weight().is_same(buffer.parameters()[0].stored));  // looked up before it was kept
-    EXPECT_TRUE(buffer.TiedLinear("head", "b.weight").stored_weight().is_same(buffer.parameters()[5].stored));
+    EXPECT_TRUE(buffer.LinearAt("b").stored().weight.is_same(buffer.parameters()[5].stored));
+    EXPECT_TRUE(before.stored().weight.is_same(buffer.parameters()[0].stored));  // looked up before it was kept
+    EXPECT_TRUE(buffer.TiedLinear("head", "b.weight").stored().weight.is_same(buffer.parameters()[5].stored));
     EXPECT_TRUE(buffer.TiedLinear("head", "b.weight").weight.is_same(buffer.parameters()[5].value));
     EXPECT_FALSE(buffer.TiedLinear("head", "b.weight").bias.defined());
     EXPECT_FALSE(buffer.parameters()[1].stored.defined());
+    EXPECT_FALSE(buffer.LinearAt("a").stored().bias.defined());
     EXPECT_FALSE(buffer.parameters()[2].stored.defined());
     EXPECT_GE(stored, 16 + 256 * 512);
     EXPECT_EQ(buffer.stored_weights().numel(), stored);

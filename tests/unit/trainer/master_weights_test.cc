@@ -173,28 +173,31 @@ TEST(WeightStorageTest, IsOfWhatProductsReadInALowFormatAndMasterStorageAlone) {
   EXPECT_EQ(Stored("mode: FP32 storage: MASTER_FP32"), "none");
 }
 
-TEST(WeightStorageTest, OnAGpuIsOfWhatProductsReadInALowFormatWhateverTheStorage) {
-  EXPECT_EQ(Stored("mode: BF16", at::kCUDA), "BFloat16 layers.0.weight head.weight");
-  EXPECT_EQ(Stored("mode: FP16 storage: FP32_PARAMETERS", at::kCUDA), "Half layers.0.weight head.weight");
+TEST(WeightStorageTest, OnAGpuIsOfWhatLinearLayersReadInALowFormatWhateverTheStorage) {
+  EXPECT_EQ(Stored("mode: BF16", at::kCUDA), "BFloat16 layers.0.weight layers.0.bias head.weight head.bias");
+  EXPECT_EQ(Stored("mode: FP16 storage: FP32_PARAMETERS", at::kCUDA),
+            "Half layers.0.weight layers.0.bias head.weight head.bias");
   EXPECT_EQ(Stored("mode: FP32", at::kCUDA), "none");
-  EXPECT_EQ(Stored("mode: FP32 overrides { match: 'head' compute: BF16 }", at::kCUDA), "BFloat16 head.weight");
+  EXPECT_EQ(Stored("mode: FP32 overrides { match: 'head' compute: BF16 }", at::kCUDA),
+            "BFloat16 head.weight head.bias");
   // One format: the one that was asked for, else the first that is read.
   EXPECT_EQ(Stored("mode: FP16 overrides { match: 'head' compute: BF16 storage: MASTER_FP32 }", at::kCUDA),
-            "BFloat16 head.weight");
-  EXPECT_EQ(Stored("mode: FP16 overrides { match: 'head' compute: BF16 }", at::kCUDA), "Half layers.0.weight");
+            "BFloat16 head.weight head.bias");
+  EXPECT_EQ(Stored("mode: FP16 overrides { match: 'head' compute: BF16 }", at::kCUDA),
+            "Half layers.0.weight layers.0.bias");
 }
 
 TEST(WeightStorageTest, AnOverrideDecidesForItsModule) {
   EXPECT_EQ(Stored("mode: BF16 storage: MASTER_FP32 overrides { match: 'head' compute: FP32 }"),
             "BFloat16 layers.0.weight");
   EXPECT_EQ(Stored("mode: FP32 overrides { match: 'head' compute: BF16 storage: MASTER_FP32 }"),
-            "BFloat16 head.weight");
+            "BFloat16 head.weight head.bias");
   EXPECT_EQ(Stored("mode: BF16 overrides { match: 'Linear' storage: MASTER_FP32 } "
                    "overrides { match: 'head' storage: FP32_PARAMETERS }"),
             "BFloat16 layers.0.weight");
   // There is one format for what is stored.
   EXPECT_EQ(Stored("mode: FP16 storage: MASTER_FP32 overrides { match: 'head' compute: BF16 }"),
-            "Half layers.0.weight");
+            "Half layers.0.weight layers.0.bias");
 }
 
 }  // namespace

@@ -14,6 +14,9 @@
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/library.h>
 
+#include "worker/amp/op.h"
+#include "worker/kernels/column_sums.h"
+
 namespace mantissa::trainer::kernels {
 namespace {
 
@@ -36,6 +39,20 @@ bool IsForCudnn(const std::vector<at::Tensor>& parts, bool causal) {
   return choice == static_cast<std::int64_t>(at::SDPBackend::cudnn_attention);
 }
 
+// (B, T, d) three times -> (B, T, 3 d), with the sums over rows that a bias has for its gradient.
+at::Tensor GradientSideBySide(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value) {
+  const std::int64_t width = query.size(2);
+  if (width % 8 != 0 || query.scalar_type() == at::kFloat) return at::cat({query, key, value}, 2);
+  static const auto op =
+      FindOp<std::tuple<at::Tensor, at::Tensor>(const at::Tensor&, const at::Tensor&, const at::Tensor&)>(
+          "mantissa::side_by_side");
+  const auto matrix = [&](const at::Tensor& part) { return part.reshape({-1, width}); };
+  const auto [rows, sums] = op.call(matrix(query), matrix(key), matrix(value));
+  const at::Tensor result = rows.view({query.size(0), query.size(1), 3 * width});
+  LeaveColumnSums(result, sums);
+  return result;
+}
+
 struct AttentionNode : public torch::autograd::Node {
   variable_list apply(variable_list&& gradients) override {
     at::AutoDispatchBelowADInplaceOrView below;
@@ -48,7 +65,7 @@ struct AttentionNode : public torch::autograd::Node {
     const auto [query, key, value] = at::_scaled_dot_product_cudnn_attention_backward(
         gradient, parts[0], parts[1], parts[2], mixed, normalizers, seed, offset, at::Tensor(), cumulative_queries,
         cumulative_keys, most_queries, most_keys, 0.0, causal);
-    result[0] = at::cat({SideBySide(query), SideBySide(key), SideBySide(value)}, 2);
+    result[0] = GradientSideBySide(SideBySide(query), SideBySide(key), SideBySide(value));
     return result;
   }
   void release_variables() override {
@@ -104,7 +121,11 @@ at::Tensor Attention(const at::Tensor& qkv, std::int64_t heads, bool causal) {
   return SideBySide(at::scaled_dot_product_attention(parts[0], parts[1], parts[2], std::nullopt, 0.0, causal));
 }
 
-TORCH_LIBRARY_FRAGMENT(mantissa, library) { library.def("attention(Tensor qkv, int heads, bool causal) -> Tensor"); }
+TORCH_LIBRARY_FRAGMENT(mantissa, library) {
+  library.def("attention(Tensor qkv, int heads, bool causal) -> Tensor");
+  // Of CUDA's only, and of low types: (rows, width) three times -> (rows, 3 width), and sums of column_sums.h.
+  library.def("side_by_side(Tensor first, Tensor second, Tensor third) -> (Tensor, Tensor)");
+}
 TORCH_LIBRARY_IMPL(mantissa, CompositeImplicitAutograd, library) { library.impl("attention", Attention); }
 
 }  // namespace

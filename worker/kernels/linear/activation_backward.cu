@@ -12,24 +12,8 @@ namespace {
 
 using cpu::ActivationKind;
 
-constexpr int kLanes = 32;
-constexpr int kRows = 8;
-// Some 8 blocks on each of an H100's 132 processors.
-constexpr std::int64_t kMostBlocks = 1056;
-constexpr std::int64_t kLeastRowsOfBlock = 4 * kRows;
-
 template <class T>
 constexpr int kVector = 16 / sizeof(T);
-
-std::int64_t ColumnBlocks(std::int64_t columns, int vector) {
-  return (columns + kLanes * vector - 1) / (kLanes * vector);
-}
-
-std::int64_t Parts(std::int64_t rows, std::int64_t columns, int vector) {
-  const std::int64_t most = kMostBlocks / ColumnBlocks(columns, vector);
-  const std::int64_t wanted = (rows + kLeastRowsOfBlock - 1) / kLeastRowsOfBlock;
-  return wanted < 1 || most < 1 ? 1 : wanted < most ? wanted : most;
-}
 
 // Of GELU by tanh: 0.5 x (1 + tanh u) = x / (1 + e^-2u), with u = sqrt(2 / pi) (x + 0.044715 x^3).
 template <class T>
@@ -67,13 +51,13 @@ template <class T, ActivationKind kKind, int kColumns>
 __global__ void Backward(ActivationBackward work, std::int64_t rows_of_block) {
   WaitForPrevious();
   using Columns = Pack<T, kColumns>;
-  const std::int64_t column = (static_cast<std::int64_t>(blockIdx.x) * kLanes + threadIdx.x) * kColumns;
+  const std::int64_t column = TileColumn<kColumns>();
   const std::int64_t begin = blockIdx.y * rows_of_block;
   const std::int64_t end = begin + rows_of_block < work.rows ? begin + rows_of_block : work.rows;
   float sums[kColumns] = {};
   if (column < work.columns) {
 #pragma unroll 4
-    for (std::int64_t row = begin + threadIdx.y; row < end; row += kRows) {
+    for (std::int64_t row = begin + threadIdx.y; row < end; row += kTileRows) {
       const std::int64_t at = row * work.columns + column;
       Columns gradient = *reinterpret_cast<const Columns*>(static_cast<const T*>(work.gradient) + at);
       Columns saved;
@@ -93,35 +77,24 @@ __global__ void Backward(ActivationBackward work, std::int64_t rows_of_block) {
     }
   }
   if (work.bias_gradient == nullptr) return;
-  __shared__ float of_row[kRows][kLanes * kColumns];
-#pragma unroll
-  for (int i = 0; i < kColumns; ++i) of_row[threadIdx.y][i * kLanes + threadIdx.x] = sums[i];
-  __syncthreads();
-  if (threadIdx.y != 0 || column >= work.columns) return;
-#pragma unroll
-  for (int i = 0; i < kColumns; ++i) {
-    float sum = sums[i];
-    for (int row = 1; row < kRows; ++row) sum += of_row[row][i * kLanes + threadIdx.x];
-    work.partials[blockIdx.y * work.columns + column + i] = sum;
-  }
+  SumTile<kColumns>(sums, column, work.columns, work.partials + blockIdx.y * work.columns);
 }
 
 template <class T, ActivationKind kKind>
 void LaunchOf(const ActivationBackward& work, cudaStream_t stream) {
   using Vector = Pack<T, kVector<T>>;
   // Both splits of the columns leave as many parts.
-  const std::int64_t parts = Parts(work.rows, work.columns, kVector<T>);
+  const std::int64_t parts = TileParts(work.rows, work.columns, kVector<T>);
   const std::int64_t rows_of_block = (work.rows + parts - 1) / parts;
   const bool vectors =
       work.columns % kVector<T> == 0 && IsAlignedFor<Vector>(work.gradient) &&
       (kKind == ActivationKind::kNone || (IsAlignedFor<Vector>(work.saved) && IsAlignedFor<Vector>(work.result)));
-  const auto grid = [&](int vector) {
-    return dim3(static_cast<unsigned>(ColumnBlocks(work.columns, vector)), static_cast<unsigned>(parts));
-  };
+  const dim3 block(kTileLanes, kTileRows);
   if (vectors) {
-    LaunchKernel(Backward<T, kKind, kVector<T>>, grid(kVector<T>), dim3(kLanes, kRows), 0, stream, work, rows_of_block);
+    LaunchKernel(Backward<T, kKind, kVector<T>>, TileGrid(work.columns, kVector<T>, parts), block, 0, stream, work,
+                 rows_of_block);
   } else {
-    LaunchKernel(Backward<T, kKind, 1>, grid(1), dim3(kLanes, kRows), 0, stream, work, rows_of_block);
+    LaunchKernel(Backward<T, kKind, 1>, TileGrid(work.columns, 1, parts), block, 0, stream, work, rows_of_block);
   }
   if (work.bias_gradient == nullptr) return;
   LaunchAddColumnSums<T>(work.partials, parts, work.columns, 1, work.bias_gradient, nullptr, stream);
@@ -144,7 +117,7 @@ void LaunchFor(const ActivationBackward& work, cudaStream_t stream) {
 }  // namespace
 
 std::int64_t ActivationBackwardParts(NumberType type, std::int64_t rows, std::int64_t columns) {
-  return Parts(rows, columns, type == NumberType::kFloat ? kVector<float> : kVector<__half>);
+  return TileParts(rows, columns, type == NumberType::kFloat ? kVector<float> : kVector<__half>);
 }
 
 void LaunchActivationBackward(const ActivationBackward& work, cudaStream_t stream) {

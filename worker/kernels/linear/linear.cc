@@ -1,5 +1,6 @@
 // y = activation(x w^T + b) in a compute type, with FP32 parameters. `stored` is the weight in the compute type where
-// that is kept: forward and backward read it, the gradient is the FP32 weight's all the same.
+// that is kept: forward and backward read it, the gradient is the FP32 weight's all the same. So is `stored_bias`, read
+// where a library computes.
 //
 // One autograd node instead of ATen's cast, transpose, product and accumulation nodes: the gradients of weight and
 // bias are added straight into their .grad, and an input that needs no gradient (the first layer's) gets none.
@@ -20,6 +21,7 @@
 #include <torch/library.h>
 
 #include "worker/amp/op.h"
+#include "worker/kernels/column_sums.h"
 #include "worker/kernels/linear/linear_cpu.h"
 #include "worker/kernels/linear/small_linear.h"
 #include "worker/kernels/parameter_gradient.h"
@@ -30,6 +32,12 @@ namespace {
 using cpu::ActivationKind;
 using torch::autograd::variable_list;
 
+at::Tensor Gelu(const at::Tensor& z) {
+  if (!z.is_cuda() || z.scalar_type() == at::kFloat) return at::gelu(z, "tanh");
+  static const auto op = FindOp<at::Tensor(const at::Tensor&)>("mantissa::gelu");
+  return op.call(z);
+}
+
 at::Tensor ApplyActivation(ActivationKind kind, const at::Tensor& z) {
   switch (kind) {
     case ActivationKind::kNone:
@@ -37,7 +45,7 @@ at::Tensor ApplyActivation(ActivationKind kind, const at::Tensor& z) {
     case ActivationKind::kRelu:
       return at::relu(z);
     case ActivationKind::kGelu:
-      return at::gelu(z, "tanh");
+      return Gelu(z);
     case ActivationKind::kTanh:
       return at::tanh(z);
   }
@@ -71,6 +79,13 @@ at::Tensor ProductGradient(ActivationKind kind, const at::Tensor& gradient, cons
   const at::Tensor result = ActivationGradient(kind, gradient, saved);
   if (bias_gradient.defined()) bias_gradient.add_(result.sum(0));
   return result;
+}
+
+// The gradient of a bias from the sums that came with the gradient.
+void AddColumnSums(const at::Tensor& sums, at::ScalarType type, const at::Tensor& bias_gradient) {
+  static const auto op =
+      FindOp<void(const at::Tensor&, at::ScalarType, const at::Tensor&)>("mantissa::add_column_sums");
+  op.call(sums, type, bias_gradient);
 }
 
 // Adds what a product in the compute type left to the FP32 gradient.
@@ -167,7 +182,14 @@ variable_list LinearNode::apply(variable_list&& gradients) {
     return result;
   }
 
-  const at::Tensor dz = ProductGradient(saved.activation, gradient, saved.activation_saved, bias_gradient);
+  // Whoever wrote the gradient of the product itself may have summed it up as well.
+  const at::Tensor sums = saved.activation == ActivationKind::kNone && bias_gradient.defined() &&
+                                  gradients[0].scalar_type() == saved.compute
+                              ? ColumnSumsOf(gradients[0])
+                              : at::Tensor();
+  if (sums.defined()) AddColumnSums(sums, saved.compute, bias_gradient);
+  const at::Tensor dz = ProductGradient(saved.activation, gradient, saved.activation_saved,
+                                        sums.defined() ? at::Tensor() : bias_gradient);
   // What came in is not read again: nothing but dz need live beside the result.
   gradient.reset();
   gradients[0].reset();
@@ -177,8 +199,8 @@ variable_list LinearNode::apply(variable_list&& gradients) {
 }
 
 // `weight` in FP32 or the compute type.
-at::Tensor Forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, bool for_backward,
-                   Saved* saved) {
+at::Tensor Forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& stored_bias,
+                   bool for_backward, Saved* saved) {
   const cpu::LinearShape& shape = saved->shape;
   at::Tensor result;
   if (saved->by_floats || saved->small) {
@@ -197,8 +219,8 @@ at::Tensor Forward(const at::Tensor& x, const at::Tensor& weight, const at::Tens
   } else {
     saved->x = x.to(saved->compute);
     saved->weight = weight.to(saved->compute);
-    result = Product(saved->activation, saved->x, saved->weight, bias.defined() ? bias.to(saved->compute) : bias,
-                     &saved->activation_saved);
+    const at::Tensor low_bias = stored_bias.defined() || !bias.defined() ? stored_bias : bias.to(saved->compute);
+    result = Product(saved->activation, saved->x, saved->weight, low_bias, &saved->activation_saved);
   }
   if (for_backward && saved->activation != ActivationKind::kNone && cpu::DerivativeFromResult(saved->activation)) {
     saved->activation_saved = result.variable_data();
@@ -207,9 +229,11 @@ at::Tensor Forward(const at::Tensor& x, const at::Tensor& weight, const at::Tens
 }
 
 at::Tensor Linear(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& stored_or_none,
-                  const std::optional<at::Tensor>& bias_or_none, at::ScalarType compute, std::int64_t activation) {
+                  const std::optional<at::Tensor>& bias_or_none, const std::optional<at::Tensor>& stored_bias_or_none,
+                  at::ScalarType compute, std::int64_t activation) {
   const at::Tensor bias = bias_or_none.value_or(at::Tensor());
   const at::Tensor stored = stored_or_none.value_or(at::Tensor());
+  const at::Tensor stored_bias = stored_bias_or_none.value_or(at::Tensor());
   TORCH_CHECK(compute == at::kFloat || compute == at::kHalf || compute == at::kBFloat16,
               "linear computes in float32, float16 or bfloat16, not ", compute);
   TORCH_CHECK(activation >= 0 && activation <= 3, "unknown activation ", activation);
@@ -221,6 +245,9 @@ at::Tensor Linear(const at::Tensor& x, const at::Tensor& weight, const std::opti
   TORCH_CHECK(
       !bias.defined() || (bias.dim() == 1 && bias.size(0) == weight.size(0) && bias.scalar_type() == at::kFloat),
       "bias must be FP32 (out)");
+  TORCH_CHECK(!stored_bias.defined() || (bias.defined() && stored_bias.scalar_type() == compute &&
+                                         stored_bias.sizes() == bias.sizes() && stored_bias.is_contiguous()),
+              "stored_bias must be the bias in the compute type");
 
   const bool for_backward = at::GradMode::is_enabled() &&
                             (x.requires_grad() || weight.requires_grad() || (bias.defined() && bias.requires_grad()));
@@ -235,8 +262,8 @@ at::Tensor Linear(const at::Tensor& x, const at::Tensor& weight, const std::opti
     at::AutoDispatchBelowADInplaceOrView below;
     const at::Tensor input = x.dim() == 2 && x.is_contiguous() ? x : x.reshape({saved.shape.rows, saved.shape.in});
     const at::Tensor& read = stored.defined() ? stored : weight;
-    result =
-        Forward(input.contiguous(), read.contiguous(), bias.defined() ? bias.contiguous() : bias, for_backward, &saved);
+    result = Forward(input.contiguous(), read.contiguous(), bias.defined() ? bias.contiguous() : bias, stored_bias,
+                     for_backward, &saved);
     if (x.dim() != 2) {
       std::vector<std::int64_t> sizes = x.sizes().vec();
       sizes.back() = saved.shape.out;
@@ -259,12 +286,17 @@ at::Tensor Linear(const at::Tensor& x, const at::Tensor& weight, const std::opti
 
 TORCH_LIBRARY_FRAGMENT(mantissa, library) {
   library.def(
-      "linear(Tensor x, Tensor weight, Tensor? stored, Tensor? bias, ScalarType compute, int activation) -> Tensor");
+      "linear(Tensor x, Tensor weight, Tensor? stored, Tensor? bias, Tensor? stored_bias, ScalarType compute, "
+      "int activation) -> Tensor");
   // ProductGradient in one pass; of CUDA's only. `gradient` (rows, out), the same without an activation.
   library.def(
       "activation_backward(Tensor gradient, Tensor? saved, int activation, Tensor(a!)? bias_gradient) -> Tensor");
+  // By tanh; of CUDA's only, and of low types.
+  library.def("gelu(Tensor z) -> Tensor");
   // AddGradient; of CUDA's only. The part in FP32, FP16 or BF16.
   library.def("add_gradient(Tensor(a!) gradient, Tensor part) -> ()");
+  // AddColumnSums; of CUDA's only. Sums (parts, columns) of column_sums.h, rounded through the type.
+  library.def("add_column_sums(Tensor sums, ScalarType type, Tensor(a!) bias_gradient) -> ()");
 }
 // One function for every device, which is its own autograd formula.
 TORCH_LIBRARY_IMPL(mantissa, CompositeImplicitAutograd, library) { library.impl("linear", Linear); }

@@ -10,9 +10,12 @@
 #include <c10/cuda/CUDAStream.h>
 #include <torch/library.h>
 
+#include "worker/kernels/attention/side_by_side_cuda.h"
 #include "worker/kernels/dropout/dropout_check.h"
 #include "worker/kernels/linear/activation_backward_cuda.h"
 #include "worker/kernels/linear/add_gradient_cuda.h"
+#include "worker/kernels/linear/column_sums_cuda.h"
+#include "worker/kernels/linear/gelu_cuda.h"
 #include "worker/kernels/plugin/device_check.h"
 #include "worker/kernels/plugin/number_type_of.h"
 #include "worker/kernels/residual_norm/residual_norm_check.h"
@@ -158,6 +161,55 @@ void AddGradientCuda(const at::Tensor& gradient, const at::Tensor& part_any) {
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
+at::Tensor GeluCuda(const at::Tensor& z_any) {
+  const c10::cuda::CUDAGuard guard(z_any.device());
+  const at::Tensor z = z_any.contiguous();
+  const cuda::NumberType type = TypeOf(z.scalar_type(), "gelu");
+  TORCH_CHECK(type != cuda::NumberType::kFloat, "gelu is of low types");
+  const at::Tensor result = at::empty_like(z);
+  cuda::LaunchGelu(Data<void>(z), type, z.numel(), MutableData<void>(result), c10::cuda::getCurrentCUDAStream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return result;
+}
+
+void AddColumnSumsCuda(const at::Tensor& partials, at::ScalarType type, const at::Tensor& bias_gradient) {
+  const c10::cuda::CUDAGuard guard(partials.device());
+  TORCH_CHECK(partials.dim() == 2, "partials must be (parts, columns)");
+  cuda::LaunchColumnSums(Floats(partials, partials.numel(), partials.device(), "partials"), partials.size(0),
+                         partials.size(1), TypeOf(type, "add_column_sums"),
+                         Floats(bias_gradient, partials.size(1), partials.device(), "bias_gradient"),
+                         c10::cuda::getCurrentCUDAStream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
+// (rows, width) three times.
+std::tuple<at::Tensor, at::Tensor> SideBySideCuda(const at::Tensor& first, const at::Tensor& second,
+                                                  const at::Tensor& third) {
+  const c10::cuda::CUDAGuard guard(first.device());
+  TORCH_CHECK(first.dim() == 2 && first.size(1) % 8 == 0, "side_by_side is of matrices whose width is a multiple of 8");
+  cuda::SideBySide work;
+  work.type = TypeOf(first.scalar_type(), "side_by_side");
+  TORCH_CHECK(work.type != cuda::NumberType::kFloat, "side_by_side is of low types");
+  work.rows = first.size(0);
+  work.width = first.size(1);
+  at::Tensor parts[3];
+  for (int i = 0; i < 3; ++i) {
+    const at::Tensor& part = i == 0 ? first : i == 1 ? second : third;
+    TORCH_CHECK(part.sizes() == first.sizes(), "matrices of one shape are put side by side");
+    parts[i] = Contiguous(part, first, first.scalar_type());
+    TORCH_CHECK(reinterpret_cast<std::uintptr_t>(parts[i].const_data_ptr()) % 16 == 0, "a part begins unaligned");
+    work.parts[i] = Data<void>(parts[i]);
+  }
+  const at::Tensor result = at::empty({work.rows, 3 * work.width}, first.options());
+  const at::Tensor partials =
+      at::empty({cuda::SideBySideParts(work.rows, work.width), 3 * work.width}, first.options().dtype(at::kFloat));
+  work.result = MutableData<void>(result);
+  work.partials = MutableData<float>(partials);
+  cuda::LaunchSideBySide(work, c10::cuda::getCurrentCUDAStream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return {result, partials};
+}
+
 at::Tensor ActivationBackwardCuda(const at::Tensor& gradient_any, const Optional& saved_any, std::int64_t activation,
                                   const Optional& bias_gradient) {
   const c10::cuda::CUDAGuard guard(gradient_any.device());
@@ -193,6 +245,9 @@ TORCH_LIBRARY_IMPL(mantissa, CUDA, library) {
   library.impl("residual_norm_backward", ResidualNormBackwardCuda);
   library.impl("activation_backward", ActivationBackwardCuda);
   library.impl("add_gradient", AddGradientCuda);
+  library.impl("gelu", GeluCuda);
+  library.impl("add_column_sums", AddColumnSumsCuda);
+  library.impl("side_by_side", SideBySideCuda);
 }
 
 }  // namespace

@@ -79,7 +79,7 @@ at::Tensor Multiply(Mode mode, const Operands& operands) {
   // The op takes the FP32 weight as well, and does not read it where a stored one is given.
   const at::Tensor stored = operands.b.t();
   const at::Tensor weight = at::zeros({1, 1}).expand(stored.sizes());
-  return PrecisionPolicy(mode).Linear(operands.a, weight, {}, Activation::kNone, stored);
+  return PrecisionPolicy(mode).Linear(operands.a, weight, {}, Activation::kNone, {stored, {}});
 }
 
 std::string HowMultiplied(const StudyEnvironment& environment, Mode mode) {
