@@ -27,8 +27,8 @@ TORCH_LIBRARY_FRAGMENT(mantissa, library) {
   // `targets`: the window's valid ones; `zeroed`: which parts of the gradients become zero, rows of Chunk; `skipped`:
   // the ranges of windows that the lineage leaves out, int64 (R, 2).
   library.def(
-      "begin_iteration(Tensor state, float targets, Tensor(a!) seed, Tensor(b!)? gradients, Tensor? zeroed, Tensor? "
-      "skipped, "
+      "begin_iteration(Tensor state, float targets, Tensor(a!) seed, Tensor(b!)? gradients, Tensor? zeroed, "
+      "Tensor? skipped, "
       "Tensor(c!)? window) -> ()");
 }
 TORCH_LIBRARY_IMPL(mantissa, CPU, library) { library.impl("begin_iteration", BeginIterationCpu); }
