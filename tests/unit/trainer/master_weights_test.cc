@@ -191,13 +191,13 @@ TEST(WeightStorageTest, AnOverrideDecidesForItsModule) {
   EXPECT_EQ(Stored("mode: BF16 storage: MASTER_FP32 overrides { match: 'head' compute: FP32 }"),
             "BFloat16 layers.0.weight");
   EXPECT_EQ(Stored("mode: FP32 overrides { match: 'head' compute: BF16 storage: MASTER_FP32 }"),
-            "BFloat16 head.weight head.bias");
+            "BFloat16 head.weight");
   EXPECT_EQ(Stored("mode: BF16 overrides { match: 'Linear' storage: MASTER_FP32 } "
                    "overrides { match: 'head' storage: FP32_PARAMETERS }"),
             "BFloat16 layers.0.weight");
   // There is one format for what is stored.
   EXPECT_EQ(Stored("mode: FP16 storage: MASTER_FP32 overrides { match: 'head' compute: BF16 }"),
-            "Half layers.0.weight layers.0.bias");
+            "Half layers.0.weight");
 }
 
 }  // namespace
