@@ -116,7 +116,9 @@ std::optional<ModuleRanges> RangeSampler::SampleIfDue(std::int64_t iteration) {
 ModuleRanges RangeSampler::Sample(std::int64_t window) {
   const StepProgramOptions& options = program_.options();
   options.plan.MicroBatch(window, 0, indices_);
-  if (indices_.size() > kSamples) indices_.resize(kSamples);
+  const std::int64_t tokens = std::max<std::int64_t>(1, options.data.shape().context);
+  const auto most = static_cast<std::size_t>(std::clamp<std::int64_t>(kTokens / tokens, 1, kSamples));
+  if (indices_.size() > most) indices_.resize(most);
   options.data.Gather(indices_, batch_);
 
   ParameterBuffer& parameters = state_.model().parameters();

@@ -18,7 +18,9 @@ namespace mantissa::trainer {
 // thread-safe.
 class RangeSampler {
  public:
-  static constexpr std::size_t kSamples = 8;
+  static constexpr std::int64_t kSamples = 8;
+  // Of sequences of tokens no more than this many together, but one at least: they are many samples each.
+  static constexpr std::int64_t kTokens = 1024;
   static constexpr std::size_t kModules = 64;
   // Of the run's time that samples may take, the first one aside. They are telemetry: a model whose samples cost more
   // is looked at less often.

@@ -40,6 +40,20 @@ TEST(RangeSamplerTest, MeasuresEveryModuleForwardAndBackward) {
   EXPECT_GT(ranges.modules[2].gradient.max, 512.0 / 8 / 3);
 }
 
+// The first sample comes whatever it costs, so that of long sequences it must not be of many.
+TEST(RangeSamplerTest, LongSequencesCountForManySamples) {
+  const auto samples = [](int context) {
+    SmallRun run(absl::StrCat("model { gpt { layers: 1 d_model: 8 heads: 2 context: ", context,
+                              " } } data { train { synthetic { samples: 32 classes: 5 } } }"));
+    return RangeSampler(run.state(), run.program(), 1, kStill).Sample(0).samples;
+  };
+  EXPECT_EQ(samples(4), 8);
+  EXPECT_EQ(samples(128), 8);
+  EXPECT_EQ(samples(129), 7);
+  EXPECT_EQ(samples(512), 2);
+  EXPECT_EQ(samples(1500), 1);
+}
+
 TEST(RangeSamplerTest, SeesWhatTheFormatWouldLose) {
   // A scale so small that every gradient is below FP16's smallest number.
   SmallRun run("model { mlp { hidden: 4 } } precision { mode: FP16 loss_scale { init: 1e-9 } }");
