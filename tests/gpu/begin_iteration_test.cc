@@ -41,9 +41,8 @@ TEST(GpuBeginIterationTest, WhatIsNamedIsZeroAndNothingBesideIt) {
                           .zeroed = ChunkTensor(zeroed).to(kGpu)});
         EXPECT_EQ(whole.isnan().sum().item<std::int64_t>(), begin + chunks * 16) << size;
         EXPECT_EQ(whole.eq(0).sum().item<std::int64_t>(), chunks * size) << size;
-        for (const Chunk& chunk : zeroed) {
-          if (chunks > 1) break;
-          EXPECT_TRUE(whole.narrow(0, chunk.begin, size).eq(0).all().item<bool>()) << size;
+        if (chunks == 1) {
+          EXPECT_TRUE(whole.narrow(0, begin, size).eq(0).all().item<bool>()) << size;
         }
       }
     }

@@ -76,7 +76,7 @@ TEST_P(GpuCrossEntropyTest, AgreesWithTheCpuForEveryWidth) {
 
 TEST_P(GpuCrossEntropyTest, AgreesWithTheCpuForManyRows) {
   at::manual_seed(4);
-  // Around as many as one block takes, and more.
+  // One, whole blocks of eight and not, and many.
   for (const std::int64_t rows : {1, 31, 32, 33, 3001}) {
     const at::Tensor logits = (at::randn({rows, 10}) * 3).to(GetParam());
     const at::Tensor targets = at::randint(0, 10, {rows}, at::kLong);
