@@ -49,7 +49,7 @@ void Back(std::vector<uint64_t>& numbers, Transform transform) {
 uint8_t ByteOf(uint64_t number, int plane) { return static_cast<uint8_t>(number >> (8 * plane)); }
 
 // About how many bits the planes take, by how often each byte is in them.
-double Bits(const std::vector<uint64_t>& numbers) {
+double EstimatedBits(const std::vector<uint64_t>& numbers) {
   std::array<std::array<uint32_t, 256>, kPlanes> counts{};
   for (const uint64_t number : numbers) {
     for (int plane = 0; plane < kPlanes; ++plane) ++counts[plane][ByteOf(number, plane)];
@@ -168,7 +168,7 @@ void PutNumbers(const std::vector<uint64_t>& numbers, std::string& bytes) {
   for (int i = 0; i < static_cast<int>(Transform::kCount); ++i) {
     const auto transform = static_cast<Transform>(i);
     std::vector<uint64_t> transformed = Forth(numbers, transform);
-    const double bits = Bits(transformed);
+    const double bits = EstimatedBits(transformed);
     if (bits >= least) continue;
     least = bits;
     best = transform;

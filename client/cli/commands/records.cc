@@ -119,7 +119,7 @@ class Writer {
     RecordCells cells(segment.records(), columns_);
     std::string text;
     for (const std::int64_t sequence : SequencesOf(segment)) {
-      const std::vector<Cell> values = cells.Next();
+      const std::vector<RecordCell> values = cells.Next();
       json_ ? AppendObject(sequence, segment.attempt(), values, text)
             : AppendLine(sequence, segment.attempt(), values, text);
     }
@@ -140,13 +140,15 @@ class Writer {
     console_.out.Write(json_ ? "{\"records\": [" : absl::StrJoin(names, ",") + "\n");
   }
 
-  void AppendLine(std::int64_t sequence, std::int32_t attempt, const std::vector<Cell>& values, std::string& text) {
+  void AppendLine(std::int64_t sequence, std::int32_t attempt, const std::vector<RecordCell>& values,
+                  std::string& text) {
     absl::StrAppend(&text, sequence, ",", attempt);
-    for (const Cell& value : values) absl::StrAppend(&text, ",", value.text);
+    for (const RecordCell& value : values) absl::StrAppend(&text, ",", value.text);
     text += "\n";
   }
 
-  void AppendObject(std::int64_t sequence, std::int32_t attempt, const std::vector<Cell>& values, std::string& text) {
+  void AppendObject(std::int64_t sequence, std::int32_t attempt, const std::vector<RecordCell>& values,
+                    std::string& text) {
     absl::StrAppend(&text, first_ ? "\n" : ",\n", "{\"sequence\": ", sequence, ", \"attempt\": ", attempt);
     for (std::size_t i = 0; i < values.size(); ++i) {
       if (values[i].text.empty()) continue;

@@ -10,7 +10,7 @@ namespace mantissa::cli {
 namespace {
 
 template <typename Number>
-Cell NumberCell(Number number) {
+RecordCell NumberCell(Number number) {
   if (std::isnan(number)) return {"NaN", false};
   if (std::isinf(number)) return {number < 0 ? "-Infinity" : "Infinity", false};
   char text[32];
@@ -18,7 +18,7 @@ Cell NumberCell(Number number) {
   return {std::string(text, end.ptr), true};
 }
 
-Cell IntegerCell(v1::Column::Standard column, std::int64_t value) {
+RecordCell IntegerCell(v1::Column::Standard column, std::int64_t value) {
   const int code = static_cast<int>(value);
   if (column == v1::Column::SKIP_CAUSE && v1::SkipCause::Code_IsValid(code)) {
     return {v1::SkipCause::Code_Name(static_cast<v1::SkipCause::Code>(code)), false};
@@ -29,15 +29,15 @@ Cell IntegerCell(v1::Column::Standard column, std::int64_t value) {
   return {std::to_string(value), true};
 }
 
-Cell CellAt(const v1::Column& column, int index) {
+RecordCell CellAt(const v1::Column& column, int index) {
   switch (column.values_case()) {
     case v1::Column::kFloats:
-      return index < column.floats().values_size() ? NumberCell(column.floats().values(index)) : Cell();
+      return index < column.floats().values_size() ? NumberCell(column.floats().values(index)) : RecordCell();
     case v1::Column::kDoubles:
-      return index < column.doubles().values_size() ? NumberCell(column.doubles().values(index)) : Cell();
+      return index < column.doubles().values_size() ? NumberCell(column.doubles().values(index)) : RecordCell();
     case v1::Column::kIntegers:
       return index < column.integers().values_size() ? IntegerCell(column.standard(), column.integers().values(index))
-                                                     : Cell();
+                                                     : RecordCell();
     case v1::Column::kBools:
       if (index >= column.bools().values_size()) return {};
       return {column.bools().values(index) ? "true" : "false", true};
@@ -61,8 +61,8 @@ RecordCells::RecordCells(const v1::RecordColumns& records, const std::vector<Rec
   }
 }
 
-std::vector<Cell> RecordCells::Next() {
-  std::vector<Cell> cells(places_.size());
+std::vector<RecordCell> RecordCells::Next() {
+  std::vector<RecordCell> cells(places_.size());
   for (std::size_t i = 0; i < places_.size(); ++i) {
     Place& place = places_[i];
     if (place.column != nullptr && spec::IsPresent(*place.column, row_))

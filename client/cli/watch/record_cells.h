@@ -10,7 +10,7 @@
 namespace mantissa::cli {
 
 // One value. Empty where the record has none.
-struct Cell {
+struct RecordCell {
   std::string text;
   bool is_number = false;  // else a name, or NaN, Infinity, -Infinity
 };
@@ -28,7 +28,7 @@ class RecordCells {
   RecordCells(const v1::RecordColumns& records, const std::vector<RecordColumn>& columns);
 
   // One cell a column, in their order. Beyond the last row all are empty.
-  std::vector<Cell> Next();
+  std::vector<RecordCell> Next();
 
  private:
   struct Place {

@@ -118,7 +118,7 @@ TEST(RecordCells, ReadBackAsTheSameBits) {
   column.mutable_doubles()->add_values(-std::numeric_limits<double>::infinity());
   RecordCells cells(records, {{v1::Column::LOSS}, {v1::Column::GRAD_NORM}});
   for (const double number : numbers) {
-    const std::vector<Cell> row = cells.Next();
+    const std::vector<RecordCell> row = cells.Next();
     EXPECT_EQ(std::signbit(std::strtod(row[0].text.c_str(), nullptr)), std::signbit(number));
     EXPECT_EQ(std::strtod(row[0].text.c_str(), nullptr), number) << row[0].text;
     EXPECT_TRUE(row[0].is_number);
