@@ -1,5 +1,7 @@
-# mantissa_test(NAME <program> SOURCES <files> LIBS <targets> [LABELS <labels>] [TIMEOUT <seconds>] [ARGS <args>] [ATEN])
-#   A GoogleTest program; each of its cases becomes one ctest case, found when ctest starts.
+# mantissa_test(NAME <program> SOURCES <files> LIBS <targets> [LABELS <labels>] [TIMEOUT <seconds>] [ARGS <args>]
+#               [SHARDS <count>] [ATEN])
+#   A GoogleTest program; each of its cases becomes one ctest case, found when ctest starts. Of unit tests that link
+#   LibTorch, which takes longer to load than most of them to run, many become one: <count> of the program, else 1.
 #   ATEN: the files include ATen; they get its precompiled header.
 # mantissa_pytest(NAME <test> SCRIPT <file.py> [LABELS <labels>] [TIMEOUT <seconds>] [DEPENDS <targets>]
 #                 [NEEDS <program> <command that installs it>])
@@ -27,8 +29,26 @@ function(_mantissa_label_targets target)
   endforeach()
 endfunction()
 
+# The tests of mantissa_test's program `name` as SHARDS ctest cases, which print the tests that fail alone.
+macro(_mantissa_sharded_test name)
+  if(NOT T_SHARDS)
+    set(T_SHARDS 1)
+  endif()
+  math(EXPR last "${T_SHARDS} - 1")
+  foreach(shard RANGE ${last})
+    set(case ${name})
+    if(last GREATER 0)
+      math(EXPR number "${shard} + 1")
+      set(case ${name}.${number}_of_${T_SHARDS})
+    endif()
+    add_test(NAME ${case} COMMAND ${name} ${T_ARGS} WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}")
+    set_tests_properties(${case} PROPERTIES LABELS "${T_LABELS}" TIMEOUT 900
+      ENVIRONMENT "OMP_NUM_THREADS=1;GTEST_BRIEF=1;GTEST_TOTAL_SHARDS=${T_SHARDS};GTEST_SHARD_INDEX=${shard}")
+  endforeach()
+endmacro()
+
 function(mantissa_test)
-  cmake_parse_arguments(PARSE_ARGV 0 T "ATEN" "NAME;TIMEOUT" "SOURCES;LIBS;LABELS;ARGS")
+  cmake_parse_arguments(PARSE_ARGV 0 T "ATEN" "NAME;TIMEOUT;SHARDS" "SOURCES;LIBS;LABELS;ARGS")
   if(NOT TARGET GTest::gmock_main)
     return()  # said once, below
   endif()
@@ -65,6 +85,10 @@ function(mantissa_test)
   set(environment)
   if(torch)
     set(environment ENVIRONMENT OMP_NUM_THREADS=1)
+  endif()
+  if(torch AND "unit" IN_LIST T_LABELS)
+    _mantissa_sharded_test(${T_NAME})
+    return()
   endif()
   gtest_discover_tests(${T_NAME}
     DISCOVERY_MODE PRE_TEST
