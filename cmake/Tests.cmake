@@ -1,7 +1,8 @@
 # mantissa_test(NAME <program> SOURCES <files> LIBS <targets> [LABELS <labels>] [TIMEOUT <seconds>] [ARGS <args>]
 #               [SHARDS <count>] [ATEN])
-#   A GoogleTest program; each of its cases becomes one ctest case, found when ctest starts. Of unit tests that link
-#   LibTorch, which takes longer to load than most of them to run, many become one: <count> of the program, else 1.
+#   A GoogleTest program; each of its cases becomes one ctest case, found when ctest starts.
+#   SHARDS: <count> ctest cases of many tests each, where LibTorch takes longer to load than most tests to run. For
+#   programs none of whose tests skips itself: ctest would not say so.
 #   ATEN: the files include ATen; they get its precompiled header.
 # mantissa_pytest(NAME <test> SCRIPT <file.py> [LABELS <labels>] [TIMEOUT <seconds>] [DEPENDS <targets>]
 #                 [NEEDS <program> <command that installs it>])
@@ -31,9 +32,6 @@ endfunction()
 
 # The tests of mantissa_test's program `name` as SHARDS ctest cases, which print the tests that fail alone.
 macro(_mantissa_sharded_test name)
-  if(NOT T_SHARDS)
-    set(T_SHARDS 1)
-  endif()
   math(EXPR last "${T_SHARDS} - 1")
   foreach(shard RANGE ${last})
     set(case ${name})
@@ -86,7 +84,7 @@ function(mantissa_test)
   if(torch)
     set(environment ENVIRONMENT OMP_NUM_THREADS=1)
   endif()
-  if(torch AND "unit" IN_LIST T_LABELS)
+  if(T_SHARDS)
     _mantissa_sharded_test(${T_NAME})
     return()
   endif()
