@@ -1,64 +1,49 @@
 #include "worker/amp/value_range.h"
 
-#include <cfloat>
-#include <cmath>
+#include <bit>
 
 #include <ATen/ATen.h>
+
+#include "worker/amp/op.h"
+#include "worker/amp/range_counts.h"
 
 namespace mantissa::trainer {
 namespace {
 
-struct Counts {
-  double max = 0;
-  std::int64_t not_zero = 0;
-  std::int64_t flushed = 0;
-  std::int64_t near_max = 0;
-};
-
-Counts CountOnHost(const at::Tensor& values, float flushed_to, float near_max) {
-  const at::Tensor whole = values.contiguous();
-  const float* const data = whole.const_data_ptr<float>();
-  float max = 0;
-  Counts counts;
-  for (std::int64_t i = 0; i < whole.numel(); ++i) {
-    const float magnitude = std::fabs(data[i]);
-    if (magnitude <= FLT_MAX && magnitude > max) max = magnitude;
-    counts.not_zero += magnitude != 0 ? 1 : 0;
-    counts.flushed += magnitude != 0 && magnitude <= flushed_to ? 1 : 0;
-    counts.near_max += magnitude >= near_max ? 1 : 0;
-  }
-  counts.max = max;
-  return counts;
+RangeLimits LimitsOf(const spec::NumberFacts& format) {
+  // Half of the smallest number rounds to zero: a tie goes to the even neighbour.
+  return {static_cast<float>(format.min_subnormal / 2), static_cast<float>(format.max / 2)};
 }
 
-Counts CountOnDevice(const at::Tensor& values, float flushed_to, float near_max) {
-  const at::Tensor magnitude = values.abs();
-  const at::Tensor not_zero = magnitude.ne(0);
-  const at::Tensor finite = at::where(magnitude.isfinite(), magnitude, 0);
-  const at::Tensor all = at::stack({finite.max().to(at::kDouble), not_zero.sum().to(at::kDouble),
-                                    not_zero.logical_and(magnitude.le(flushed_to)).sum().to(at::kDouble),
-                                    magnitude.ge(near_max).sum().to(at::kDouble)})
-                             .cpu();
-  const double* const data = all.const_data_ptr<double>();
-  return {data[0], static_cast<std::int64_t>(data[1]), static_cast<std::int64_t>(data[2]),
-          static_cast<std::int64_t>(data[3])};
+ValueRange RangeOf(const RangeCounts& counts, std::int64_t size) {
+  ValueRange range;
+  range.max = std::bit_cast<float>(static_cast<std::int32_t>(counts.max_bits));
+  if (counts.not_zero > 0)
+    range.flushed_ratio = static_cast<double>(counts.flushed) / static_cast<double>(counts.not_zero);
+  if (size > 0) range.near_max_ratio = static_cast<double>(counts.near_max) / static_cast<double>(size);
+  return range;
 }
 
 }  // namespace
 
-ValueRange MeasureRange(const at::Tensor& values, const spec::NumberFacts& format) {
-  if (values.numel() == 0) return {};
-  // Half of the smallest number rounds to zero: a tie goes to the even neighbour.
-  const auto flushed_to = static_cast<float>(format.min_subnormal / 2);
-  const auto near_max = static_cast<float>(format.max / 2);
-  const Counts counts =
-      values.is_cpu() ? CountOnHost(values, flushed_to, near_max) : CountOnDevice(values, flushed_to, near_max);
-  ValueRange range;
-  range.max = counts.max;
-  if (counts.not_zero > 0)
-    range.flushed_ratio = static_cast<double>(counts.flushed) / static_cast<double>(counts.not_zero);
-  range.near_max_ratio = static_cast<double>(counts.near_max) / static_cast<double>(values.numel());
-  return range;
+std::size_t RangeMeter::Add(const at::Tensor& values, const spec::NumberFacts& format) {
+  static const auto count_range =
+      FindOp<void(const at::Tensor&, double, double, const at::Tensor&)>("mantissa::count_range");
+  const auto place = static_cast<std::int64_t>(sizes_.size());
+  if (place % kRows == 0) counts_.push_back(at::zeros({kRows, 4}, values.options().dtype(at::kLong)));
+  const RangeLimits limits = LimitsOf(format);
+  count_range.call(values.contiguous(), limits.flushed_to, limits.near_max, counts_.back()[place % kRows]);
+  sizes_.push_back(values.numel());
+  return static_cast<std::size_t>(place);
+}
+
+std::vector<ValueRange> RangeMeter::Read() const {
+  std::vector<ValueRange> ranges;
+  if (sizes_.empty()) return ranges;
+  const at::Tensor all = at::cat(counts_).cpu();
+  const auto* const counts = reinterpret_cast<const RangeCounts*>(all.const_data_ptr<std::int64_t>());
+  for (std::size_t i = 0; i < sizes_.size(); ++i) ranges.push_back(RangeOf(counts[i], sizes_[i]));
+  return ranges;
 }
 
 }  // namespace mantissa::trainer

@@ -1,6 +1,7 @@
 // How close values come to the ends of a number format.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -32,7 +33,21 @@ struct ModuleRanges {
   std::int64_t module_count = 0;     // before the best were left out
 };
 
-// Of all elements; `values` is FP32, with the magnitudes that FP32 arithmetic gives. Waits for the device.
-ValueRange MeasureRange(const at::Tensor& values, const spec::NumberFacts& format);
+// Measures tensors one after another without waiting for any: each is counted where it lies, and Read fetches what was
+// counted, all at once. Of tensors on one device. Not thread-safe.
+class RangeMeter {
+ public:
+  // Of all elements of `values`, which is FP32, with the magnitudes that FP32 arithmetic gives, against `format`.
+  // Returns its place in what Read gives.
+  std::size_t Add(const at::Tensor& values, const spec::NumberFacts& format);
+  // In the order of Add. Waits for the device.
+  std::vector<ValueRange> Read() const;
+
+ private:
+  static constexpr std::int64_t kRows = 256;  // zeroed at once
+
+  std::vector<at::Tensor> counts_;   // (kRows, 4) each, a row for a tensor: RangeCounts
+  std::vector<std::int64_t> sizes_;  // elements of each tensor
+};
 
 }  // namespace mantissa::trainer

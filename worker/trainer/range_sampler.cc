@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -22,34 +24,56 @@ class RangeProbe final : public ActivationProbe {
   at::Tensor Pass(const std::string& module, const at::Tensor& output) override {
     const std::size_t place = modules_.size();
     const spec::NumberFacts format = FormatOf(module);
-    modules_.push_back({module, MeasureRange(output.detach().to(at::kFloat), format), {}});
+    modules_.push_back({module, meter_.Add(output.detach().to(at::kFloat), format), {}, {}});
     // Behind a scale or an activation alone there is no parameter yet.
     at::Tensor passed = output.requires_grad() ? output : output.detach().requires_grad_(true);
     passed.register_hook([this, place, format](const at::Tensor& gradient) {
-      modules_[place].gradient = MeasureRange(gradient.detach().to(at::kFloat), format);
+      modules_[place].gradient = meter_.Add(gradient.detach().to(at::kFloat), format);
     });
     return passed;
   }
 
   void AddParameter(const std::string& path, const at::Tensor& gradient) {
     const std::string module = spec::ModuleOf(path);
-    for (ModuleRange& range : modules_) {
-      if (range.module != module) continue;
-      const double flushed = MeasureRange(gradient, FormatOf(module)).flushed_ratio;
-      range.gradient.flushed_ratio = std::max(range.gradient.flushed_ratio, flushed);
+    for (Measured& measured : modules_) {
+      if (measured.module != module) continue;
+      measured.parameters.push_back(meter_.Add(gradient, FormatOf(module)));
       return;
     }
   }
 
-  std::vector<ModuleRange> Take() { return std::move(modules_); }
+  // Waits for the device, for the first time.
+  std::vector<ModuleRange> Read() const {
+    const std::vector<ValueRange> ranges = meter_.Read();
+    std::vector<ModuleRange> modules;
+    for (const Measured& measured : modules_) {
+      ModuleRange& module = modules.emplace_back();
+      module.module = measured.module;
+      module.activation = ranges[measured.activation];
+      if (measured.gradient.has_value()) module.gradient = ranges[*measured.gradient];
+      for (const std::size_t parameter : measured.parameters) {
+        module.gradient.flushed_ratio = std::max(module.gradient.flushed_ratio, ranges[parameter].flushed_ratio);
+      }
+    }
+    return modules;
+  }
 
  private:
+  // Places of the meter.
+  struct Measured {
+    std::string module;
+    std::size_t activation = 0;
+    std::optional<std::size_t> gradient;
+    std::vector<std::size_t> parameters;
+  };
+
   spec::NumberFacts FormatOf(const std::string& module) const {
     return spec::FactsOf(spec::ComputeFormat(policy_.Of(module).mode()));
   }
 
   const PrecisionPolicy policy_;
-  std::vector<ModuleRange> modules_;
+  RangeMeter meter_;
+  std::vector<Measured> modules_;
 };
 
 // The gradients as they were, when it goes; zeros as long as it lives.
@@ -135,7 +159,7 @@ ModuleRanges RangeSampler::Sample(std::int64_t window) {
   ModuleRanges ranges;
   ranges.samples = static_cast<std::int64_t>(indices_.size());
   ranges.loss_scale = state_.step_state().loss_scale;
-  ranges.modules = probe.Take();
+  ranges.modules = probe.Read();
   ranges.module_count = static_cast<std::int64_t>(ranges.modules.size());
   KeepNearest(kModules, ranges.modules);
   return ranges;

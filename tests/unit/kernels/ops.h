@@ -8,6 +8,7 @@
 #include <ATen/ATen.h>
 
 #include "worker/amp/op.h"
+#include "worker/amp/range_counts.h"
 #include "worker/amp/step_state.h"
 
 namespace mantissa::trainer {
@@ -43,6 +44,18 @@ inline std::tuple<at::Tensor, at::Tensor> OpCrossEntropyAndGradient(const at::Te
 
 inline at::Tensor OpAttention(const at::Tensor& qkv, std::int64_t heads, bool causal) {
   return FindOp<at::Tensor(const at::Tensor&, std::int64_t, bool)>("mantissa::attention").call(qkv, heads, causal);
+}
+
+inline void OpCountRange(const at::Tensor& values, const RangeLimits& limits, const at::Tensor& counts) {
+  FindOp<void(const at::Tensor&, double, double, const at::Tensor&)>("mantissa::count_range")
+      .call(values, limits.flushed_to, limits.near_max, counts);
+}
+
+inline RangeCounts OpCountRange(const at::Tensor& values, const RangeLimits& limits) {
+  const at::Tensor counts = at::zeros({4}, values.options().dtype(at::kLong));
+  OpCountRange(values, limits, counts);
+  const at::Tensor on_host = counts.cpu();
+  return *reinterpret_cast<const RangeCounts*>(on_host.const_data_ptr<std::int64_t>());
 }
 
 struct DropoutKey {

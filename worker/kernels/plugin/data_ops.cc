@@ -1,5 +1,5 @@
 // Between LibTorch's dispatcher and the kernels around a step: its beginning, the batch it begins with, the record it
-// ends with. Nothing here waits for the device or allocates.
+// ends with, the ranges that are looked at now and then. Nothing here waits for the device or allocates.
 #include <optional>
 
 #include <ATen/core/Tensor.h>
@@ -10,6 +10,8 @@
 
 #include "worker/kernels/begin_iteration/begin_iteration.h"
 #include "worker/kernels/begin_iteration/begin_iteration_cuda.h"
+#include "worker/kernels/count_range/count_range_check.h"
+#include "worker/kernels/count_range/count_range_cuda.h"
 #include "worker/kernels/gather/gather_check.h"
 #include "worker/kernels/gather/gather_cuda.h"
 #include "worker/kernels/plugin/device_check.h"
@@ -74,8 +76,20 @@ void PublishRecordCuda(const at::Tensor& state, const at::Tensor& stats, const a
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
+void CountRangeCuda(const at::Tensor& values, double flushed_to, double near_max, const at::Tensor& counts) {
+  RangeCounts* const to = CheckCounts(values, counts);
+  CheckOnDevice(values.device(), {counts});
+  if (values.numel() == 0) return;
+  const c10::cuda::CUDAGuard guard(values.device());
+  cuda::LaunchCountRange(values.const_data_ptr<float>(), values.numel(),
+                         {static_cast<float>(flushed_to), static_cast<float>(near_max)}, to,
+                         c10::cuda::getCurrentCUDAStream());
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
 TORCH_LIBRARY_IMPL(mantissa, CUDA, library) {
   library.impl("begin_iteration", BeginIterationCuda);
+  library.impl("count_range", CountRangeCuda);
   library.impl("gather_features", GatherFeaturesCuda);
   library.impl("gather_tokens", GatherTokensCuda);
   library.impl("publish_record", PublishRecordCuda);
