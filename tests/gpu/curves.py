@@ -1,6 +1,6 @@
 """GPT-2 124M on real text: how near our losses are to PyTorch's from the same weights, over the same windows in the same
-order, with the same optimizer and schedule; beside how near two runs of PyTorch are that differ in the order of sums.
-All runs go at once, for no time is taken.
+order, with the same optimizer and schedule; beside how near runs of PyTorch are that differ in the order of sums or in
+the kernels that compute them, and how near all are to PyTorch's in FP32. All runs go at once, for no time is taken.
 
     curves.py --bin DIR --commit COMMIT --results DIR [--iterations 500] [--precisions FP16,BF16]
 
@@ -9,6 +9,7 @@ losses in curves.jsonl and curves.json.
 """
 import argparse
 import contextlib
+import itertools
 import json
 import pathlib
 import subprocess
@@ -25,7 +26,8 @@ SEED = 11
 VOCABULARY = 50304
 TEXT_BYTES = 12_000_000
 LAST = 50  # iterations of the end that are looked at alone
-VARIANTS = ("plain", "reversed")
+VARIANTS = ("plain", "reversed", "compiled")
+REFERENCE = ("FP32", "plain")
 SETTINGS = {"learning_rate": 6e-4, "beta2": 0.95, "weight_decay": 0.1, "warmup_steps": 50, "final_ratio": 0.1,
             "max_grad_norm": 1.0, "context": CONTEXT, "vocabulary": VOCABULARY, "seed": SEED, "batch_size": BATCH}
 SPEC = """
@@ -69,13 +71,16 @@ def distances(a, b):
             "end": abs(sum(a[-LAST:]) - sum(b[-LAST:])) / min(LAST, len(a))}
 
 
-def compare(curves, emit):
-    """Lines of one precision: ours against each run of PyTorch, and those against each other."""
+def compare(curves, reference, emit):
+    """Lines of one precision: ours against each run of PyTorch, those against each other, and all against FP32."""
     peers = [name for name in curves if name != "mantissa"]
     pairs = [("mantissa", peer) for peer in peers] + [(a, b) for i, a in enumerate(peers) for b in peers[i + 1:]]
     for a, b in pairs:
         for metric, value in distances(curves[a], curves[b]).items():
             emit(f"{metric}_distance", value, between=f"{a}, {b}")
+    for name, losses in curves.items():
+        for metric, value in distances(losses, reference).items():
+            emit(f"{metric}_distance", value, between=f"{name}, pytorch-fp32")
     for name, losses in curves.items():
         emit("loss_of_the_end", sum(losses[-LAST:]) / min(LAST, len(losses)), of=name)
 
@@ -96,12 +101,11 @@ def run(service, folder, options, stack):
     subprocess.run([*peer, "initial"], check=True)
     precisions = options.precisions.split(",")
     peers = {}
-    for precision in precisions:
-        for variant in VARIANTS:
-            process = subprocess.Popen([*peer, precision, variant], stdout=subprocess.PIPE, text=True)
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            peers[precision, variant] = process
+    for precision, variant in dict.fromkeys([REFERENCE, *itertools.product(precisions, VARIANTS)]):
+        process = subprocess.Popen([*peer, precision, variant], stdout=subprocess.PIPE, text=True)
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        peers[precision, variant] = process
     found = {"settings": settings, "text": facts, "curves": {}, "skipped": {}}
     for precision in precisions:
         losses, skipped = run_ours(service, folder, settings, precision, "CUDA")
@@ -111,8 +115,11 @@ def run(service, folder, options, stack):
         if not line:
             raise SystemExit(f"PyTorch's run in {precision}, {variant}, ended with {process.wait()}")
         said = json.loads(line)
-        found["curves"][precision][f"pytorch-{variant}"] = said["losses"]
-        found["skipped"][precision][f"pytorch-{variant}"] = said["skipped"]
+        if (precision, variant) == REFERENCE:
+            found["reference"] = said["losses"]
+        if precision in precisions:
+            found["curves"][precision][f"pytorch-{variant}"] = said["losses"]
+            found["skipped"][precision][f"pytorch-{variant}"] = said["skipped"]
         found |= {"device": said["device"], "torch": said["version"]}
     return found
 
@@ -135,10 +142,12 @@ def main():
         except BaseException:
             service.show_logs()
             raise
-    rounded = {precision: {name: [round(loss, 5) for loss in losses] for name, losses in curves.items()}
-               for precision, curves in found["curves"].items()}
-    (options.results / "curves.json").write_text(
-        json.dumps({**found, "curves": rounded, "commit": options.commit}) + "\n")
+    def rounded(curves):
+        return {name: [round(loss, 5) for loss in losses] for name, losses in curves.items()}
+
+    (options.results / "curves.json").write_text(json.dumps({
+        **found, "curves": {precision: rounded(curves) for precision, curves in found["curves"].items()},
+        **rounded({"reference": found["reference"]}), "commit": options.commit}) + "\n")
     with (options.results / "curves.jsonl").open("w") as file:
         for precision, curves in found["curves"].items():
             def emit(metric, value, **more):
@@ -148,7 +157,7 @@ def main():
                 print(line, flush=True)
                 file.write(line + "\n")
 
-            compare(curves, emit)
+            compare(curves, found["reference"], emit)
             print(f"{precision}: skipped {found['skipped'][precision]}", file=sys.stderr)
 
 

@@ -1,10 +1,10 @@
 """PyTorch's side of curves.py: GPT-2 124M from given weights on given windows.
 
     peer_curve.py SETTINGS initial                        writes the weights that all runs begin with, as safetensors
-    peer_curve.py SETTINGS PRECISION plain|reversed       a JSON line of one run's losses and skipped iterations
+    peer_curve.py SETTINGS PRECISION VARIANT              a JSON line of one run's losses and skipped iterations
 
-The two runs of a precision differ in what arithmetic leaves open: the order of a window's rows, and so of every sum over
-them.
+The runs of a precision differ in what arithmetic leaves open. Beside `plain`: `reversed`, the order of a window's rows and
+so of every sum over them; `compiled`, the kernels, which torch.compile writes, and so where results in between are rounded.
 """
 import ctypes
 import json
@@ -62,6 +62,7 @@ def train(settings, tokens, precision, variant):
     model.load_state_dict(read_safetensors(pathlib.Path(settings["weights"]))[0])
     optimizer = make_optimizer(model, settings)
     scaler = torch.amp.GradScaler("cuda", enabled=precision == "FP16")
+    compute = torch.compile(loss_of) if variant == "compiled" else loss_of
     offsets = torch.arange(context + 1, device="cuda")
     losses, skipped, step = [], [], 0
     for iteration, window in enumerate(settings["windows"], 1):
@@ -70,7 +71,7 @@ def train(settings, tokens, precision, variant):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(settings, step)
         optimizer.zero_grad(set_to_none=True)
-        loss = loss_of(model, rows[:, :-1], rows[:, 1:], DTYPES[precision])
+        loss = compute(model, rows[:, :-1], rows[:, 1:], DTYPES[precision])
         scaler.scale(loss).backward()
         scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings["max_grad_norm"])
