@@ -19,7 +19,7 @@ LAYER = ("model: { transformer_encoder: { layers: 1, d_model: 1024, heads: 16 } 
          "data: { train: { synthetic: { samples: 64, shape: [512, 1024], classes: 1000 } } }")
 GPT2 = ("model: { gpt: { layers: 12, d_model: 768, heads: 12, context: 1024 } }",
         "data: { train: { synthetic: { samples: 256, classes: 50304 } } }")
-# The works of mantissa_gpu_step_bench as jobs: what to train on what, batch and iterations, which take some five seconds:
+# The works of mantissa_gpu_step_bench as jobs: what to train on what, batch and iterations, two to five seconds of them:
 # the first sample of ranges, which comes whatever it costs, is to weigh as little as it does in a job.
 WORKS = {
     "tiny": (("model: { mlp: { hidden: [64, 32] } }",

@@ -28,7 +28,7 @@ class Engine {
  public:
   virtual ~Engine() = default;
 
-  // Runs iterations until the boundary (true), a stop request, a halt, or about 5 ms. No iteration beyond the boundary
+  // Runs iterations until the boundary (true), a stop request, a halt, or about 1 ms. No iteration beyond the boundary
   // takes effect. After the boundary and after a halt nothing is in flight.
   virtual bool RunUntil(const Boundary& boundary, Control& control) = 0;
 

@@ -10,7 +10,9 @@
 namespace mantissa::trainer {
 namespace {
 
-constexpr std::chrono::milliseconds kSlice(5);
+// Short, for what the host does with a slice's records should take less time than the few iterations that are in flight
+// meanwhile: else the device waits. Of iterations of 30 us a slice has some 30.
+constexpr std::chrono::milliseconds kSlice(1);
 
 std::int64_t Nanos(std::chrono::nanoseconds duration) { return duration.count(); }
 

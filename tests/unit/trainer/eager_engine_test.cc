@@ -17,6 +17,7 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
+using std::chrono::microseconds;
 using std::chrono::milliseconds;
 
 constexpr Boundary kFar = {.iteration = 1000, .step = 1000};
@@ -97,13 +98,13 @@ TEST(EagerEngineBoundaryTest, AStepThatNoRunReachesIsNoBoundaryAlsoAfterASkip) {
   EXPECT_FALSE(reports[0].record.applied);
 }
 
-TEST(EagerEngineSliceTest, ReturnsAfterFiveMillisecondsWithTheBoundaryStillAhead) {
+TEST(EagerEngineSliceTest, ReturnsAfterAMillisecondWithTheBoundaryStillAhead) {
   SmallRun run;
   FakeControl control;
-  const TickingClock clock(milliseconds(2));
+  const TickingClock clock(microseconds(400));
   EagerEngine engine(run.state(), run.program(), clock);
   EXPECT_FALSE(engine.RunUntil(kFar, control));
-  EXPECT_THAT(Iterations(engine.Poll()), ElementsAre(1, 2, 3));  // 2, 4 and 6 ms after the beginning
+  EXPECT_THAT(Iterations(engine.Poll()), ElementsAre(1, 2, 3));  // 0.4, 0.8 and 1.2 ms after the beginning
   EXPECT_FALSE(engine.RunUntil(kFar, control));
   EXPECT_THAT(Iterations(engine.Poll()), ElementsAre(4, 5, 6));
 }
@@ -111,7 +112,7 @@ TEST(EagerEngineSliceTest, ReturnsAfterFiveMillisecondsWithTheBoundaryStillAhead
 TEST(EagerEngineSliceTest, ABoundaryReachedWithTheSlicesLastIterationIsReached) {
   SmallRun run;
   FakeControl control;
-  const TickingClock clock(milliseconds(2));
+  const TickingClock clock(microseconds(400));
   EagerEngine engine(run.state(), run.program(), clock);
   EXPECT_TRUE(engine.RunUntil({.iteration = 3, .step = 100}, control));
 }
@@ -122,7 +123,7 @@ TEST(EagerEngineRecordTest, ARecordSaysWhatTheIterationWasAndTook) {
   snapshot.lineage = 3;
   ASSERT_TRUE(run.state().Restore(snapshot).ok());
   FakeControl control;
-  const TickingClock clock(milliseconds(2));
+  const TickingClock clock(microseconds(400));
   EagerEngine engine(run.state(), run.program(), clock);
   engine.RunUntil({.iteration = 2, .step = 100}, control);
   const std::vector<IterationReport> reports = engine.Poll();
@@ -131,11 +132,11 @@ TEST(EagerEngineRecordTest, ARecordSaysWhatTheIterationWasAndTook) {
   EXPECT_EQ(first.lineage, 3);
   EXPECT_TRUE(first.applied);
   EXPECT_GT(first.loss, 0);
-  EXPECT_DOUBLE_EQ(first.seconds, 0.002);
-  EXPECT_DOUBLE_EQ(first.samples_per_second, 8 / 0.002);
-  EXPECT_DOUBLE_EQ(reports.at(1).record.samples_per_second, 4 / 0.002);
+  EXPECT_DOUBLE_EQ(first.seconds, 0.0004);
+  EXPECT_DOUBLE_EQ(first.samples_per_second, 8 / 0.0004);
+  EXPECT_DOUBLE_EQ(reports.at(1).record.samples_per_second, 4 / 0.0004);
   EXPECT_THAT(reports.at(0).offenders, IsEmpty());
-  EXPECT_EQ(reports.at(1).record.time_unix_nanos - first.time_unix_nanos, 2'000'000);
+  EXPECT_EQ(reports.at(1).record.time_unix_nanos - first.time_unix_nanos, 400'000);
 }
 
 TEST_F(EagerEngineTest, AnIterationThatTookNoTimeHasNoRate) {

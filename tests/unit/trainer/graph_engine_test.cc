@@ -77,7 +77,7 @@ TEST_P(GraphEngineCourseTest, ItsBitsAndRecordsAreThoseOfTheEagerEngine) {
       FakeRecorder device(pace);
       SmallRun run(changes, options());
       // Slices that end with iterations in flight.
-      const TickingClock ticking(std::chrono::milliseconds(2));
+      const TickingClock ticking(std::chrono::microseconds(400));
       const auto recorded = Recorded(run, device, ticking, in_flight);
       ExpectSame(Follow(run, *recorded, boundaries), expected);
       EXPECT_EQ(device.launches(), 60);

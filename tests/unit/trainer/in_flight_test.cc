@@ -67,7 +67,7 @@ TEST_P(InFlightTest, OneAndFourGiveTheSameBitsAndTheSameRecords) {
     SCOPED_TRACE(in_flight);
     ExpectSame(follow(in_flight, still), prompt);
     // Slices that end with iterations in flight.
-    const TickingClock ticking(std::chrono::milliseconds(2));
+    const TickingClock ticking(std::chrono::microseconds(400));
     ExpectSame(follow(in_flight, ticking), prompt);
   }
 }
