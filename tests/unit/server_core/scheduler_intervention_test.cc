@@ -1,5 +1,5 @@
 // ROLLBACK and FALLBACK: recorded once, in one commit with the attempt that goes on, and true for every later one.
-#include "control_plane.h"
+#include "scheduler_intervention.h"
 
 namespace mantissa::server {
 namespace {
@@ -7,89 +7,6 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-using Precision = v1::PrecisionSpec;
-
-class SchedulerIntervention : public testing::Test {
- protected:
-  SchedulerIntervention() : worker_(plane_, "ws-1", {CpuDevice("cpu-0"), CpuDevice("cpu-1")}) {
-    EXPECT_TRUE(worker_.Sync().ok());
-  }
-
-  static v1::JobSpec Spec(Precision::OnFailure on_failure, const std::vector<Precision::Mode>& fallback = {}) {
-    v1::JobSpec spec = SyntheticSpec();
-    Precision& precision = *spec.mutable_training()->mutable_precision();
-    precision.set_mode(Precision::FP16);
-    precision.set_on_failure(on_failure);
-    for (const Precision::Mode mode : fallback) precision.add_fallback(mode);
-    spec.mutable_retry()->set_max_attempts(1);  // any retry that is used shows
-    return spec;
-  }
-
-  // Submits, and runs the first attempt.
-  void Begin(Precision::OnFailure on_failure, const std::vector<Precision::Mode>& fallback = {}) {
-    job_ = plane_.Submit(Spec(on_failure, fallback)).id();
-    ref_ = worker_.RunFirst();
-  }
-
-  // The only attempt that is held asks for an intervention.
-  void Trouble(int32_t first, int32_t last, v1::Reason::Code reason = v1::Reason::SCALE_AT_MINIMUM) {
-    v1::AttemptReport& report = worker_.held.at(0);
-    report.set_state(v1::Attempt::FAILED);
-    report.set_reason(reason);
-    report.set_message("the loss scale is at its floor");
-    report.set_iteration(last);
-    v1::Intervention& intervention = *report.mutable_intervention();
-    intervention.mutable_iterations()->set_first(first);
-    intervention.mutable_iterations()->set_last(last);
-  }
-  void ExpectTrouble(int32_t first, int32_t last) {
-    Trouble(first, last);
-    ASSERT_TRUE(worker_.Sync().ok());
-  }
-  // Reports the attempt that it was given as running; returns it.
-  v1::AttemptRef RunNext() {
-    EXPECT_EQ(worker_.held.size(), 1u);
-    worker_.held.at(0).set_state(v1::Attempt::RUNNING);
-    EXPECT_TRUE(worker_.Sync().ok());
-    return worker_.held.at(0).ref();
-  }
-  // What a worker with nothing in hand is told to run.
-  v1::Assignment Assignment() {
-    for (const v1::DesiredAttempt& desired : worker_.answer().attempts()) {
-      if (desired.has_assignment()) return desired.assignment();
-    }
-    ADD_FAILURE() << "nothing is assigned: " << worker_.answer().ShortDebugString();
-    return {};
-  }
-
-  std::vector<std::string> Abandoned() {
-    std::vector<std::string> names;
-    const std::vector<v1::Checkpoint> checkpoints = plane_.store.ListCheckpoints(job_).value();
-    for (const v1::Checkpoint& checkpoint : checkpoints) {
-      if (checkpoint.abandoned()) names.push_back(checkpoint.name());
-    }
-    return names;
-  }
-  std::vector<std::string> Candidates() {
-    std::vector<std::string> names;
-    const v1::Assignment assignment = Assignment();
-    for (const v1::Checkpoint& checkpoint : assignment.resume_from()) names.push_back(checkpoint.name());
-    return names;
-  }
-  std::vector<v1::JobEvent> Interventions() {
-    std::vector<v1::JobEvent> events;
-    for (const v1::Segment& segment : plane_.Telemetry(job_)) {
-      if (segment.event().has_intervention()) events.push_back(segment.event());
-    }
-    return events;
-  }
-
-  ControlPlane plane_;
-  FakeWorker worker_;
-  std::string job_;
-  v1::AttemptRef ref_;
-};
 
 TEST_F(SchedulerIntervention, EndAndNextAttemptOnTheSameDeviceAreOneCommit) {
   Begin(Precision::FALLBACK, {Precision::BF16});
@@ -318,100 +235,6 @@ TEST_F(SchedulerIntervention, AWorkerThatIsNoLongerHeardOfDoesNotGetItAgain) {
   EXPECT_EQ(plane_.Job(job_).lineage().number(), 2);
   ASSERT_TRUE(worker_.Sync().ok());
   EXPECT_EQ(plane_.StateOf(job_), v1::Job::STARTING) << "as soon as it is";
-}
-
-TEST_F(SchedulerIntervention, ARollbackGoesToTheNewestFiniteOneAndAbandonsWhatCameLater) {
-  Begin(Precision::ROLLBACK);
-  ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 0).ok());
-  ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 100).ok());
-  ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 200).ok());
-  ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 300, /*finite=*/false).ok());
-  ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 400, /*finite=*/false).ok());
-  ExpectTrouble(401, 450);
-  EXPECT_EQ(plane_.Job(job_).lineage().checkpoint(), "attempt-0001/step-00000200");
-  EXPECT_EQ(plane_.Attempt(job_, 2).resumed_from(), "attempt-0001/step-00000200");
-  EXPECT_THAT(Candidates(), ElementsAre("attempt-0001/step-00000200"));
-  EXPECT_THAT(Abandoned(),
-              ElementsAre("attempt-0001/step-00000400", "attempt-0001/step-00000300", "attempt-0001/step-00000100"))
-      << "the oldest was named for deletion before";
-  // For the attempt after that as well, from a server that was started since, and they are deleted.
-  const v1::AttemptRef second = RunNext();
-  plane_.Restart();
-  ASSERT_TRUE(worker_.Sync().ok());
-  ASSERT_TRUE(plane_.CommitCheckpoint(second, 250).ok());
-  worker_.Read();
-  std::vector<std::string> deletions;
-  for (const auto& deletion : worker_.answer().deletions()) deletions.push_back(deletion.name());
-  EXPECT_THAT(deletions, ElementsAre("attempt-0001/step-00000300", "attempt-0001/step-00000400"))
-      << "the oldest is gone by now";
-}
-
-// Iterations of a spike have been applied: what was saved among them has it in its parameters.
-TEST_F(SchedulerIntervention, ALossThatJumpedIsRolledBackToBeforeTheJump) {
-  v1::JobSpec spec = Spec(Precision::FAIL);
-  spec.mutable_training()->mutable_precision()->mutable_loss_spike()->set_action(v1::LossSpikeGuard::ROLLBACK);
-  job_ = plane_.Submit(spec).id();
-  ref_ = worker_.RunFirst();
-  ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 0).ok());
-  ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 100).ok());
-  ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 200).ok());
-  Trouble(200, 202, v1::Reason::LOSS_SPIKE);
-  ASSERT_TRUE(worker_.Sync().ok());
-  const v1::Job job = plane_.Job(job_);
-  EXPECT_EQ(job.lineage().checkpoint(), "attempt-0001/step-00000100");
-  EXPECT_EQ(job.lineage().rollbacks(), 1);
-  EXPECT_EQ(job.lineage().learning_rate_factor(), 0.5);
-  EXPECT_EQ(job.lineage().skipped_windows(0).first(), 199);
-  EXPECT_EQ(job.lineage().skipped_windows(0).last(), 201);
-  EXPECT_THAT(Abandoned(), ElementsAre("attempt-0001/step-00000200"));
-  EXPECT_THAT(Interventions().at(0).message(),
-              HasSubstr("iterations 200 to 202 had a loss far above its running median"));
-  EXPECT_EQ(plane_.Attempt(job_, 1).reason(), v1::Reason::ROLLED_BACK);
-}
-
-TEST_F(SchedulerIntervention, ALossThatJumpedWhereNobodyGuardsItIsAFailure) {
-  Begin(Precision::ROLLBACK);
-  Trouble(200, 202, v1::Reason::LOSS_SPIKE);
-  ASSERT_TRUE(worker_.Sync().ok());
-  EXPECT_EQ(plane_.StateOf(job_), v1::Job::FAILED);
-  EXPECT_EQ(plane_.Job(job_).reason(), v1::Reason::LOSS_SPIKE);
-}
-
-TEST_F(SchedulerIntervention, WithoutAFiniteOneItGoesBackToTheBeginning) {
-  Begin(Precision::ROLLBACK);
-  ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 0).ok());
-  ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 100, /*finite=*/false).ok());
-  ExpectTrouble(101, 150);
-  EXPECT_EQ(plane_.Job(job_).lineage().checkpoint(), "attempt-0001/step-00000000");
-  EXPECT_THAT(Candidates(), ElementsAre("attempt-0001/step-00000000"));
-  EXPECT_THAT(Abandoned(), ElementsAre("attempt-0001/step-00000100"));
-}
-
-TEST_F(SchedulerIntervention, WithoutAnyItBeginsFromTheSeed) {
-  Begin(Precision::ROLLBACK);
-  ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 100, /*finite=*/false).ok());
-  ExpectTrouble(101, 150);
-  EXPECT_EQ(plane_.Job(job_).lineage().checkpoint(), "");
-  EXPECT_EQ(Assignment().resume_from_size(), 0);
-  EXPECT_THAT(Interventions().at(0).message(), HasSubstr("rolled back to generation 0: "));
-}
-
-TEST_F(SchedulerIntervention, ACheckpointOfAnotherCourseOfTheRunIsNotGoneBackTo) {
-  v1::JobSpec spec = Spec(Precision::ROLLBACK);
-  spec.mutable_retry()->set_max_attempts(2);
-  job_ = plane_.Submit(spec).id();
-  ref_ = worker_.RunFirst();
-  ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 200).ok());
-  ASSERT_TRUE(plane_.CommitCheckpoint(ref_, 400).ok());
-  worker_.held.clear();
-  ASSERT_TRUE(worker_.Sync().ok());
-  plane_.PassUntilPlaced(job_);
-  ASSERT_TRUE(worker_.Sync().ok());
-  RunNext();
-  // Its trainer found 400 damaged, and went on from 200.
-  ExpectTrouble(250, 299);
-  EXPECT_EQ(plane_.Job(job_).lineage().checkpoint(), "attempt-0001/step-00000200");
-  EXPECT_THAT(Abandoned(), ElementsAre("attempt-0001/step-00000400"));
 }
 
 TEST_F(SchedulerIntervention, AFallbackGoesOnFromWhatItsAttemptSaved) {
