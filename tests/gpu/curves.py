@@ -142,12 +142,13 @@ def main():
         except BaseException:
             service.show_logs()
             raise
-    def rounded(curves):
-        return {name: [round(loss, 5) for loss in losses] for name, losses in curves.items()}
+    def rounded(losses):
+        return [round(loss, 5) for loss in losses]
 
+    curves = {precision: {name: rounded(losses) for name, losses in runs.items()}
+              for precision, runs in found["curves"].items()}
     (options.results / "curves.json").write_text(json.dumps({
-        **found, "curves": {precision: rounded(curves) for precision, curves in found["curves"].items()},
-        **rounded({"reference": found["reference"]}), "commit": options.commit}) + "\n")
+        **found, "curves": curves, "reference": rounded(found["reference"]), "commit": options.commit}) + "\n")
     with (options.results / "curves.jsonl").open("w") as file:
         for precision, curves in found["curves"].items():
             def emit(metric, value, **more):

@@ -1,6 +1,4 @@
 // The commands against a real server over a socket: what they send, print and return.
-#include <csignal>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>

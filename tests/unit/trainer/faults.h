@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -15,6 +16,8 @@
 #include "worker/models/forward_context.h"
 
 namespace mantissa::trainer {
+
+inline constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 // Another dataset, and which of its samples were gathered last: a fault that one sample brings is in its micro-batch
 // whenever that is run.

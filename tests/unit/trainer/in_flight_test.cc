@@ -22,8 +22,6 @@ namespace {
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-
 Course Follow(SmallRun& run, int in_flight, const BoundaryPlanOptions& boundaries, const process::Clock& clock) {
   EagerEngine engine(run.state(), run.program(), clock, {.in_flight = in_flight});
   return mantissa::trainer::Follow(run, engine, boundaries);

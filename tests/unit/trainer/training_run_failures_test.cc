@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <filesystem>
-#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,8 +22,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
-
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 TEST_F(TrainingRunTest, NothingButSkippedIterationsEndsItAsANumericFailureAndKeepsTheState) {
   run_ = std::make_unique<SmallRun>("iterations: 100", ConstantData(kNan));

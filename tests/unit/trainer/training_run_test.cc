@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <limits>
 #include <memory>
 #include <numeric>
 #include <string>
@@ -25,8 +24,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
-
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 TEST_F(TrainingRunTest, TrainsToItsLengthSavesAndSucceeds) {
   const RunOutcome outcome = Run();

@@ -10,7 +10,6 @@
 namespace mantissa::trainer::kernels {
 namespace {
 
-constexpr std::int32_t kInfBits = 0x7f800000;
 // Counted in 32 bits, as wide as the values are, before they are added in 64.
 constexpr std::int64_t kBlock = 4096;
 
@@ -24,7 +23,7 @@ struct CountKernel {
         const float magnitude = __builtin_fabsf(values[i]);
         std::int32_t bits;
         __builtin_memcpy(&bits, &magnitude, 4);
-        const std::int32_t finite_bits = bits < kInfBits ? bits : 0;
+        const std::int32_t finite_bits = bits < cpu::kInfBits ? bits : 0;
         max_bits = finite_bits > max_bits ? finite_bits : max_bits;
         not_zero += bits != 0 ? 1 : 0;
         flushed += bits != 0 && magnitude <= limits.flushed_to ? 1 : 0;

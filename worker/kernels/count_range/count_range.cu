@@ -11,7 +11,6 @@ namespace {
 constexpr int kThreads = 256;
 // Four for each of an H100's 132 processors; a block of a large tensor goes on to its next piece.
 constexpr std::int64_t kMaxBlocks = 528;
-constexpr unsigned kInfBits = 0x7f800000;
 
 using Four = Pack<float, 4>;
 using Counter = unsigned long long;  // what CUDA's atomics take; the bits of an int64

@@ -63,6 +63,8 @@ typedef std::int32_t Ints __attribute__((vector_size(64)));  // 16
 typedef double Doubles __attribute__((vector_size(64)));     // 8
 typedef float HalfFloats __attribute__((vector_size(32)));   // 8
 inline constexpr std::int64_t kLanes = 16;
+// Of FP32's infinity; those of NaN, without the sign, are larger.
+inline constexpr std::int32_t kInfBits = 0x7f800000;
 
 // Any alignment.
 MANTISSA_INLINE void Load(const float* from, Floats* to) { __builtin_memcpy(to, from, sizeof(Floats)); }

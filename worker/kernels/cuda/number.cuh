@@ -1,10 +1,14 @@
-// The number types of activations: exact to FP32, and back with one rounding, to nearest even as on the CPU.
+// Numbers as kernels see them: the types of activations, exact to FP32 and back with one rounding, to nearest even as
+// on the CPU; FP32's bits; approximations; several numbers at once.
 #pragma once
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
 namespace mantissa::trainer::cuda {
+
+// Of FP32's infinity; those of NaN, without the sign, are larger.
+inline constexpr unsigned kInfBits = 0x7f800000;
 
 __device__ inline float Wide(float value) { return value; }
 __device__ inline float Wide(__half value) { return __half2float(value); }

@@ -22,8 +22,8 @@ using cpu::Doubles;
 using cpu::Floats;
 using cpu::HalfFloats;
 using cpu::Ints;
+using cpu::kInfBits;
 
-constexpr std::int32_t kInfBits = 0x7f800000;
 // Elements looked at before the rare case is checked for; they stay in the first-level cache for the second look.
 constexpr std::int64_t kBlock = 1024;
 

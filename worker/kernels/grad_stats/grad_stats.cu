@@ -7,6 +7,7 @@
 #include "worker/kernels/cuda/block_reduce.cuh"
 #include "worker/kernels/cuda/chunk_pieces.cuh"
 #include "worker/kernels/cuda/launch.cuh"
+#include "worker/kernels/cuda/number.cuh"
 #include "worker/kernels/grad_stats/grad_stats_cuda.h"
 
 namespace mantissa::trainer::cuda {
@@ -16,7 +17,6 @@ constexpr int kChunkThreads = 512;
 constexpr int kParameterThreads = 128;
 // Elements that one block is as fast with as many are, because a second launch is saved.
 constexpr std::int64_t kOneBlock = 1 << 14;
-constexpr unsigned kInfBits = 0x7f800000;
 
 struct ThreadStats {
   double sum_of_squares = 0;
